@@ -1,0 +1,1 @@
+"""Estimators over arrays; they never see a network."""

@@ -1,0 +1,1 @@
+"""Neural networks: the StyleGAN family and the decomposer."""

@@ -1,0 +1,232 @@
+"""The decomposer: four small networks that take a face image apart into depth, albedo, view and light.
+
+Source:
+    Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
+    section 3 and its supplement (Unsup3D). Deviations: fewer channels; the standard deviations of the confidence
+    maps are bounded below; light and view are read from the image and its mirror image when asked (`measure`).
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+from lineament.records.camera import Camera
+from lineament.records.decomposition import Decomposition
+
+NUM_BORDER_COLUMNS = 2
+
+
+@dataclass(frozen=True)
+class DecomposerConfig:
+    """Shape of a decomposer."""
+
+    resolution: int = 64
+    """Side of the images in pixels, 64 or 128."""
+    channels: int = 24
+    """Channels of the depth and albedo networks at half resolution; they double at every further halving."""
+    channel_max: int = 128
+    """Most channels anywhere."""
+    code_dim: int = 128
+    """Size of the bottlenecks."""
+    pose_channels: int = 16
+    """As `channels`, of the view and light networks and of the confidence network."""
+    max_rotation_deg: float = 60.0
+    """Largest angle about each axis."""
+    max_translation: float = 0.1
+    """Largest shift in world units; at the centre depth the image is 0.175 wide."""
+    min_sigma: float = 0.1
+    """Smallest standard deviation that the confidence maps can claim."""
+
+    def __post_init__(self) -> None:
+        if self.resolution not in (64, 128):
+            raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
+
+    def widths(self, base: int) -> list[int]:
+        """Channels at half, quarter ... of the resolution, down to 4 px."""
+        return [min(base * 2**i, self.channel_max) for i in range(int(math.log2(self.resolution)) - 2)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(max(channels // 4, 1), channels)
+
+
+def _leaky() -> nn.LeakyReLU:
+    return nn.LeakyReLU(0.2, inplace=True)
+
+
+def _downward(in_channels: int, widths: list[int], *, norm: bool) -> list[nn.Module]:
+    """Stride-2 convolutions from the image to 4 x 4."""
+    layers: list[nn.Module] = []
+    for i, width in enumerate(widths):
+        layers.append(nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=not norm))
+        if norm and i < len(widths) - 1:
+            layers.append(_norm(width))
+        layers.append(_leaky())
+        in_channels = width
+    return layers
+
+
+class EncoderDecoder(nn.Module):
+    """Image to image through a bottleneck without skips, so that the canonical map forgets the view."""
+
+    def __init__(self, out_channels: int, widths: list[int], code_dim: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            *_downward(3, widths, norm=True), nn.Conv2d(widths[-1], code_dim, 4), nn.ReLU(inplace=True)
+        )
+        up: list[nn.Module] = [nn.ConvTranspose2d(code_dim, widths[-1], 4), nn.ReLU(inplace=True)]
+        up += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.ReLU(inplace=True)]
+        for wide, narrow in zip(widths[::-1], widths[-2::-1], strict=False):
+            up += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
+            up += [nn.Conv2d(narrow, narrow, 3, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
+        last = widths[0]
+        up += [nn.Upsample(scale_factor=2, mode="nearest")]
+        up += [nn.Conv2d(last, last, 3, padding=1), _norm(last), nn.ReLU(inplace=True)]
+        up += [nn.Conv2d(last, out_channels, 5, padding=2)]
+        self.decoder = nn.Sequential(*up)
+
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
+        """Raw values, before any squashing."""
+        return self.decoder(self.encoder(image))
+
+
+class Encoder(nn.Module):
+    """Image to a few numbers in (-1, 1)."""
+
+    def __init__(self, out_dim: int, widths: list[int], code_dim: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_downward(3, widths, norm=False),
+            nn.Conv2d(widths[-1], code_dim, 4),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(code_dim, out_dim, 1),
+        )
+
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
+        """Squashed outputs."""
+        return torch.tanh(self.layers(image).flatten(1))
+
+
+class ConfidenceNet(nn.Module):
+    """Image to the standard deviations of the reconstruction's error: pixels at full, features at quarter size.
+
+    Two maps each: for the reconstruction and for the one from the mirrored canonical maps.
+    """
+
+    def __init__(self, widths: list[int], code_dim: int) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            *_downward(3, widths, norm=True), nn.Conv2d(widths[-1], code_dim, 4), nn.ReLU(inplace=True)
+        )
+        up: list[nn.Module] = [nn.ConvTranspose2d(code_dim, widths[-1], 4), nn.ReLU(inplace=True)]
+        for wide, narrow in zip(widths[:1:-1], widths[-2:0:-1], strict=True):
+            up += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
+        self.to_quarter = nn.Sequential(*up)
+        self.feature_head = nn.Conv2d(widths[1], 2, 3, padding=1)
+        half = widths[0]
+        self.pixel_head = nn.Sequential(
+            nn.ConvTranspose2d(widths[1], half, 4, stride=2, padding=1),
+            _norm(half),
+            nn.ReLU(inplace=True),
+            nn.ConvTranspose2d(half, half, 4, stride=2, padding=1),
+            _norm(half),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(half, 2, 5, padding=2),
+        )
+
+    def forward(
+        self, image: Float[Tensor, "n 3 h w"]
+    ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
+        """Positive standard deviations (unbounded below; the decomposer bounds them)."""
+        x = self.to_quarter(self.encoder(image))
+        return F.softplus(self.pixel_head(x)), F.softplus(self.feature_head(x))
+
+
+class Decomposer(nn.Module):
+    """Image to canonical depth, canonical albedo, view and light.
+
+    Convention:
+        Images in [-1, 1]; frames, signs and units as in `lineament.records.camera` and
+        `lineament.records.decomposition`.
+    """
+
+    border: Tensor
+
+    def __init__(self, config: DecomposerConfig, camera: Camera | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.camera = camera or Camera()
+        wide, slim = config.widths(config.channels), config.widths(config.pose_channels)
+        self.depth_net = EncoderDecoder(1, wide, config.code_dim)
+        self.albedo_net = EncoderDecoder(3, wide, config.code_dim)
+        self.view_net = Encoder(6, slim, config.code_dim)
+        self.light_net = Encoder(4, slim, config.code_dim)
+        self.confidence_net = ConfidenceNet(slim, config.code_dim)
+        border = torch.zeros(config.resolution, config.resolution)
+        border[:, :NUM_BORDER_COLUMNS] = 1
+        border[:, -NUM_BORDER_COLUMNS:] = 1
+        self.register_buffer("border", border, persistent=False)
+
+    def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
+        """Canonical depth: centred, squashed into the camera's interval, fixed at the left and right border."""
+        camera = self.camera
+        raw = self.depth_net(image).squeeze(1)
+        unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
+        depth = (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
+        return depth * (1 - self.border) + camera.border_depth * self.border
+
+    def view(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 6"]:
+        """Rotation (pitch, yaw, roll) in radians and translation; no translation along the line of sight."""
+        unit = self.view_net(image)
+        rotation = unit[:, :3] * math.radians(self.config.max_rotation_deg)
+        shift = unit[:, 3:5] * self.config.max_translation
+        return torch.cat([rotation, shift, torch.zeros_like(shift[:, :1])], dim=1)
+
+    def light(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4"]:
+        """Ambient and diffuse strength in [0, 1], light direction (dx, dy, 1)."""
+        unit = self.light_net(image)
+        return torch.cat([unit[:, :2] / 2 + 0.5, unit[:, 2:]], dim=1)
+
+    def sigmas(
+        self, image: Float[Tensor, "n 3 h w"]
+    ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
+        """Standard deviations of the errors of pixels and of features; their inverse is the confidence."""
+        pixels, features = self.confidence_net(image)
+        return pixels + self.config.min_sigma, features + self.config.min_sigma
+
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Decomposition:
+        """Take images apart."""
+        return Decomposition(
+            canon_depth=self.depth(image),
+            canon_albedo=torch.tanh(self.albedo_net(image)),
+            view=self.view(image),
+            light=self.light(image),
+        )
+
+    def measure(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
+        """The scalar semantics of images, in the order and units of `SCALAR_SEMANTICS`.
+
+        Averaged over the image and its mirror image (whose yaw, roll, horizontal shift and light change sign), which
+        removes the part of the error that breaks the mirror symmetry of the problem.
+        """
+        both = torch.cat([image, image.flip(3)])
+        view, light = self.view(both), self.light(both)
+        view_sign = view.new_tensor([1, -1, -1, -1, 1, 1])
+        light_sign = light.new_tensor([1, 1, -1, 1])
+        n = len(image)
+        view = (view[:n] + view[n:] * view_sign) / 2
+        light = (light[:n] + light[n:] * light_sign) / 2
+        width = 2 * self.camera.center_depth * math.tan(math.radians(self.camera.fov_deg) / 2)
+        rotation = torch.rad2deg(view[:, [1, 0, 2]])
+        shift = view[:, 3:5] * (100 / width)
+        return torch.cat([rotation, shift, light], dim=1)

@@ -1,0 +1,1 @@
+"""Pure tensor functions: no device choice, no files, no hidden randomness."""

@@ -1,0 +1,35 @@
+"""Depth, albedo, view and light put together into an image.
+
+Source:
+    Wu et al., CVPR 2020, section 3.2: the canonical image is shaded, its depth is rasterised in the view, and the
+    colour is fetched by inverse warping, because gradients of colour through a mesh rasteriser are noisy.
+"""
+
+import torch
+
+from lineament.ops.rasterizer import rasterize_depth
+from lineament.ops.shading import lambert_shading, normals_from_depth, shade
+from lineament.ops.warp import inverse_warp_grid, warp_image
+from lineament.records.camera import Camera
+from lineament.records.decomposition import Decomposition, Rendering
+
+
+def render(parts: Decomposition, camera: Camera) -> Rendering:
+    """Render a decomposition in its own view and light.
+
+    Returns:
+        The rendering, differentiable in all parts. Pixels that the surface does not cover, and pixels whose colour
+        would come from outside the canonical image, are False in ``recon_mask``.
+    """
+    normal = normals_from_depth(parts.canon_depth, camera)
+    shading = lambert_shading(normal, parts.light)
+    image = shade(parts.canon_albedo, shading)
+    depth, covered = rasterize_depth(parts.canon_depth, parts.view, camera)
+    # Depth outside of what a face may fill only occurs at folds of the border columns; keep the warp sane there.
+    margin = (camera.max_depth - camera.min_depth) / 2
+    depth = depth.clamp(camera.min_depth - margin, camera.max_depth + margin)
+    grid = inverse_warp_grid(depth, parts.view, camera)
+    recon = warp_image(image, grid)
+    inside = (grid.detach().abs() <= 1).all(dim=-1)
+    mask = torch.logical_and(covered, inside)
+    return Rendering(normal, shading, image, depth, mask, recon)

@@ -1,0 +1,1 @@
+"""The verbs: one readable program each, a frozen config and one `run`."""

@@ -1,0 +1,51 @@
+"""Where a recipe computes: device, precision and processes, through Lightning Fabric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Device, precision and number of processes."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """What to compute on."""
+    count: int = 1
+    """Number of devices (on the CPU: processes)."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic; bf16-mixed is faster on accelerators."""
+
+
+def make_fabric(devices: Devices) -> Fabric:
+    """Launch the processes."""
+    strategy = "ddp" if devices.count > 1 else "auto"
+    fabric = Fabric(
+        accelerator=devices.accelerator, devices=devices.count, precision=devices.precision, strategy=strategy
+    )
+    fabric.launch()
+    return fabric
+
+
+def average_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> None:
+    """Mean of the gradients over all processes, as one message.
+
+    Done by hand instead of by DistributedDataParallel, whose hooks do not survive the second derivatives of R1 and
+    path length regularisation.
+    """
+    if fabric.world_size == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    reduced = fabric.all_reduce(flat, reduce_op="mean")
+    if not isinstance(reduced, torch.Tensor):
+        raise TypeError("all_reduce of a tensor gave something else")
+    for gradient, part in zip(gradients, reduced.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(part.view_as(gradient))

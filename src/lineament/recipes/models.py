@@ -1,0 +1,109 @@
+"""Networks to files and back."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.errors import FileFormatError, LineamentError
+from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.discriminator import Discriminator
+from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
+from lineament.networks.stylegan2 import Generator, GeneratorConfig
+from lineament.store.foreign import load_foreign_tensors
+from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
+
+SCHEMA_VERSION = 1
+ConfigT = TypeVar("ConfigT")
+
+
+def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> ConfigT:
+    """Rebuild a configuration from a file's header; FileFormatError if it does not fit."""
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{path}: the header has no network configuration; the file is damaged")
+    known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+    if set(values) - known:
+        raise FileFormatError(f"{path}: unknown settings {sorted(set(values) - known)} in the network configuration")
+    try:
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    except (TypeError, LineamentError) as error:
+        raise FileFormatError(f"{path}: the network configuration does not fit: {error}") from error
+
+
+def save_network(path: str | Path, kind: str, network: nn.Module, config: dict[str, Any], provenance: dict) -> None:
+    """Write a network in half precision with its configuration and where it came from."""
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in network.state_dict().items()}
+    save_tensors(
+        path, tensors, kind=kind, schema_version=SCHEMA_VERSION, header={"config": config, "provenance": provenance}
+    )
+
+
+def load_weights(path: str | Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put tensors into a network in single precision; FileFormatError names what is missing, left over or misshapen."""
+    expected = network.state_dict()
+    problems = [f"missing {k}" for k in expected.keys() - tensors.keys()]
+    problems += [f"left over {k}" for k in tensors.keys() - expected.keys()]
+    problems += [
+        f"{k} has shape {tuple(tensors[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if problems:
+        raise FileFormatError(f"{path} does not fit its own configuration: {'; '.join(sorted(problems)[:3])}")
+    network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
+
+
+def network_fingerprint(network: nn.Module) -> str:
+    """Fingerprint of the weights in half precision: the same before saving and after loading."""
+    return fingerprint({k: v.detach().cpu().half() for k, v in network.state_dict().items()})
+
+
+def _finish(network: nn.Module, device: torch.device | str) -> None:
+    network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    network.eval().requires_grad_(False)
+
+
+def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Generator:
+    """A generator of ours, ready for inference."""
+    tensors, header = load_tensors(path, kind="generator", framework="pt")
+    generator = Generator(config_from_header(GeneratorConfig, header.get("config"), path))
+    load_weights(path, generator, tensors)
+    _finish(generator, device)
+    return generator
+
+
+def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> Discriminator:
+    """A discriminator of ours, ready for inference."""
+    tensors, header = load_tensors(path, kind="discriminator", framework="pt")
+    discriminator = Discriminator(config_from_header(GeneratorConfig, header.get("config"), path))
+    load_weights(path, discriminator, tensors)
+    _finish(discriminator, device)
+    return discriminator
+
+
+def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: torch.device | str) -> nn.Module:
+    """The perceptual feature from a file of features, or cut out of a discriminator and scaled on ``sample``."""
+    if read_header(path).kind == "discriminator":
+        return DiscriminatorFeatures.from_discriminator(load_discriminator(path, device), sample)
+    tensors, header = load_tensors(path, kind="features", framework="pt")
+    features = DiscriminatorFeatures(config_from_header(GeneratorConfig, header.get("config"), path))
+    load_weights(path, features, tensors)
+    _finish(features, device)
+    return features
+
+
+def load_vgg16(path: str | Path, device: torch.device | str) -> nn.Module:
+    """VGG16 up to relu3_3 from a safetensors file of the user's."""
+    return VGG16Features.from_tensors(load_foreign_tensors(path)).to(device)
+
+
+def load_decomposer(path: str | Path, device: torch.device | str = "cpu") -> Decomposer:
+    """A decomposer of ours, ready for inference."""
+    tensors, header = load_tensors(path, kind="decomposer", framework="pt")
+    decomposer = Decomposer(config_from_header(DecomposerConfig, header.get("config"), path))
+    load_weights(path, decomposer, tensors)
+    _finish(decomposer, device)
+    return decomposer

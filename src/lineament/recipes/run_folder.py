@@ -1,0 +1,158 @@
+"""What every training shares: a run folder with its settings, logs and state, and a way to stop it gently."""
+
+import json
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from lineament.errors import ConfigError, FileFormatError
+from lineament.store.atomic import atomic_write, remove_stale_temporaries
+from lineament.store.tensors import load_tensors, save_tensors
+
+STATE_VERSION = 1
+STATE_NAME = "state.safetensors"
+CONFIG_NAME = "config.json"
+LOG_NAME = "log.jsonl"
+
+
+class RunFolder:
+    """A folder in which a training lives: settings, log, state; run the same command again and it goes on.
+
+    Args:
+        path: the folder; made if missing.
+        config: a dataclass of settings. A folder that already holds other settings is refused.
+        free: names of settings that may change between the runs of one training (its length, say).
+
+    Raises:
+        ConfigError: the folder belongs to a training with other settings.
+    """
+
+    def __init__(self, path: str | Path, config: Any, *, free: tuple[str, ...] = ()) -> None:
+        self.path = Path(path)
+        self.path.mkdir(parents=True, exist_ok=True)
+        remove_stale_temporaries(self.path)
+        settings = json.loads(json.dumps(asdict(config), default=str))
+        known = self.path / CONFIG_NAME
+        if known.exists():
+            try:
+                previous = json.loads(known.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise FileFormatError(f"{known} is not readable JSON; delete it or choose another folder") from error
+            names = [n for n in {**previous, **settings} if n not in free and previous.get(n) != settings.get(n)]
+            if names:
+                detail = ", ".join(f"{n} was {previous.get(n)!r}, now {settings.get(n)!r}" for n in names)
+                raise ConfigError(f"{self.path} holds a training with other settings ({detail}); choose another --out")
+        with atomic_write(known) as handle:
+            handle.write(json.dumps(settings, indent=2).encode())
+        self._writer: SummaryWriter | None = None
+
+    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and counters of the last saved state, or None in a new folder."""
+        path = self.path / STATE_NAME
+        if not path.exists():
+            return None
+        return load_tensors(path, kind="training-state", framework="pt")
+
+    def save_state(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+        """Replace the saved state, atomically."""
+        save_tensors(
+            self.path / STATE_NAME,
+            dict(tensors),
+            kind="training-state",
+            schema_version=STATE_VERSION,
+            header=dict(counters),
+        )
+
+    def open_log(self, step: int) -> None:
+        """Open the logs to go on after ``step``; lines of later steps, written before a kill, are dropped."""
+        path = self.path / LOG_NAME
+        if path.exists():
+            kept = []
+            for line in path.read_text(encoding="utf-8").splitlines():
+                try:
+                    if json.loads(line)["step"] <= step:
+                        kept.append(line)
+                except (ValueError, KeyError):
+                    continue  # the last line of a killed run may be half written
+            with atomic_write(path) as handle:
+                handle.write("".join(f"{line}\n" for line in kept).encode())
+        self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one line of JSON and the same numbers for TensorBoard."""
+        row = {"step": step, "time": round(time.time(), 1), **{k: float(f"{v:.6g}") for k, v in values.items()}}
+        with (self.path / LOG_NAME).open("a", encoding="utf-8") as handle:
+            handle.write(json.dumps(row) + "\n")
+        if self._writer is not None:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flush and close the logs."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+
+class GentleStop:
+    """Turns Ctrl-C and SIGTERM into a request that the loop reads between two steps; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._previous: dict[int, Any] = {}
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True
+
+    def __enter__(self) -> Self:
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._previous[signum] = signal.signal(signum, self._on_signal)
+            except ValueError:  # not in the main thread: leave the signals to whoever runs us
+                break
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for signum, handler in self._previous.items():
+            signal.signal(signum, handler)
+
+
+def flatten_module(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers of a module, copied to the CPU, under ``prefix``."""
+    return {f"{prefix}.{k}": v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
+
+
+def restore_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `flatten_module`."""
+    start = len(prefix) + 1
+    module.load_state_dict({k[start:]: v for k, v in tensors.items() if k.startswith(f"{prefix}.")})
+
+
+def flatten_optimizer(prefix: str, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The state tensors of an optimizer under ``prefix``; hyper-parameters come from the configuration."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{prefix}.{index}.{name}": torch.as_tensor(value).detach().cpu().contiguous()
+        for index, values in state.items()
+        for name, value in values.items()
+    }
+
+
+def restore_optimizer(prefix: str, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `flatten_optimizer`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith(f"{prefix}."):
+            index, name = key[len(prefix) + 1 :].split(".", 1)
+            state.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,1 @@
+"""Frozen records and shape aliases that travel between the rooms."""

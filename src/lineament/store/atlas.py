@@ -1,0 +1,135 @@
+"""Atlases to files and back: one safetensors file with a JSON header, no pickle."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lineament.errors import FileFormatError, LineamentError, MismatchError
+from lineament.records.atlas import SCHEMA_VERSION, Atlas, Direction, SeenRange
+from lineament.store.tensors import load_tensors, save_tensors, short_fingerprint
+
+KIND = "atlas"
+
+_ATLAS_FIELDS: dict[str, type] = {
+    "num_samples": int,
+    "num_held_out": int,
+    "seed": int,
+    "truncation": float,
+    "generator_fingerprint": str,
+    "decomposer_fingerprint": str,
+    "generator": dict,
+    "lineament_version": str,
+    "created": str,
+    "provenance": dict,
+}
+_DIRECTION_FIELDS: dict[str, type] = {
+    "name": str,
+    "unit": str,
+    "sign": str,
+    "description": str,
+    "r2": float,
+    "residual_std": float,
+    "mean": float,
+    "std": float,
+}
+_RANGE_FIELDS: dict[str, type] = dict.fromkeys(("minimum", "p1", "median", "p99", "maximum"), float)
+_STACKED = {"gradients": "gradient", "steps": "step", "standard_errors": "standard_error"}
+
+
+def save_atlas(path: str | Path, atlas: Atlas) -> None:
+    """Write an atlas, atomically, in float64.
+
+    Raises:
+        ConfigError: the provenance or the generator's summary is not JSON.
+        StorageError: the disk refused; an existing file is left as it was.
+    """
+    tensors: dict[str, np.ndarray] = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov}
+    for name, attribute in _STACKED.items():
+        rows = [getattr(direction, attribute) for direction in atlas.directions]
+        tensors[name] = np.array(rows, dtype=np.float64).reshape(len(rows), atlas.w_dim)
+    header: dict[str, Any] = {name: getattr(atlas, name) for name in _ATLAS_FIELDS}
+    header["directions"] = [
+        {name: getattr(direction, name) for name in _DIRECTION_FIELDS}
+        | {
+            "range_seen": asdict(direction.range_seen),
+            "layers": None if direction.layers is None else list(direction.layers),
+            "calibration": [list(knot) for knot in direction.calibration],
+        }
+        for direction in atlas.directions
+    ]
+    save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header=header)
+
+
+def load_atlas(path: str | Path) -> Atlas:
+    """Read an atlas.
+
+    Raises:
+        InputError: there is no such file.
+        FileFormatError: not an atlas, or a damaged one.
+        VersionError: the file is newer than this release.
+    """
+    tensors, header = load_tensors(path, kind=KIND, schema_version=SCHEMA_VERSION)
+    try:
+        entries = _take(header, "directions", list)
+        w_mean, w_cov = tensors["w_mean"], tensors["w_cov"]
+        for name in _STACKED:
+            if tensors[name].shape != (len(entries), w_mean.size):
+                raise ValueError(f"{name} has shape {tensors[name].shape}")
+        if any(array.dtype != np.float64 for array in tensors.values()):
+            raise ValueError("its tensors are not in double precision")
+        return Atlas(
+            directions=tuple(_read_direction(entry, tensors, row) for row, entry in enumerate(entries)),
+            w_mean=w_mean,
+            w_cov=w_cov,
+            **{name: _take(header, name, kind) for name, kind in _ATLAS_FIELDS.items()},
+        )
+    except (KeyError, TypeError, ValueError, LineamentError) as error:
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
+        raise FileFormatError(f"{path} is a damaged atlas: {reason}; make it again with discover") from error
+
+
+def check_atlas_matches(atlas: Atlas, generator_fingerprint: str, name: str | Path) -> None:
+    """Refuse an atlas that was made for another generator.
+
+    Args:
+        atlas: the atlas.
+        generator_fingerprint: of the generator at hand.
+        name: what to call that generator in the message, such as its path.
+
+    Raises:
+        MismatchError: the fingerprints differ.
+    """
+    if atlas.generator_fingerprint != generator_fingerprint:
+        raise MismatchError(
+            f"the atlas was made for generator {short_fingerprint(atlas.generator_fingerprint)}, but {name} is "
+            f"{short_fingerprint(generator_fingerprint)}; use the atlas's own generator, or run discover on {name}"
+        )
+
+
+def _read_direction(entry: Any, tensors: dict[str, np.ndarray], row: int) -> Direction:
+    if not isinstance(entry, dict):
+        raise ValueError(f"direction {row} is not a table")
+    span = _take(entry, "range_seen", dict)
+    layers = entry["layers"]
+    if layers is not None and not (isinstance(layers, list) and all(type(layer) is int for layer in layers)):
+        raise ValueError("layers are not a list of indices")
+    knots = _take(entry, "calibration", list)
+    return Direction(
+        **{name: _take(entry, name, kind) for name, kind in _DIRECTION_FIELDS.items()},
+        **{attribute: tensors[name][row] for name, attribute in _STACKED.items()},
+        range_seen=SeenRange(**{name: _take(span, name, kind) for name, kind in _RANGE_FIELDS.items()}),
+        layers=None if layers is None else tuple(layers),
+        calibration=tuple((float(step), float(change)) for step, change in knots),
+    )
+
+
+def _take(values: dict[str, Any], name: str, kind: type) -> Any:
+    """An entry of the header, of the right type; whole numbers pass as floats, as JSON may write them so."""
+    value = values[name]
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise ValueError(f"{name} is {value!r:.80}, expected {kind.__name__}")
+    return value

@@ -1,0 +1,194 @@
+"""Image folders and zips in, a memory-mapped uint8 array out."""
+
+import hashlib
+import json
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, UnidentifiedImageError
+
+from lineament.errors import ConfigError, ImageError
+from lineament.store.atomic import atomic_write
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+MAX_PIXELS = 64 * 1024 * 1024
+"""Larger images are refused unread: a few kilobytes can claim to be a hundred gigapixels."""
+
+
+@dataclass
+class SkippedImages:
+    """Files that could not be used, and why."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """One line: how many, and the first of them."""
+        name, reason = next(iter(self.reasons.items()))
+        return f"skipped {len(self.reasons)} unusable image(s), the first: {name} ({reason})"
+
+
+class ImageSource:
+    """The images of a folder (searched recursively) or of a zip, in the order of their names.
+
+    Args:
+        path: folder or zip file.
+
+    Raises:
+        ImageError: nothing there, not a folder or zip, or no PNG, JPEG or WebP inside.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if self.path.is_dir():
+            files = (p for p in self.path.rglob("*") if p.is_file())
+            candidates = [p.relative_to(self.path).as_posix() for p in files]
+        elif zipfile.is_zipfile(self.path):
+            with zipfile.ZipFile(self.path) as archive:
+                candidates = [info.filename for info in archive.infolist() if not info.is_dir()]
+        elif not self.path.exists():
+            raise ImageError(f"{self.path} does not exist; expected a folder or a zip of PNG, JPEG or WebP images")
+        else:
+            raise ImageError(f"{self.path} is neither a folder nor a readable zip; expected one with images inside")
+        self.names = sorted(name for name in candidates if Path(name).suffix.lower() in IMAGE_SUFFIXES)
+        self.num_other = len(candidates) - len(self.names)
+        if not self.names:
+            raise ImageError(
+                f"{self.path} holds no images ({len(candidates)} other files); expected PNG, JPEG or WebP files"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read_all(self) -> Iterator[tuple[str, bytes]]:
+        """Name and encoded bytes of every image."""
+        if self.path.is_dir():
+            for name in self.names:
+                try:
+                    yield name, (self.path / name).read_bytes()
+                except OSError:
+                    yield name, b""
+            return
+        with zipfile.ZipFile(self.path) as archive:
+            for name in self.names:
+                try:
+                    yield name, archive.read(name)
+                except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError):
+                    yield name, b""
+
+    def signature(self) -> str:
+        """Changes when a file is added, removed or modified (names, sizes, times or checksums)."""
+        digest = hashlib.sha256()
+        if self.path.is_dir():
+            for name in self.names:
+                status = (self.path / name).stat()
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        else:
+            with zipfile.ZipFile(self.path) as archive:
+                for name in self.names:
+                    info = archive.getinfo(name)
+                    digest.update(f"{name}\0{info.file_size}\0{info.CRC}\n".encode())
+        return digest.hexdigest()[:16]
+
+
+def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
+    """One image as RGB, centre-cropped to a square and resized with an antialiasing filter.
+
+    Grey images become RGB, transparency is laid over white, the EXIF orientation is applied.
+
+    Raises:
+        ImageError: not a readable image, truncated, too large to be sane, or less than half of ``resolution`` on its
+            shorter side.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+            image.load()
+            image = _upright(image)
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
+        raise ImageError(f"not a readable PNG, JPEG or WebP: {type(error).__name__}") from error
+    side = min(image.size)
+    if side * 2 < resolution:
+        raise ImageError(f"{image.width} x {image.height} pixels are too few for {resolution} x {resolution}")
+    if image.mode not in ("RGB", "L"):
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    image = image.convert("RGB")
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
+    if side != resolution:
+        image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    return np.asarray(image)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    from PIL import ImageOps
+
+    return ImageOps.exif_transpose(image)
+
+
+def load_image_array(
+    path: str | Path,
+    resolution: int,
+    cache_dir: str | Path,
+    *,
+    on_progress: Callable[[int, int], None] | None = None,
+    on_skip: Callable[[SkippedImages], None] | None = None,
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """All usable images of a folder or zip as one memory-mapped array, decoded once and then cached.
+
+    Args:
+        path: folder or zip.
+        resolution: side of the square images.
+        cache_dir: where the decoded array is kept; found again as long as the source does not change.
+        on_progress: called with (images done, images in all).
+        on_skip: told of the files that could not be used.
+
+    Raises:
+        ImageError: no usable image at all.
+        StorageError: the cache cannot be written.
+    """
+    if resolution < 1:
+        raise ConfigError(f"resolution is {resolution}, expected at least 1")
+    source = ImageSource(path)
+    cache = Path(cache_dir) / f"images-{resolution}px-{source.signature()}.npy"
+    report = cache.with_suffix(".json")
+    skipped = SkippedImages()
+    if cache.exists() and report.exists():
+        try:
+            array = np.load(cache, mmap_mode="r", allow_pickle=False)
+            skipped.reasons = json.loads(report.read_text(encoding="utf-8"))
+        except (ValueError, OSError):
+            cache.unlink()
+        else:
+            if skipped.reasons and on_skip:
+                on_skip(skipped)
+            return array
+    images = np.empty((len(source), resolution, resolution, 3), np.uint8)
+    count = 0
+    for done, (name, data) in enumerate(source.read_all(), start=1):
+        try:
+            images[count] = decode_image(data, resolution)
+            count += 1
+        except ImageError as error:
+            skipped.reasons[name] = str(error)
+        if on_progress:
+            on_progress(done, len(source))
+    if not count:
+        raise ImageError(f"{source.path} has no usable image among {len(source)}: {skipped.summary()}")
+    if skipped.reasons and on_skip:
+        on_skip(skipped)
+    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    with atomic_write(report) as handle:
+        handle.write(json.dumps(skipped.reasons).encode())
+    with atomic_write(cache) as handle:
+        np.save(handle, images[:count], allow_pickle=False)
+    return np.load(cache, mmap_mode="r", allow_pickle=False)
