@@ -1,7 +1,6 @@
 """Scalar semantics as linear functions of w, by least squares."""
 
 import warnings
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float
@@ -57,17 +56,17 @@ class LinearSemantics:
     def __init__(self, ridge: float = 0.0) -> None:
         self.ridge = ridge
 
-    def fit(self, W: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n m"]) -> Self:
+    def fit(self, W: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n m"]) -> "LinearSemantics":
         """Fit to these samples, forgetting earlier ones; raises and warns as `fit_moments` does."""
         return self.fit_moments(StreamingMoments().update(W, Y))
 
-    def partial_fit(self, W: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n m"]) -> Self:
+    def partial_fit(self, W: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "n m"]) -> "LinearSemantics":
         """Add a batch and solve again; never warns, since more may follow: see ``converged_``."""
         moments = self.moments_ if hasattr(self, "moments_") else StreamingMoments()
         self._solve(moments + StreamingMoments().update(W, Y))
         return self
 
-    def fit_moments(self, moments: StreamingMoments) -> Self:
+    def fit_moments(self, moments: StreamingMoments) -> "LinearSemantics":
         """Fit to accumulated moments.
 
         Raises:

@@ -1,7 +1,6 @@
 """Means and covariances of a stream, in memory that does not grow with it."""
 
 from collections.abc import Mapping
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float
@@ -37,7 +36,7 @@ class StreamingMoments:
         self.wy: Float[np.ndarray, "d m"] = np.zeros((0, 0))
         self.yy: Float[np.ndarray, "m m"] = np.zeros((0, 0))
 
-    def update(self, w: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n m"]) -> Self:
+    def update(self, w: Float[np.ndarray, "n d"], y: Float[np.ndarray, "n m"]) -> "StreamingMoments":
         """Add a batch.
 
         Raises:
@@ -56,7 +55,7 @@ class StreamingMoments:
             self._combine(len(w_rows), w_mean, y_mean, w_rows.T @ w_rows, w_rows.T @ y_rows, y_rows.T @ y_rows)
         return self
 
-    def merge(self, other: "StreamingMoments") -> Self:
+    def merge(self, other: "StreamingMoments") -> "StreamingMoments":
         """Add all samples of another accumulator.
 
         Raises:
@@ -91,7 +90,7 @@ class StreamingMoments:
         return {name: np.array(getattr(self, name)) for name in _STATE_NAMES}
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, np.ndarray]) -> Self:
+    def from_dict(cls, state: Mapping[str, np.ndarray]) -> "StreamingMoments":
         """Restore what `to_dict` gave; other entries are ignored.
 
         Raises:
@@ -103,13 +102,13 @@ class StreamingMoments:
         d, m = np.size(state["w_mean"]), np.size(state["y_mean"])
         expected = {"count": (), "w_mean": (d,), "y_mean": (m,), "ww": (d, d), "wy": (d, m), "yy": (m, m)}
         for name, shape in expected.items():
-            if np.shape(state[name]) != shape:
+            if np.shape(state[name]) != shape and not (name == "count" and np.size(state[name]) == 1):
                 raise ShapeError(
                     f"the saved moments do not fit together: {name} has shape {np.shape(state[name])}, "
                     f"expected {shape}; start the accumulation anew"
                 )
         moments = cls()
-        moments.count = int(state["count"])
+        moments.count = int(np.asarray(state["count"]).item())
         for name in _STATE_NAMES[1:]:
             setattr(moments, name, np.array(state[name], dtype=np.float64))
         return moments

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float
@@ -130,7 +129,7 @@ class StepCalibration:
             raise ConfigError(f"calibration knots must contain (0, 0), got {self.knots}; measure again")
 
     @classmethod
-    def fit(cls, steps: Float[np.ndarray, " n"], measured: Float[np.ndarray, " n"]) -> Self:
+    def fit(cls, steps: Float[np.ndarray, " n"], measured: Float[np.ndarray, " n"]) -> "StepCalibration":
         """Fit to measured pairs, in any order; repeated steps are averaged.
 
         Each side of zero is made monotone by pooling adjacent violators, a pool becoming one knot. A side that

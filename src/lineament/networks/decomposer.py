@@ -20,6 +20,7 @@ from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 
 NUM_BORDER_COLUMNS = 2
+FULL_SIZE_CHANNELS = 16
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ class EncoderDecoder(nn.Module):
         for wide, narrow in zip(widths[::-1], widths[-2::-1], strict=False):
             up += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
             up += [nn.Conv2d(narrow, narrow, 3, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
-        last = widths[0]
+        # Few channels at full size: these two convolutions would otherwise cost as much as all the others together.
+        last = min(widths[0], FULL_SIZE_CHANNELS)
         up += [nn.Upsample(scale_factor=2, mode="nearest")]
-        up += [nn.Conv2d(last, last, 3, padding=1), _norm(last), nn.ReLU(inplace=True)]
+        up += [nn.Conv2d(widths[0], last, 3, padding=1), _norm(last), nn.ReLU(inplace=True)]
         up += [nn.Conv2d(last, out_channels, 5, padding=2)]
         self.decoder = nn.Sequential(*up)
 

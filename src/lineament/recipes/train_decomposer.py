@@ -33,6 +33,7 @@ from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, average_gradients, make_fabric
 from lineament.recipes.figures import decomposition_rows
 from lineament.recipes.models import (
+    load_decomposer,
     load_features,
     load_generator,
     load_vgg16,
@@ -47,7 +48,7 @@ from lineament.recipes.run_folder import (
     restore_module,
     restore_optimizer,
 )
-from lineament.recipes.training_data import batch_indices, load_images, to_tensor
+from lineament.recipes.training_data import batch_indices, load_images, shrink, to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.store.pictures import save_png
 
@@ -92,6 +93,8 @@ class TrainDecomposerConfig:
     """Weight of the mean squared unit translation: turning and shifting are hard to tell apart."""
     smoothness_weight: float = 0.0
     """Weight of the mean absolute second difference of the canonical depth."""
+    init: Path | None = None
+    """Decomposer to go on from, instead of an ellipsoid."""
     ellipsoid_steps: int = 150
     """Steps in which the depth is first fitted to an ellipsoid; 0 starts from random depth."""
     clip_norm: float = 5.0
@@ -155,14 +158,6 @@ class FaceStream:
         flip = torch.rand(count, generator=rng).to(images.device) < 0.5
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         return images.contiguous(memory_format=torch.channels_last)
-
-
-def shrink(images: Float[Tensor, "n 3 h w"], resolution: int) -> Float[Tensor, "n 3 r r"]:
-    """Antialiased resize to the decomposer's resolution."""
-    if images.shape[-1] == resolution:
-        return images
-    size = (resolution, resolution)
-    return torch.nn.functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 class Trainer:
@@ -343,6 +338,9 @@ def run(config: TrainDecomposerConfig) -> Path:
     if (saved := folder.load_state()) is not None:
         trainer.restore(*saved)
         console.print(f"going on at step {trainer.step}")
+    elif config.init is not None:
+        trainer.decomposer.load_state_dict(load_decomposer(config.init).state_dict())
+        trainer.ema.load_state_dict(trainer.decomposer.state_dict())
     else:
         trainer.fit_ellipsoid(stream)
     if fabric.is_global_zero:

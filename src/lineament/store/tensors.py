@@ -196,7 +196,10 @@ def fingerprint(tensors: Mapping[str, np.ndarray | Tensor]) -> str:
         tensor = _as_torch(name, tensors[name])
         label = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         digest.update(json.dumps(label).encode() + b"\n")
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+        flat = tensor.reshape(-1)
+        if flat.stride(0) != 1:  # none or one value: any stride counts as contiguous, but cannot be viewed as bytes
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -1,0 +1,103 @@
+"""From requested changes in units to latents: the one place where an atlas is applied to a generator."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lineament.errors import ConfigError
+from lineament.estimators.steps import StepCalibration, mahalanobis_step
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan2 import Generator
+from lineament.recipes.training_data import shrink
+from lineament.records.atlas import Atlas
+
+HELD_BY_DEFAULT = ("yaw", "pitch", "roll", "ambient", "diffuse", "light_x", "light_y")
+"""What an edit leaves alone unless asked to change it. Shifts may follow: a head that turns also moves its centre."""
+
+
+def linear_step(
+    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] = HELD_BY_DEFAULT
+) -> Float[np.ndarray, " d"]:
+    """The smallest Mahalanobis step in w that makes all ``changes`` and keeps ``hold`` fixed, by the linear model.
+
+    Args:
+        atlas: directions and covariance.
+        changes: requested change by name, in the atlas's units.
+        hold: names held fixed; those that the atlas lacks or that are changed are ignored.
+
+    Raises:
+        ConfigError: an unknown name, or a change that the held semantics forbid.
+    """
+    names = [*changes, *(name for name in hold if name in atlas.names and name not in changes)]
+    wanted = np.array([changes.get(name, 0.0) for name in names])
+    return mahalanobis_step(atlas.gradients(tuple(names)), atlas.w_cov, wanted, names=names)
+
+
+def calibrated_step(
+    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] = HELD_BY_DEFAULT
+) -> Float[np.ndarray, " d"]:
+    """As `linear_step`, with every change corrected by what its direction was measured to achieve."""
+    corrected = {
+        name: StepCalibration(atlas.direction(name).calibration).requested_to_step(change)
+        for name, change in changes.items()
+    }
+    return linear_step(atlas, corrected, hold)
+
+
+def layer_mask(atlas: Atlas, names: Sequence[str], num_ws: int) -> Float[Tensor, "l 1"]:
+    """1 at the layers that an edit of ``names`` may touch, 0 elsewhere."""
+    mask = torch.zeros(num_ws, 1)
+    for name in names:
+        layers = atlas.direction(name).layers
+        mask[list(range(num_ws)) if layers is None else [i for i in layers if i < num_ws]] = 1
+    return mask
+
+
+@torch.no_grad()
+def synthesize_edited(
+    generator: Generator,
+    atlas: Atlas,
+    w: Float[Tensor, "n d"],
+    step: Float[np.ndarray, "n d"] | Float[np.ndarray, " d"],
+    names: Sequence[str],
+) -> Float[Tensor, "n 3 h w"]:
+    """Images of ``w`` moved by ``step`` at the layers of ``names``, clipped to [-1, 1]."""
+    move = torch.as_tensor(np.atleast_2d(step), dtype=w.dtype, device=w.device)
+    ws = generator.broadcast(w) + move[:, None] * layer_mask(atlas, names, generator.num_ws).to(w)
+    return torch.cat([generator.synthesize(part).clamp(-1, 1) for part in ws.split(32)])
+
+
+@torch.no_grad()
+def measure(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"]) -> Float[np.ndarray, "n m"]:
+    """Scalar semantics of images as float64, in the order of `SCALAR_SEMANTICS`."""
+    small = shrink(images, decomposer.config.resolution)
+    return torch.cat([decomposer.measure(part) for part in small.split(64)]).double().cpu().numpy()
+
+
+def parse_edits(texts: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Read edits such as ``yaw=+20`` (relative, signed) and ``yaw=20`` or ``yaw=@-20`` (absolute).
+
+    Returns:
+        Relative changes and absolute targets by name.
+
+    Raises:
+        ConfigError: not of the form name=number, or a name given twice.
+    """
+    relative: dict[str, float] = {}
+    absolute: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        try:
+            number = float(value.removeprefix("@"))
+        except ValueError:
+            number = float("nan")
+        if not name or not equals or not np.isfinite(number):
+            raise ConfigError(f"{text!r} is not an edit; expected name=number, such as yaw=+20 or light_x=-0.5")
+        if name in relative or name in absolute:
+            raise ConfigError(f"{name} is given twice; give each semantic once")
+        (relative if value[:1] in "+-" else absolute)[name] = number
+    return relative, absolute

@@ -1,0 +1,20 @@
+"""The networks that come with the package."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from lineament.errors import InputError
+
+PAIR = "faces64"
+
+
+def shipped_path(name: str, pair: str = PAIR) -> Path:
+    """Path of a file of a shipped pair of networks.
+
+    Raises:
+        InputError: the installation lacks it.
+    """
+    path = Path(str(files("lineament") / "weights" / pair / name))
+    if not path.exists():
+        raise InputError(f"this installation has no {pair}/{name}; install lineament again, or name your own files")
+    return path

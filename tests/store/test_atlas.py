@@ -1,0 +1,272 @@
+"""The atlas file: round trip, damage, other generators, and the record's own checks."""
+
+import json
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lineament.errors import ConfigError, FileFormatError, InputError, MismatchError, ShapeError, VersionError
+from lineament.records.atlas import Atlas, Direction, SeenRange
+from lineament.store.atlas import KIND, SCHEMA_VERSION, check_atlas_matches, load_atlas, save_atlas
+from lineament.store.tensors import load_tensors, read_header, save_tensors
+
+finite = st.floats(-1e6, 1e6, allow_nan=False)
+
+
+def make_direction(name: str, d: int = 4, seed: int = 0, **changes) -> Direction:
+    rng = np.random.default_rng(seed)
+    gradient = rng.normal(size=d)
+    values = {
+        "name": name,
+        "unit": "deg",
+        "sign": "the nose turns",
+        "description": "rotation",
+        "gradient": gradient,
+        "step": gradient / (gradient @ gradient),
+        "standard_error": np.full(d, 0.01),
+        "r2": 0.93,
+        "residual_std": 1.5,
+        "mean": -0.2,
+        "std": 8.0,
+        "range_seen": SeenRange(-30.0, -20.0, 0.0, 20.0, 31.0),
+    }
+    return Direction(**(values | changes))
+
+
+def make_atlas(d: int = 4, **changes) -> Atlas:
+    rng = np.random.default_rng(7)
+    root = rng.normal(size=(d, d))
+    values = {
+        "directions": (
+            make_direction("yaw", d, calibration=((-9.0, -8.0), (0.0, 0.0), (10.0, 7.5))),
+            make_direction("light_x", d, seed=1, unit="slope", layers=(4, 5, 6)),
+        ),
+        "w_mean": rng.normal(size=d),
+        "w_cov": root @ root.T,
+        "num_samples": 6000,
+        "num_held_out": 2000,
+        "seed": 3,
+        "truncation": 0.8,
+        "generator_fingerprint": "a" * 64,
+        "decomposer_fingerprint": "b" * 64,
+        "generator": {"resolution": 64, "w_dim": d, "num_layers": 10},
+        "lineament_version": "0.1.0",
+        "created": "2025-01-31",
+        "provenance": {"note": "ä", "nested": [1, 2.5, None]},
+    }
+    return Atlas(**(values | changes))
+
+
+def assert_same(left: object, right: object) -> None:
+    for f in fields(left):  # pyright: ignore[reportArgumentType]
+        a, b = getattr(left, f.name), getattr(right, f.name)
+        if f.name == "directions":
+            for one, other in zip(a, b, strict=True):
+                assert_same(one, other)
+        elif isinstance(a, np.ndarray):
+            np.testing.assert_array_equal(a, b, strict=True)
+        else:
+            assert a == b
+            assert type(a) is type(b)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    save_atlas(tmp_path / "a.safetensors", make_atlas())
+    return tmp_path / "a.safetensors"
+
+
+def test_round_trip(file: Path) -> None:
+    assert_same(load_atlas(file), make_atlas())
+    header = read_header(file)
+    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 1)
+    assert header.header["directions"][0]["name"] == "yaw"
+
+
+def test_an_atlas_without_directions_round_trips(tmp_path: Path) -> None:
+    save_atlas(tmp_path / "a", make_atlas(directions=()))
+    assert load_atlas(tmp_path / "a").names == ()
+    assert load_atlas(tmp_path / "a").gradients().shape == (0, 4)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    names=st.lists(st.text(min_size=1, max_size=6), unique=True, max_size=3),
+    d=st.integers(1, 5),
+    numbers=st.tuples(finite, finite, finite, finite),
+    layers=st.none() | st.lists(st.integers(0, 17), min_size=1, max_size=4).map(tuple),
+    seen=st.lists(finite, min_size=5, max_size=5).map(sorted),
+    text=st.text(max_size=8),
+)
+def test_round_trip_of_any_values(tmp_path: Path, names, d, numbers, layers, seen, text) -> None:
+    r2, residual_std, mean, std = numbers
+    directions = tuple(
+        make_direction(
+            name,
+            d,
+            seed=i,
+            sign=text,
+            r2=r2,
+            residual_std=residual_std,
+            mean=mean,
+            std=std,
+            layers=layers,
+            range_seen=SeenRange(*seen),
+        )
+        for i, name in enumerate(names)
+    )
+    atlas = make_atlas(d, directions=directions, provenance={text: text})
+    save_atlas(tmp_path / "a", atlas)
+    assert_same(load_atlas(tmp_path / "a"), atlas)
+
+
+def test_look_up_by_name_suggests_the_closest() -> None:
+    atlas = make_atlas()
+    assert atlas.direction("light_x").unit == "slope"
+    with pytest.raises(ConfigError, match=r"no direction 'Yaww'.*yaw, light_x; did you mean 'yaw'\?"):
+        atlas.direction("Yaww")
+    with pytest.raises(ConfigError, match=r"has yaw, light_x$"):
+        atlas.direction("smile")
+    rows = atlas.gradients(("light_x", "yaw"))
+    np.testing.assert_array_equal(rows[1], atlas.direction("yaw").gradient)
+
+
+def test_another_generator_is_refused_by_name() -> None:
+    check_atlas_matches(make_atlas(), "a" * 64, "mine")
+    with pytest.raises(MismatchError, match=r"generator a{16}, but other\.safetensors is c{16}; .*run discover"):
+        check_atlas_matches(make_atlas(), "c" * 64, "other.safetensors")
+
+
+def test_truncated_missing_future_and_foreign(file: Path) -> None:
+    whole = file.read_bytes()
+    for length in (0, 5, 8, 100, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:length])
+        with pytest.raises(FileFormatError):
+            load_atlas(file)
+    with pytest.raises(InputError, match="did you mean"):
+        load_atlas(file.with_name("a.safetensor"))
+    save_tensors(file, {}, kind=KIND, schema_version=SCHEMA_VERSION + 1, header={})
+    with pytest.raises(VersionError, match="upgrade"):
+        load_atlas(file)
+    save_tensors(file, {}, kind="generator", schema_version=1, header={})
+    with pytest.raises(FileFormatError, match="kind 'generator', expected 'atlas'"):
+        load_atlas(file)
+
+
+def _drop_seed(tensors: dict, header: dict) -> None:
+    del header["seed"]
+
+
+def _text_seed(tensors: dict, header: dict) -> None:
+    header["seed"] = "3"
+
+
+def _bool_samples(tensors: dict, header: dict) -> None:
+    header["num_samples"] = True
+
+
+def _drop_covariance(tensors: dict, header: dict) -> None:
+    del tensors["w_cov"]
+
+
+def _one_direction_less(tensors: dict, header: dict) -> None:
+    header["directions"].pop()
+
+
+def _directions_are_names(tensors: dict, header: dict) -> None:
+    header["directions"] = ["yaw", "pitch"]
+
+
+def _no_unit(tensors: dict, header: dict) -> None:
+    del header["directions"][0]["unit"]
+
+
+def _falling_range(tensors: dict, header: dict) -> None:
+    header["directions"][0]["range_seen"]["p99"] = -1000.0
+
+
+def _odd_knots(tensors: dict, header: dict) -> None:
+    header["directions"][0]["calibration"] = [[1, 2, 3]]
+
+
+def _odd_layers(tensors: dict, header: dict) -> None:
+    header["directions"][0]["layers"] = "all"
+
+
+def _single_precision(tensors: dict, header: dict) -> None:
+    tensors["w_mean"] = tensors["w_mean"].astype(np.float32)
+
+
+def _steps_twice_as_long(tensors: dict, header: dict) -> None:
+    tensors["steps"] = tensors["steps"] * 2
+
+
+def _wrong_width(tensors: dict, header: dict) -> None:
+    tensors["steps"] = tensors["steps"][:, :-1]
+
+
+def _not_symmetric(tensors: dict, header: dict) -> None:
+    tensors["w_cov"][0, 1] += 1
+
+
+def _repeated(tensors: dict, header: dict) -> None:
+    header["directions"][1]["name"] = "yaw"
+
+
+def _no_date(tensors: dict, header: dict) -> None:
+    header["created"] = "yesterday"
+
+
+DAMAGES = {
+    _drop_seed: "seed is missing",
+    _text_seed: "seed is '3', expected int",
+    _bool_samples: "num_samples is True, expected int",
+    _drop_covariance: "w_cov is missing",
+    _one_direction_less: "has shape",
+    _directions_are_names: "not a table",
+    _no_unit: "unit is missing",
+    _falling_range: "must be finite and rise",
+    _odd_knots: "unpack",
+    _odd_layers: "layers",
+    _single_precision: "double precision",
+    _steps_twice_as_long: "changes the semantic by 2",
+    _wrong_width: "has shape",
+    _not_symmetric: "not symmetric",
+    _repeated: "occur twice",
+    _no_date: "ISO 8601",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
+def test_damaged_contents_get_one_clear_line(file: Path, damage) -> None:
+    tensors, header = load_tensors(file, kind=KIND)
+    damage(tensors, header)
+    save_tensors(file, tensors, kind=KIND, schema_version=1, header=json.loads(json.dumps(header)))
+    with pytest.raises(FileFormatError, match=DAMAGES[damage]) as caught:
+        load_atlas(file)
+    assert str(file) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_provenance_must_be_json(file: Path) -> None:
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="not JSON"):
+        save_atlas(file, make_atlas(provenance={"path": Path("x")}))
+    assert file.read_bytes() == before
+
+
+def test_the_record_refuses_non_finite_numbers() -> None:
+    with pytest.raises(ShapeError, match="yaw: NaN or infinity"):
+        make_direction("yaw", standard_error=np.full(4, np.inf))
+    with pytest.raises(ShapeError, match="yaw: NaN"):
+        make_direction("yaw", r2=float("nan"))
+    with pytest.raises(ShapeError, match="statistics of w"):
+        make_atlas(w_mean=np.full(4, np.nan))
+    with pytest.raises(ConfigError, match="layers"):
+        replace(make_direction("yaw"), layers=())
+    with pytest.raises(ShapeError, match="expected 4 as w_mean"):
+        make_atlas(directions=(make_direction("yaw", d=5),))
