@@ -146,9 +146,7 @@ class ConfidenceNet(nn.Module):
             nn.Conv2d(half, 2, 5, padding=2),
         )
 
-    def forward(
-        self, image: Float[Tensor, "n 3 h w"]
-    ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
+    def forward(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
         """Positive standard deviations (unbounded below; the decomposer bounds them)."""
         x = self.to_quarter(self.encoder(image))
         return F.softplus(self.pixel_head(x)), F.softplus(self.feature_head(x))
@@ -199,9 +197,7 @@ class Decomposer(nn.Module):
         unit = self.light_net(image)
         return torch.cat([unit[:, :2] / 2 + 0.5, unit[:, 2:]], dim=1)
 
-    def sigmas(
-        self, image: Float[Tensor, "n 3 h w"]
-    ) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
+    def sigmas(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
         """Standard deviations of the errors of pixels and of features; their inverse is the confidence."""
         pixels, features = self.confidence_net(image)
         return pixels + self.config.min_sigma, features + self.config.min_sigma

@@ -8,6 +8,7 @@ Source:
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import torch
@@ -69,9 +70,7 @@ class MappingNetwork(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         dims = [config.z_dim] + [config.w_dim] * config.num_mapping_layers
-        self.layers = nn.ModuleList(
-            Dense(i, o, lr_multiplier=0.01, activate=True) for i, o in zip(dims, dims[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(Dense(i, o, lr_multiplier=0.01, activate=True) for i, o in pairwise(dims))
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
 
     def forward(self, z: Float[Tensor, "n d_z"]) -> Float[Tensor, "n d"]:
@@ -160,12 +159,11 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Features and image so far, at this block's resolution; ``ws`` holds one w per convolution and ToRGB."""
         if x is None or image is None:
-            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            x = self.conv1(x, ws[:, 0], noise_mode, rng)
-            return x, self.to_rgb(x, ws[:, 1])
-        x = self.conv0(x, ws[:, 0], noise_mode, rng)
-        x = self.conv1(x, ws[:, 1], noise_mode, rng)
-        return x, upsample_fir(image) + self.to_rgb(x, ws[:, 2])
+            const = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            features: Tensor = self.conv1(const, ws[:, 0], noise_mode, rng)
+            return features, self.to_rgb(features, ws[:, 1])
+        features = self.conv1(self.conv0(x, ws[:, 0], noise_mode, rng), ws[:, 1], noise_mode, rng)
+        return features, upsample_fir(image) + self.to_rgb(features, ws[:, 2])
 
 
 class Generator(nn.Module):
@@ -209,7 +207,7 @@ class Generator(nn.Module):
         x = image = None
         start = 0
         for block in self.blocks:
-            count = block.num_convs
+            count = int(block.num_convs)  # pyright: ignore[reportArgumentType]
             x, image = block(x, image, ws[:, start : start + count + 1], noise_mode, rng)
             start += count
         if image is None:

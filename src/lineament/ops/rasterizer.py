@@ -16,6 +16,8 @@ Source:
     an optional bound on the gradients at contours, whose explosion is a known failure of the published method.
 """
 
+from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -87,13 +89,13 @@ class _VisibleDepth(torch.autograd.Function):
     def forward(
         ctx: Any, canon_depth: Tensor, rotation: Tensor, shift: Tensor, camera: Camera, max_slope: float | None
     ) -> tuple[Tensor, Tensor]:
-        n, h, w = canon_depth.shape
+        h, w = canon_depth.shape[1:]
         rays = pixel_rays(h, w, camera, dtype=canon_depth.dtype, device=canon_depth.device)
         x, y, inverse_z = _projected(canon_depth, rotation, shift, rays, camera)
         winner = _winning_triangles(x, y, inverse_z)
         covered = winner >= 0
         weights, depth, slope_x, slope_y = _intersection(winner.clamp_min(0), covered, x, y, inverse_z)
-        ctx.save_for_backward(canon_depth, rotation, shift, winner, weights, depth, slope_x, slope_y)
+        ctx.save_for_backward(rotation, shift, winner, weights, depth, slope_x, slope_y)
         ctx.camera, ctx.max_slope = camera, max_slope
         ctx.mark_non_differentiable(covered)
         background = camera.max_depth + (camera.max_depth - camera.min_depth) / 2
@@ -108,7 +110,7 @@ class _VisibleDepth(torch.autograd.Function):
         that corner in the point hit. With m the plane's covector, m . v = 1 for all of its points, this is
         z b_i m . dv; so the gradient for rotation and shift needs only the point hit and no corner.
         """
-        canon_depth, rotation, shift, winner, weights, depth, slope_x, slope_y = ctx.saved_tensors
+        rotation, shift, winner, weights, depth, slope_x, slope_y = ctx.saved_tensors
         camera: Camera = ctx.camera
         n, h, w = depth.shape
         rays = pixel_rays(h, w, camera, dtype=depth.dtype, device=depth.device)
@@ -142,7 +144,7 @@ class _VisibleDepth(torch.autograd.Function):
                 ray = flat_rays.index_select(0, (corner % (h * w)).view(-1)).view(n, h, w, 3)
                 moved = canon_plane[:, 0] * ray[..., 0] + canon_plane[:, 1] * ray[..., 1] + canon_plane[:, 2]
                 grad_depth.scatter_add_(0, corner.view(-1), torch.where(covered, weight * moved, 0).view(-1))
-            grad_depth = grad_depth.view_as(canon_depth)
+            grad_depth = grad_depth.view(n, h, w)
         return grad_depth, grad_rotation, grad_shift, None, None
 
 
@@ -194,14 +196,14 @@ def _winning_triangles(x: Tensor, y: Tensor, inverse_z: Tensor) -> Tensor:
     cuts = torch.arange(0, total, chunk, device=x.device)
     starts = [*torch.searchsorted(ends, cuts, right=True).tolist(), len(ends)]
     flat = (x.view(-1), y.view(-1), inverse_z.view(-1))
-    for start, stop in zip(starts[:-1], starts[1:], strict=True):
+    for start, stop in pairwise(starts):
         if start < stop:
             pixel, key = _hits([part[start:stop] for part in boxes[:4]], counts[start:stop], flat, h, w)
             nearest.scatter_reduce_(0, pixel, key, "amin")
     return torch.where(nearest == _NOTHING, -1, nearest & 0x7FFFFFFF).view(n, h, w)
 
 
-def _over_cells(points: Tensor, reduce: Any) -> Tensor:
+def _over_cells(points: Tensor, reduce: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Reduce over the four corners of every cell."""
     pairs = reduce(points[:, :, :-1], points[:, :, 1:])
     return reduce(pairs[:, :-1], pairs[:, 1:])

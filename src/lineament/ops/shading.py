@@ -51,7 +51,9 @@ def normals_from_depth(depth: Float[Tensor, "n h w"], camera: Camera) -> Float[T
     slope_x, middle_x = _log_slope(depth, x, dim=-1)
     slope_y, middle_y = _log_slope(depth, y, dim=-2)
     away = (1 + middle_x * slope_x) * (1 + middle_y * slope_y) - (x * slope_x) * (y * slope_y)
-    across, down = -focal * slope_x, -focal * slope_y
+    # The brackets differ from 1 only at the border, whose one-sided differences are taken half a pixel off.
+    across = -focal * slope_x * (1 + (middle_y - y) * slope_y)
+    down = -focal * slope_y * (1 + (middle_x - x) * slope_x)
     length = (across.square() + down.square() + away.square()).sqrt()
     return torch.stack([across / length, down / length, away / length], dim=1)
 

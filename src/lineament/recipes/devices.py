@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def make_fabric(devices: Devices) -> Fabric:
     return fabric
 
 
-def average_gradients(fabric: Fabric, parameters: Sequence[nn.Parameter]) -> None:
+def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
     """Mean of the gradients over all processes, as one message.
 
     Done by hand instead of by DistributedDataParallel, whose hooks do not survive the second derivatives of R1 and

@@ -152,9 +152,7 @@ def gather(
     with progress_bar() as bar:
         task = bar.add_task("sampling faces", total=total, completed=found.fit.count + found.held_out.count, note="")
         jobs = [(numbers, False) for numbers in _batches(_FIT, found.fit.count, config.samples, config.batch_size)]
-        jobs += [
-            (n, True) for n in _batches(_HELD_OUT, found.held_out.count, config.held_out, config.batch_size)
-        ]
+        jobs += [(n, True) for n in _batches(_HELD_OUT, found.held_out.count, config.held_out, config.batch_size)]
         for index, (numbers, held_out) in enumerate(jobs, start=1):
             w, y = sample_and_measure(generator, decomposer, config.seed, numbers, config.truncation)
             w64 = w.double().cpu().numpy()

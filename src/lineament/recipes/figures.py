@@ -13,7 +13,17 @@ from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.records.decomposition import Decomposition
 from lineament.store.pictures import tile, to_uint8
 
-ROW_NAMES = ("image", "reconstruction", "relief", "normals", "albedo", "shading", "frontal", "from its left", "from its right")
+ROW_NAMES = (
+    "image",
+    "reconstruction",
+    "relief",
+    "normals",
+    "albedo",
+    "shading",
+    "frontal",
+    "from its left",
+    "from its right",
+)
 TURN_DEG = 25.0
 _HEADLIGHT = (0.25, 0.75, 0.5, 0.6)
 

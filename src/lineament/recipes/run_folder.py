@@ -4,55 +4,108 @@ import json
 import signal
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from io import BufferedWriter
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from lineament.errors import ConfigError, FileFormatError
-from lineament.store.atomic import atomic_write, remove_stale_temporaries
+from lineament.store.atomic import atomic_write, remove_stale_temporaries, storage_error
 from lineament.store.tensors import load_tensors, save_tensors
+
+try:
+    import fcntl
+except ImportError:  # Windows: there two runs in one folder are not told apart
+    fcntl = None
 
 STATE_VERSION = 1
 STATE_NAME = "state.safetensors"
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.jsonl"
+LOCK_NAME = ".lock"
 
 
 class RunFolder:
     """A folder in which a training lives: settings, log, state; run the same command again and it goes on.
 
+    It is locked until `close`, or until the process ends in whatever way; use it as a context manager.
+
     Args:
         path: the folder; made if missing.
         config: a dataclass of settings. A folder that already holds other settings is refused.
-        free: names of settings that may change between the runs of one training (its length, say).
+        free: names of settings that may change between the runs of one training (its length, say). The folder's own
+            path, ``out``, always may: folders are moved, and named from other working directories.
+        lead: whether this process locks and writes; of several processes of one training only the first does.
 
     Raises:
-        ConfigError: the folder belongs to a training with other settings.
+        ConfigError: another process is at work in the folder, or it belongs to a training with other settings.
+        StorageError: the folder cannot be made.
     """
 
-    def __init__(self, path: str | Path, config: Any, *, free: tuple[str, ...] = ()) -> None:
+    def __init__(self, path: str | Path, config: Any, *, free: tuple[str, ...] = (), lead: bool = True) -> None:
         self.path = Path(path)
-        self.path.mkdir(parents=True, exist_ok=True)
-        remove_stale_temporaries(self.path)
-        settings = json.loads(json.dumps(asdict(config), default=str))
-        known = self.path / CONFIG_NAME
-        if known.exists():
-            try:
-                previous = json.loads(known.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise FileFormatError(f"{known} is not readable JSON; delete it or choose another folder") from error
-            names = [n for n in {**previous, **settings} if n not in free and previous.get(n) != settings.get(n)]
-            if names:
-                detail = ", ".join(f"{n} was {previous.get(n)!r}, now {settings.get(n)!r}" for n in names)
-                raise ConfigError(f"{self.path} holds a training with other settings ({detail}); choose another --out")
-        with atomic_write(known) as handle:
-            handle.write(json.dumps(settings, indent=2).encode())
         self._writer: SummaryWriter | None = None
+        self._lock: BufferedWriter | None = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(self.path, error, verb="make the folder") from error
+        try:
+            if lead:
+                self._acquire()
+                remove_stale_temporaries(self.path)
+            settings = json.loads(json.dumps(asdict(config), default=str))
+            self._check_settings(settings, {*free, "out"})
+            if lead:
+                with atomic_write(self.path / CONFIG_NAME) as handle:
+                    handle.write(json.dumps(settings, indent=2).encode())
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "RunFolder":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _acquire(self) -> None:
+        """Lock the folder; the system lets go of the lock when the process ends, even by kill -9."""
+        if fcntl is None:
+            return
+        try:
+            self._lock = (self.path / LOCK_NAME).open("ab")
+        except OSError as error:
+            raise storage_error(self.path / LOCK_NAME, error) from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(
+                f"another process is at work in {self.path}; wait for its end, stop it, or choose another --out"
+            ) from error
+        except OSError:
+            pass  # a file system without locks, as some network disks
+
+    def _check_settings(self, settings: dict[str, Any], free: set[str]) -> None:
+        known = self.path / CONFIG_NAME
+        if not known.exists():
+            return
+        try:
+            previous = json.loads(known.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise FileFormatError(f"{known} is not readable JSON; delete it or choose another folder") from error
+        if not isinstance(previous, dict):
+            raise FileFormatError(f"{known} holds no settings; delete it or choose another folder")
+        names = [n for n in {**previous, **settings} if n not in free and previous.get(n) != settings.get(n)]
+        if names:
+            detail = ", ".join(f"{n} was {previous.get(n)!r}, now {settings.get(n)!r}" for n in names)
+            raise ConfigError(f"{self.path} holds a training with other settings ({detail}); choose another --out")
 
     def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """Tensors and counters of the last saved state, or None in a new folder."""
@@ -80,7 +133,7 @@ class RunFolder:
                 try:
                     if json.loads(line)["step"] <= step:
                         kept.append(line)
-                except (ValueError, KeyError):
+                except (ValueError, KeyError, TypeError):
                     continue  # the last line of a killed run may be half written
             with atomic_write(path) as handle:
                 handle.write("".join(f"{line}\n" for line in kept).encode())
@@ -89,17 +142,24 @@ class RunFolder:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Append one line of JSON and the same numbers for TensorBoard."""
         row = {"step": step, "time": round(time.time(), 1), **{k: float(f"{v:.6g}") for k, v in values.items()}}
-        with (self.path / LOG_NAME).open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(row) + "\n")
+        try:
+            with (self.path / LOG_NAME).open("a", encoding="utf-8") as handle:
+                handle.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise storage_error(self.path / LOG_NAME, error) from error
         if self._writer is not None:
             for name, value in values.items():
                 self._writer.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flush and close the logs."""
+        """Flush and close the logs, and unlock the folder."""
         if self._writer is not None:
-            self._writer.close()
+            with suppress(OSError):  # TensorBoard's copy of the log; on a full disk it must not hide the first error
+                self._writer.close()
             self._writer = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
 
 class GentleStop:
@@ -114,7 +174,7 @@ class GentleStop:
             raise KeyboardInterrupt
         self.requested = True
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "GentleStop":
         for signum in (signal.SIGINT, signal.SIGTERM):
             try:
                 self._previous[signum] = signal.signal(signum, self._on_signal)

@@ -210,7 +210,7 @@ class Trainer:
             raise NonFiniteError(f"the loss became {float(loss.detach())} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        parameters = list(self.decomposer.parameters())
+        parameters: list[Tensor] = list(self.decomposer.parameters())
         average_gradients(self.fabric, parameters)
         limit = self.config.clip_norm or math.inf
         norm = nn.utils.clip_grad_norm_(parameters, limit)
@@ -219,7 +219,8 @@ class Trainer:
         self.optimizer.step()
         decay = 0.5 ** (1 / max(min(self.config.ema_steps, (self.step + 1) * 0.1), 1e-8))
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.ema.parameters()), parameters, 1 - decay)
+            averages: list[Tensor] = list(self.ema.parameters())
+            torch._foreach_lerp_(averages, parameters, 1 - decay)
         return values | {"gradient_norm": float(norm)}
 
 

@@ -1,14 +1,20 @@
-"""Pictures out: PNG grids, GIF and MP4."""
+"""Pictures out: grids as PNG, with the recipe of the picture inside the file."""
 
+from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
+from lineament.errors import ConfigError
 from lineament.store.atomic import atomic_write
+
+MAX_SIDE_PX = 30_000
+"""Larger pictures are refused: few programs can open them."""
 
 
 def to_uint8(images: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
@@ -28,17 +34,67 @@ def tile(images: UInt8[np.ndarray, "n h w 3"], columns: int, *, gap: int = 2) ->
     return canvas
 
 
-def png_bytes(image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1) -> bytes:
-    """Encode as PNG, optionally enlarged by a whole factor."""
-    picture = Image.fromarray(image)
-    if scale != 1:
-        picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.BICUBIC)
+def enlarge(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
+    """Smoothly enlarged by a whole factor.
+
+    Raises:
+        ConfigError: the result would be too large for a picture.
+    """
+    if scale == 1:
+        return image
+    height, width = image.shape[0] * scale, image.shape[1] * scale
+    if max(height, width) > MAX_SIDE_PX:
+        raise ConfigError(
+            f"the picture would be {width} x {height} pixels, expected at most {MAX_SIDE_PX} a side; "
+            "ask for fewer images or a smaller scale"
+        )
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def shrink_to(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """With antialiasing, so that the longer side is ``side`` pixels; smaller images are returned as they are."""
+    height, width, _ = image.shape
+    factor = side / max(height, width)
+    if factor >= 1:
+        return image
+    size = (max(round(width * factor), 1), max(round(height * factor), 1))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
+def png_bytes(image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1, text: Mapping[str, str] | None = None) -> bytes:
+    """Encode as PNG, optionally enlarged by a whole factor.
+
+    Args:
+        image: the picture.
+        scale: whole factor of enlargement.
+        text: words and values to keep in the file (tEXt chunks; iTXt where Latin-1 does not suffice).
+    """
+    info = PngInfo()
+    for key, value in (text or {}).items():
+        info.add_text(key, value)
     buffer = BytesIO()
-    picture.save(buffer, "PNG", optimize=True)
+    Image.fromarray(enlarge(image, scale)).save(buffer, "PNG", optimize=True, pnginfo=info)
     return buffer.getvalue()
 
 
-def save_png(path: str | Path, image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1) -> None:
-    """Write a PNG atomically."""
+def jpeg_bytes(image: UInt8[np.ndarray, "h w 3"], *, quality: int = 90) -> bytes:
+    """Encode as JPEG with colours at full resolution."""
+    buffer = BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
+    return buffer.getvalue()
+
+
+def save_png(
+    path: str | Path, image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1, text: Mapping[str, str] | None = None
+) -> None:
+    """Write a PNG atomically; see `png_bytes`."""
+    data = png_bytes(image, scale=scale, text=text)
     with atomic_write(Path(path)) as handle:
-        handle.write(png_bytes(image, scale=scale))
+        handle.write(data)
+
+
+def read_png_text(path: str | Path) -> dict[str, str]:
+    """The words and values that `save_png` put into a PNG."""
+    with Image.open(path, formats=("PNG",)) as picture:
+        picture.load()
+        return {key: str(value) for key, value in picture.info.items() if isinstance(value, str)}

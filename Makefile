@@ -1,0 +1,42 @@
+# make demo    a virtual environment, an install, and the main job on the shipped weights: demo/report.html
+# make test    the default tests (CPU, no network, under five minutes)
+# make check   everything CI runs: format, lint, types, layers, tests
+# make bench   the throughput numbers of RESULTS.md
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: demo test check lint bench clean
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lineament needs Python 3.11 or newer, $(PYTHON) is older; set PYTHON=python3.12, say"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/lineament discover --out demo
+	@echo "Open demo/report.html in a browser."
+
+test: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+check: lint test
+
+bench: $(VENV)/.installed
+	$(BIN)/lineament bench
+
+clean:
+	rm -rf $(VENV) demo

@@ -1,0 +1,197 @@
+"""The command `lineament`: finds the recipe, lets tyro fill its dataclass, runs it, prints what it returns.
+
+A new command is one more line in `COMMANDS`. Nothing heavy is imported before the command is known, so that help
+and typing mistakes are answered at once.
+"""
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lineament import __version__
+from lineament.errors import LineamentError
+
+EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command.
+
+    Attributes:
+        summary: one line for the list of commands.
+        module: recipe that has ``config`` and ``run``; imported only when the command is called.
+        config: name of the recipe's dataclass.
+        show: prints what ``run`` returned, and gives the exit code.
+    """
+
+    summary: str
+    module: str
+    config: str
+    show: Callable[[Any], int]
+
+
+def _show_path(result: Any) -> int:
+    print(result)
+    return 0
+
+
+def _show_renderables(result: Any) -> int:
+    from rich.console import Console
+
+    # A table is cut to the terminal's width, but in a file or a pipe nothing should be cut.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    for part in result.renderables():
+        console.print(part)
+    return 0
+
+
+def _show_discovery(result: Any) -> int:
+    if result is None:  # stopped by the user; the recipe has said so
+        return EXIT_INTERRUPTED
+    from lineament.recipes.inspect_file import InspectConfig, run
+
+    _show_renderables(run(InspectConfig(result)))
+    print(result)
+    report = result.with_name("report.html")
+    if report.exists():
+        print(report)
+    return 0
+
+
+COMMANDS: dict[tuple[str, ...], Command] = {
+    ("train", "generator"): Command(
+        "Train a StyleGAN2 on a folder or zip of images.",
+        "lineament.recipes.train_generator",
+        "TrainGeneratorConfig",
+        _show_path,
+    ),
+    ("train", "decomposer"): Command(
+        "Train a network that takes faces apart into depth, albedo, view and light.",
+        "lineament.recipes.train_decomposer",
+        "TrainDecomposerConfig",
+        _show_path,
+    ),
+    ("discover",): Command(
+        "Find a generator's directions: an atlas and a report.",
+        "lineament.recipes.discover",
+        "DiscoverConfig",
+        _show_discovery,
+    ),
+    ("edit",): Command(
+        "Turn and relight generated faces by requested amounts.",
+        "lineament.recipes.edit",
+        "EditConfig",
+        _show_renderables,
+    ),
+    ("inspect",): Command(
+        "Say what a file of Lineament's is.",
+        "lineament.recipes.inspect_file",
+        "InspectConfig",
+        _show_renderables,
+    ),
+}
+
+
+def usage(prefix: tuple[str, ...] = ()) -> str:
+    """The list of the commands that begin with ``prefix``."""
+    chosen = {" ".join(words): c.summary for words, c in COMMANDS.items() if words[: len(prefix)] == prefix}
+    width = max(map(len, chosen))
+    lines = [
+        f"usage: {' '.join(('lineament', *prefix))} COMMAND [OPTIONS]",
+        "",
+        "What a face generator knows about faces, found without a label and turned into sliders with units.",
+        "",
+        "commands:",
+        *(f"  {name:<{width}}  {summary}" for name, summary in chosen.items()),
+        "",
+        "`lineament COMMAND --help` lists the options of a command, with an example; `lineament --version`",
+        "tells the version. Results go to standard output, progress and messages to standard error.",
+        "",
+        "example: lineament discover --out found && lineament edit --atlas found/atlas.safetensors yaw=+20",
+    ]
+    return "\n".join(lines)
+
+
+def _find(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]] | int:
+    """The command's words and the rest of the line, or an exit code if all has been said."""
+    for length in (2, 1):
+        words = tuple(argv[:length])
+        if words in COMMANDS:
+            return words, list(argv[length:])
+    first = argv[0] if argv else ""
+    groups = {words[0] for words in COMMANDS if len(words) > 1}
+    if first in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if first in ("-V", "--version"):
+        print(f"lineament {__version__}")
+        return 0
+    if first in groups and argv[1:2] in (["-h"], ["--help"]):
+        print(usage((first,)))
+        return 0
+    if len(argv) < (2 if first in groups else 1):
+        print(usage((first,) if first in groups else ()), file=sys.stderr)
+        return EXIT_USAGE
+    names = [" ".join(words) for words in COMMANDS]
+    pair = " ".join(argv[:2])
+    close = difflib.get_close_matches(pair, names, n=1) or difflib.get_close_matches(first, names, n=1)
+    typed = pair if first in groups else first
+    hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(names)}"
+    _complain(f"no command {typed!r}; {hint}")
+    return EXIT_USAGE
+
+
+def _complain(message: str) -> None:
+    print(f"lineament: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # Torch has a class for it on accelerators and a plain RuntimeError on the CPU.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the words after ``lineament``; those of the process by default.
+
+    Returns:
+        Exit code: 0 done, 2 a mistake in what was asked or handed in, 130 interrupted. Exceptions that are not the
+        user's pass through: a traceback is always our bug.
+    """
+    try:
+        found = _find(sys.argv[1:] if argv is None else argv)
+        if isinstance(found, int):
+            return found
+        words, rest = found
+        command = COMMANDS[words]
+        import tyro
+
+        recipe = importlib.import_module(command.module)
+        config = tyro.cli(getattr(recipe, command.config), prog=" ".join(("lineament", *words)), args=rest)
+        code = command.show(recipe.run(config))
+        sys.stdout.flush()
+        return code
+    except LineamentError as error:
+        _complain(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("lineament: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output went away; the flush at exit must not complain about it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
+    except Exception as error:
+        if not _is_out_of_memory(error):
+            raise
+        _complain("out of memory; lower --batch-size or the resolution, or ask for fewer images, and run again")
+        return EXIT_BUG

@@ -1,0 +1,142 @@
+"""Throughput numbers, each a ratio measured in one run, so that they mean the same on a busy machine.
+
+The two sides of a ratio are timed in turn, and the median of the turns is taken.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import tyro
+
+from lineament.errors import ConfigError
+from lineament.networks import stylegan2
+from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.stylegan2 import Generator, GeneratorConfig
+from lineament.ops.modulation import modulated_conv2d_grouped
+from lineament.ops.rasterizer import rasterize_depth
+from lineament.ops.seeding import latents
+from lineament.ops.shapes import ellipsoid_depth
+from lineament.recipes.train_decomposer import TrainDecomposerConfig, decomposition_loss
+
+
+@dataclass(frozen=True)
+class BenchConfig:
+    """Settings of the benchmark.
+
+    Example: ``lineament bench --repeats 9``
+    """
+
+    network: Annotated[GeneratorConfig, tyro.conf.arg(name="generator")] = field(
+        default_factory=lambda: GeneratorConfig(resolution=128, channel_base=16384, channel_max=512, w_dim=512)
+    )
+    """Generator whose synthesis is timed; the default has the published widths (config-e) at 128 px."""
+    batch_size: int = 4
+    """Images per synthesis."""
+    decomposer_batch_size: int = 24
+    """Images per step of the decomposer's training."""
+    repeats: int = 7
+    """Turns; the median counts."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "decomposer_batch_size", "repeats"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+
+@dataclass(frozen=True)
+class BenchRow:
+    """One ratio and its two sides in seconds."""
+
+    name: str
+    seconds: float
+    against: str
+    against_seconds: float
+    ratio: float
+    wanted: str
+
+
+def in_turns(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Median seconds of each action, run in turns after one warm-up."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for turn in range(repeats + 1):
+        for name, action in actions.items():
+            start = time.perf_counter()
+            action()
+            if turn:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+@contextmanager
+def grouped_convolutions() -> Iterator[None]:
+    """Within the block, the generator computes its modulated convolutions in the paper's grouped form."""
+    ours = stylegan2.modulated_conv2d
+    stylegan2.modulated_conv2d = modulated_conv2d_grouped  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        stylegan2.modulated_conv2d = ours
+
+
+def bench_synthesis(config: BenchConfig) -> list[BenchRow]:
+    """Ours against the grouped form, on the same weights and latents."""
+    torch.manual_seed(0)
+    generator = Generator(config.network).eval().requires_grad_(False)
+    generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    z = latents(0, range(config.batch_size), config.network.z_dim)
+
+    def ours() -> torch.Tensor:
+        with torch.inference_mode():
+            return generator(z)
+
+    def grouped() -> torch.Tensor:
+        with grouped_convolutions():
+            return ours()
+
+    difference = float((ours() - grouped()).abs().max())
+    if difference > 1e-3:
+        raise AssertionError(f"the two forms differ by {difference}")
+    seconds = in_turns({"ours": ours, "grouped": grouped}, config.repeats)
+    ratio = seconds["grouped"] / seconds["ours"]
+    name = f"synthesis of {config.batch_size} at {config.network.resolution} px"
+    return [BenchRow(name, seconds["ours"], "grouped convolutions", seconds["grouped"], ratio, "at least 1.5")]
+
+
+def bench_rasterizer(config: BenchConfig) -> list[BenchRow]:
+    """Share of the rasteriser, forward and backward, in a decomposer training step (without perceptual term)."""
+    rows = []
+    for resolution in (64, 128):
+        torch.manual_seed(0)
+        settings = TrainDecomposerConfig(
+            out=Path(), images=Path(), network=DecomposerConfig(resolution=resolution), perceptual_weight=0.0
+        )
+        decomposer = Decomposer(settings.network)
+        decomposer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        n = config.decomposer_batch_size
+        images = torch.rand(n, 3, resolution, resolution).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+        bumps = torch.randn(2 * n, resolution, resolution) * 1e-3
+        depth = (ellipsoid_depth(resolution, near=0.91, far=1.02) + bumps).requires_grad_()
+        view = (torch.randn(2 * n, 6) * torch.tensor([0.1, 0.3, 0.1, 0.01, 0.01, 0.0])).requires_grad_()
+
+        def step(decomposer: Decomposer = decomposer, images: torch.Tensor = images, settings=settings) -> None:
+            decomposition_loss(decomposer, images, None, settings)[0].backward()
+
+        def raster(depth: torch.Tensor = depth, view: torch.Tensor = view, camera=decomposer.camera) -> None:
+            rasterize_depth(depth, view, camera)[0].sum().backward()
+
+        seconds = in_turns({"step": step, "raster": raster}, config.repeats)
+        ratio = seconds["raster"] / seconds["step"]
+        name = f"rasteriser, {2 * n} meshes at {resolution} px"
+        rows.append(BenchRow(name, seconds["raster"], f"training step of {n}", seconds["step"], ratio, "below 0.25"))
+    return rows
+
+
+def run(config: BenchConfig) -> list[BenchRow]:
+    """Measure everything; see `BenchRow`."""
+    return bench_synthesis(config) + bench_rasterizer(config)

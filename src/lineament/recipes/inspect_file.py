@@ -1,0 +1,206 @@
+"""Say what a file of ours is, or what a run folder holds."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from rich.console import RenderableType
+from rich.table import Table
+
+from lineament.errors import FileFormatError, InputError
+from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
+from lineament.records.atlas import Atlas, Direction
+from lineament.recipes.models import SCHEMA_VERSION as NETWORK_VERSION
+from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
+from lineament.store.atlas import load_atlas
+from lineament.store.tensors import FileHeader, fingerprint, load_tensors, read_header, short_fingerprint
+
+_NEWEST = {"atlas": ATLAS_VERSION, "training-state": STATE_VERSION}
+_WHAT = {
+    "generator": "a face generator (StyleGAN2)",
+    "discriminator": "the discriminator of a face generator",
+    "features": "features of a discriminator, for comparing images",
+    "decomposer": "a network that takes faces apart",
+    "atlas": "the directions of one generator",
+    "training-state": "an unfinished training or discovery",
+}
+
+
+@dataclass(frozen=True)
+class InspectConfig:
+    """Say what a file of Lineament's is: its kind, settings, origin and fingerprint.
+
+    Example: ``lineament inspect found/atlas.safetensors``
+    """
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
+    """A file that Lineament wrote, or the folder of a training or a discovery."""
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What is known about a file or a folder: tables for people."""
+
+    title: str
+    facts: dict[str, str]
+    tables: tuple[Table, ...] = ()
+
+    def renderables(self) -> list[RenderableType]:
+        """The tables, in reading order."""
+        return [facts_table(self.title, self.facts), *self.tables]
+
+
+def facts_table(title: str, facts: dict[str, str]) -> Table:
+    """Names and values."""
+    table = Table(title=title, title_justify="left", show_header=False, expand=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def number(value: float, *, sign: bool = False) -> str:
+    """Three significant digits, without an exponent where people would not use one."""
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
+    text = f"{value:{'+' if sign else ''}.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) else f"{0:.{digits}f}"
+
+
+def calibration_slope(direction: Direction) -> float | None:
+    """Measured change over the linear model's promise, at one standard deviation; None if not calibrated.
+
+    1 is a perfectly linear generator; what is missing is what the calibration makes up for.
+    """
+    from lineament.estimators.steps import StepCalibration
+
+    if not direction.calibration or direction.std == 0:
+        return None
+    curve = StepCalibration(direction.calibration)
+    return (curve.step_to_measured(direction.std) - curve.step_to_measured(-direction.std)) / (2 * direction.std)
+
+
+def atlas_table(atlas: Atlas) -> Table:
+    """One row per direction."""
+    table = Table(title="Directions", title_justify="left")
+    table.add_column("name", style="bold", no_wrap=True)
+    table.add_column("unit", no_wrap=True)
+    for name in ("R²", "mean", "sd", "seen from", "to", "linear"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("a positive value")
+    for d in atlas.directions:
+        slope = calibration_slope(d)
+        table.add_row(
+            d.name,
+            d.unit,
+            f"{d.r2:.2f}",
+            *(number(v) for v in (d.mean, d.std, d.range_seen.minimum, d.range_seen.maximum)),
+            "–" if slope is None else f"{slope:.2f}",
+            d.sign,
+        )
+    table.caption = "linear: what a step achieves of what the linear model promises, before calibration"
+    table.caption_justify = "left"
+    return table
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested JSON as dotted names and short values."""
+    flat: dict[str, str] = {}
+    for name, value in values.items():
+        if isinstance(value, dict) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and len(value) > 8:
+            flat[f"{prefix}{name}"] = f"{len(value)} entries"
+        else:
+            text = f"{value:.6g}" if isinstance(value, float) else str(value)
+            flat[f"{prefix}{name}"] = text if len(text) <= 200 else text[:199] + "…"
+    return flat
+
+
+def _facts(path: Path, header: FileHeader) -> dict[str, str]:
+    dtypes = sorted({dtype for dtype, _ in header.tensors.values()})
+    return {
+        "kind": header.kind,
+        "schema version": str(header.schema_version),
+        "written by": f"Lineament {header.written_by}",
+        "size": f"{header.num_bytes:,} bytes",
+        "values": f"{header.num_parameters:,} in {len(header.tensors)} tensors ({', '.join(dtypes)})",
+    }
+
+
+def inspect_file(path: Path) -> Inspection:
+    """What one file is. Its tensors are read too, so that a damaged file does not pass."""
+    header = read_header(path)
+    title = f"{path}: {_WHAT.get(header.kind, 'a file of Lineament')}"
+    facts = _facts(path, header)
+    newest = _NEWEST.get(header.kind, NETWORK_VERSION)
+    tensors, values = load_tensors(path, kind=header.kind, framework="pt", schema_version=newest)
+    facts["fingerprint"] = fingerprint(tensors)
+    if header.kind != "atlas":
+        return Inspection(title, facts | _flat(values))
+    atlas = load_atlas(path)
+    facts |= {
+        "made by": f"Lineament {atlas.lineament_version} on {atlas.created}",
+        "generator": f"{short_fingerprint(atlas.generator_fingerprint)} "
+        + ", ".join(f"{k} {v}" for k, v in atlas.generator.items()),
+        "decomposer": short_fingerprint(atlas.decomposer_fingerprint),
+        "samples": f"{atlas.num_samples:,} for the fit, {atlas.num_held_out:,} held out, seed {atlas.seed}",
+        "truncation": f"{atlas.truncation:g}",
+        "spread of w": f"{np.sqrt(np.trace(atlas.w_cov)):.4g} in {atlas.w_dim} dimensions",
+        **_flat(atlas.provenance, "provenance."),
+    }
+    return Inspection(title, facts, (atlas_table(atlas),))
+
+
+def _last_lines(log: Path) -> dict[str, Any]:
+    """The newest value of everything logged."""
+    newest: dict[str, Any] = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            newest |= json.loads(line)
+        except (ValueError, TypeError):
+            continue  # the last line of a killed run may be half written
+    return newest
+
+
+def inspect_folder(path: Path) -> Inspection:
+    """What a run folder holds.
+
+    Raises:
+        InputError: not a run folder.
+        FileFormatError: its settings cannot be read.
+    """
+    config = path / CONFIG_NAME
+    if not config.is_file():
+        raise InputError(f"{path} is not a run folder (no {CONFIG_NAME}); name a file, or the --out of a training")
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+        facts = {f"--{k.replace('_', '-')}": v for k, v in _flat(settings).items()}
+    except (ValueError, AttributeError) as error:
+        raise FileFormatError(f"{config} is not readable JSON; delete it, or name another folder") from error
+    tables: list[Table] = []
+    if (path / LOG_NAME).is_file():
+        tables.append(facts_table("Newest logged values", _flat(_last_lines(path / LOG_NAME))))
+    files = Table(title="Files", title_justify="left")
+    for name in ("name", "kind", "bytes"):
+        files.add_column(name, justify="right" if name == "bytes" else "left")
+    for entry in sorted(p for p in path.iterdir() if p.is_file()):
+        try:
+            kind = read_header(entry).kind if entry.suffix == ".safetensors" else entry.suffix[1:] or "file"
+        except FileFormatError:
+            kind = "damaged or foreign"
+        files.add_row(entry.name, kind, f"{entry.stat().st_size:,}")
+    return Inspection(f"{path}: a run folder", facts, (*tables, files))
+
+
+def run(config: InspectConfig) -> Inspection:
+    """Inspect a file or a folder.
+
+    Raises:
+        InputError: there is no such file, or the folder is no run folder.
+        FileFormatError: the file is foreign, damaged or too new.
+    """
+    return inspect_folder(config.path) if config.path.is_dir() else inspect_file(config.path)

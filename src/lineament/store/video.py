@@ -1,0 +1,84 @@
+"""Animations out: GIF and WebP by Pillow, MP4 (H.264) by ffmpeg."""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from lineament.errors import ConfigError
+from lineament.store.atomic import write_bytes_atomic
+
+ANIMATION_SUFFIXES = (".gif", ".webp", ".mp4")
+
+
+def animation_bytes(
+    frames: UInt8[np.ndarray, "n h w 3"], suffix: str, *, fps: float = 24.0, comment: str = ""
+) -> bytes:
+    """Encode frames as an endless loop.
+
+    Args:
+        frames: the pictures, one after the other.
+        suffix: ".gif", ".webp" or ".mp4".
+        fps: frames per second; GIF knows hundredths of a second only, so the nearest of those is used.
+        comment: text kept in the file (in a GIF and an MP4).
+
+    Raises:
+        ConfigError: another suffix, no frames, or a speed out of range.
+    """
+    if suffix not in ANIMATION_SUFFIXES:
+        raise ConfigError(f"{suffix!r} is not an animation, expected {', '.join(ANIMATION_SUFFIXES)}; rename the file")
+    if len(frames) == 0:
+        raise ConfigError("an animation without frames, expected at least one; ask for more frames")
+    if not 0 < fps <= 100:
+        raise ConfigError(f"fps is {fps}, expected above 0 and at most 100")
+    if suffix == ".mp4":
+        return _mp4_bytes(frames, fps, comment)
+    pictures = [Image.fromarray(frame) for frame in frames]
+    buffer = BytesIO()
+    if suffix == ".gif":
+        # One palette for all frames: a palette of its own for each would flicker.
+        shared = Image.fromarray(np.concatenate(list(frames[:: max(len(frames) // 8, 1)]))).quantize(256)
+        pictures = [p.quantize(palette=shared, dither=Image.Dither.FLOYDSTEINBERG) for p in pictures]
+        hundredths = max(round(100 / fps), 2)  # browsers slow down what claims to be faster
+        extra = {"comment": comment.encode("utf-8")} if comment else {}
+        options = {"duration": hundredths * 10, "disposal": 1, "optimize": False, **extra}
+    else:
+        options = {"duration": max(round(1000 / fps), 1), "quality": 90, "method": 4}
+    pictures[0].save(buffer, suffix[1:].upper(), save_all=True, append_images=pictures[1:], loop=0, **options)
+    return buffer.getvalue()
+
+
+def _mp4_bytes(frames: np.ndarray, fps: float, comment: str) -> bytes:
+    """H.264 in the one pixel format that every player knows, which needs even sides."""
+    import imageio.v3 as iio
+
+    pad = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
+    even = np.pad(frames, pad, mode="edge")
+    options = ["-crf", "18", "-preset", "medium", "-movflags", "+faststart"]
+    if comment:
+        options += ["-metadata", f"comment={comment}"]
+    data = iio.imwrite(
+        "<bytes>",
+        even,
+        extension=".mp4",
+        plugin="FFMPEG",
+        fps=fps,
+        codec="libx264",
+        pixelformat="yuv420p",
+        quality=None,
+        macro_block_size=2,
+        ffmpeg_log_level="error",
+        output_params=options,
+    )
+    if not isinstance(data, bytes):
+        raise TypeError("the encoder gave something else than bytes")
+    return data
+
+
+def save_animation(
+    path: str | Path, frames: UInt8[np.ndarray, "n h w 3"], *, fps: float = 24.0, comment: str = ""
+) -> None:
+    """Write frames as the endless loop that the path's suffix names, whole or not at all; see `animation_bytes`."""
+    write_bytes_atomic(path, animation_bytes(frames, Path(path).suffix.lower(), fps=fps, comment=comment))
