@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from lineament.ops.camera import canon_from_view, project, unproject
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.warp import inverse_warp_grid, warp_image
 from lineament.records.camera import Camera
@@ -24,6 +25,14 @@ def test_the_frontal_view_takes_every_colour_from_its_own_pixel():
     torch.testing.assert_close(grid, pixel_grid(5, 8), atol=1e-12, rtol=0)
     image = random_image(5, 8)
     torch.testing.assert_close(warp_image(image, grid), image, atol=1e-12, rtol=0)
+
+
+def test_the_grid_is_the_projection_of_the_points_moved_back():
+    depth = bumps(2, 5, 8, size=0.2, seed=2)
+    views = torch.cat([view_tensor(pitch=9, yaw=-25, roll=30, x=0.01), view_tensor(yaw=40, y=-0.02, z=0.1)])
+    pixels = project(canon_from_view(unproject(depth, CAMERA), views, CAMERA), CAMERA, 5, 8)
+    grid = inverse_warp_grid(depth, views, CAMERA)
+    torch.testing.assert_close(grid, pixels / torch.tensor([3.5, 2.0]) - 1, atol=1e-12, rtol=0)
 
 
 def test_the_grid_spans_the_centres_of_the_outermost_pixels():

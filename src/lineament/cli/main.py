@@ -46,7 +46,7 @@ def _show_renderables(result: Any) -> int:
     # A table is cut to the terminal's width, but in a file or a pipe nothing should be cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     for part in result.renderables():
-        console.print(part)
+        print(part) if isinstance(part, str) else console.print(part)  # a path is neither wrapped nor read as markup
     return 0
 
 

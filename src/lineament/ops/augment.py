@@ -58,7 +58,7 @@ def geometric_transforms(n: int, p: float, rng: torch.Generator, *, width: int) 
     """Where each output pixel is fetched from, in coordinates from -1 to 1 (appendix B, lines 4 to 21)."""
     draw = _Draws(n, p, rng)
     g = _affine(n, m00=draw.gate(draw.uniform().sign(), 1.0))
-    g = g @ _rotation(draw.gate((draw.uniform(0, 4).floor()) * (math.pi / 2), 0.0))
+    g = g @ _rotation(draw.gate((draw.uniform(0.0, 4.0).floor()) * (math.pi / 2), 0.0))
     whole = [torch.round(draw.uniform() * TRANSLATE_INT_MAX * width) * 2 / width for _ in range(2)]
     g = g @ _affine(n, m02=draw.gate(whole[0], 0.0), m12=draw.gate(whole[1], 0.0))
     scale = draw.gate(torch.exp2(draw.normal() * SCALE_STD), 1.0)

@@ -129,6 +129,6 @@ def _centre_and_shift(points: Tensor, view: Tensor, camera: Camera) -> tuple[Ten
 
 def _rotated(points: Tensor, rotation: Tensor) -> Tensor:
     # A sum of three products rather than a matmul: TF32 or autocast would round points by a tenth of a pixel.
-    columns = rotation.mT.reshape(rotation.shape[0], *[1] * (points.ndim - 2), 3, 3).unbind(dim=-2)
-    x, y, z = points.split(1, dim=-1)
-    return x * columns[0] + y * columns[1] + z * columns[2]
+    r = rotation.reshape(-1, 3, 3, *[1] * (points.ndim - 2))
+    x, y, z = points.unbind(dim=-1)
+    return torch.stack([r[:, i, 0] * x + r[:, i, 1] * y + r[:, i, 2] * z for i in range(3)], dim=-1)

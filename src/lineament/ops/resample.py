@@ -41,7 +41,7 @@ def upsample_fir(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c 2*h 2*w"]:
     return F.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[:, :, 2:-2, 2:-2]
 
 
-def downsample_fir(x: Float[Tensor, "n c 2*h 2*w"]) -> Float[Tensor, "n c h w"]:
+def downsample_fir(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
     """Half the size: the low-pass filter, then every second pixel."""
     channels = x.shape[1]
     kernel = fir_kernel(like=x).expand(channels, 1, 4, 4)

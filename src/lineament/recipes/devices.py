@@ -31,6 +31,14 @@ def make_fabric(devices: Devices) -> Fabric:
     return fabric
 
 
+def any_process(fabric: Fabric, flag: bool) -> bool:
+    """Whether the flag is up on any process; all of them must ask. Who stops alone leaves the others waiting."""
+    if fabric.world_size == 1:
+        return flag
+    votes = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
+    return bool(torch.as_tensor(votes) > 0)
+
+
 def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
     """Mean of the gradients over all processes, as one message.
 

@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from lineament import __version__
-from lineament.errors import ConfigError
+from lineament.errors import ConfigError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.estimators.moments import StreamingMoments
 from lineament.estimators.steps import StepCalibration
@@ -38,6 +38,8 @@ from lineament.store.atlas import save_atlas
 
 # Three disjoint ranges of image numbers under one seed.
 _FIT, _HELD_OUT, _CALIBRATION = 0, 1 << 40, 1 << 41
+MIN_RELATIVE_STD = 1e-6
+"""A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
 MAX_KEPT_VALUES = 4096
 """Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
 
@@ -79,6 +81,8 @@ class DiscoverConfig:
             raise ConfigError("samples and held_out must be at least 2, batch_size and calibration_faces at least 1")
         if not 0 < self.truncation <= 1:
             raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        if self.devices.count != 1:
+            raise ConfigError(f"discover works on one device, got a count of {self.devices.count}; set it to 1")
         if (self.generator is None) != (self.decomposer is None):
             raise ConfigError("--generator and --decomposer belong together: give both, or none for the shipped pair")
 
@@ -145,9 +149,20 @@ def _batches(start: int, done: int, total: int, size: int) -> Iterator[range]:
 def gather(
     config: DiscoverConfig, generator: Generator, decomposer: Decomposer, folder: RunFolder, stop: GentleStop
 ) -> Discovery | None:
-    """Sample and measure, from where an earlier run stopped; None if asked to stop before the end."""
+    """Sample and measure, from where an earlier run stopped; None if asked to stop before the end.
+
+    Raises:
+        MismatchError: the folder holds measurements of other networks.
+    """
     saved = folder.load_state()
     found = Discovery.from_tensors(saved[0]) if saved else Discovery.empty()
+    networks = {"generator": network_fingerprint(generator), "decomposer": network_fingerprint(decomposer)}
+    if saved and saved[1] != networks:
+        changed = [name for name, value in networks.items() if saved[1].get(name) != value]
+        raise MismatchError(
+            f"{folder.path} holds a discovery made with another {' and '.join(changed)} than the file has now; "
+            "choose another --out"
+        )
     total = config.samples + config.held_out
     with progress_bar() as bar:
         task = bar.add_task("sampling faces", total=total, completed=found.fit.count + found.held_out.count, note="")
@@ -162,7 +177,7 @@ def gather(
                 found.add(w64, y)
             bar.advance(task, len(numbers))
             if index % 32 == 0 or stop.requested or index == len(jobs):
-                folder.save_state(found.tensors(), {})
+                folder.save_state(found.tensors(), networks)
             if stop.requested:
                 return None
     return found
@@ -171,7 +186,13 @@ def gather(
 def uncalibrated_atlas(
     config: DiscoverConfig, found: Discovery, generator: Generator, decomposer: Decomposer
 ) -> tuple[Atlas, LinearSemantics]:
-    """Solve the regression and put it into an atlas whose calibrations are still the identity."""
+    """Solve the regression and put it into an atlas whose calibrations are still the identity.
+
+    A semantic that does not vary with w has no direction and is left out.
+
+    Raises:
+        ConfigError: none varies.
+    """
     model = LinearSemantics(ridge=config.ridge).fit_moments(found.fit)
     r2 = model.score_moments(found.held_out)
     y_std = np.sqrt(np.diag(found.fit.y_cov))
@@ -180,6 +201,10 @@ def uncalibrated_atlas(
     for i, semantic in enumerate(SCALAR_SEMANTICS):
         gradient = model.coef_[i]
         pulled = model.w_cov_ @ gradient
+        mean = float(found.fit.y_mean[i])
+        if not float(gradient @ pulled) > (MIN_RELATIVE_STD * max(abs(mean), 1e-3)) ** 2:
+            console.print(f"{semantic.name} is left out: it is {mean:.4g} {semantic.unit} on every face")
+            continue
         p1, median, p99 = (float(v) for v in percentiles[:, i])
         directions.append(
             Direction(
@@ -192,11 +217,13 @@ def uncalibrated_atlas(
                 standard_error=model.standard_error_[i],
                 r2=float(r2[i]),
                 residual_std=float(model.residual_std_[i]),
-                mean=float(found.fit.y_mean[i]),
+                mean=mean,
                 std=float(y_std[i]),
                 range_seen=SeenRange(float(found.lowest[i]), p1, median, p99, float(found.highest[i])),
             )
         )
+    if not directions:
+        raise ConfigError("the decomposer says the same of every face; train it longer")
     shape = generator.config
     atlas = Atlas(
         directions=tuple(directions),
@@ -220,13 +247,15 @@ def uncalibrated_atlas(
 class Calibration:
     """What edits along one direction were measured to do, before their correction.
 
-    ``changes`` has one row per face and one column per step; ``leakage`` is the median change of every semantic.
+    ``changes`` has one row per face and one column per step; ``leakage`` is the median change of every semantic, in
+    the order of `SEMANTIC_NAMES`. ``held`` are the semantics that were to stay.
     """
 
     name: str
     steps: Float[np.ndarray, " k"]
     changes: Float[np.ndarray, "n k"]
     leakage: Float[np.ndarray, "k m"]
+    held: tuple[str, ...] = HELD_BY_DEFAULT
 
 
 def calibrate(
@@ -239,20 +268,32 @@ def calibrate(
     directions: list[Direction] = []
     with progress_bar() as bar:
         task = bar.add_task("calibrating steps", total=len(atlas.directions), note="")
-        for index, direction in enumerate(atlas.directions):
+        for direction in atlas.directions:
+            index = SEMANTIC_NAMES.index(direction.name)
+            held = _possible_hold(atlas, direction.name)
             steps = np.array([-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0]) * direction.std
             after = []
             for step in steps:
-                move = linear_step(atlas, {direction.name: float(step)}, HELD_BY_DEFAULT)
+                move = linear_step(atlas, {direction.name: float(step)}, held)
                 images = synthesize_edited(generator, atlas, w, move, [direction.name])
                 after.append(measure(decomposer, images) - before)
             changes = np.stack(after, axis=1)
             leakage = np.median(changes, axis=0)
             calibration = StepCalibration.fit(steps, leakage[:, index])
-            calibrations.append(Calibration(direction.name, steps, changes[:, :, index], leakage))
+            calibrations.append(Calibration(direction.name, steps, changes[:, :, index], leakage, held))
             directions.append(_with(direction, calibration=calibration.knots))
             bar.update(task, advance=1, note=direction.name)
     return _with(atlas, directions=tuple(directions)), calibrations
+
+
+def _possible_hold(atlas: Atlas, name: str) -> tuple[str, ...]:
+    """What an edit of this semantic holds by default, or nothing if it cannot move while that is held."""
+    try:
+        linear_step(atlas, {name: 1.0}, HELD_BY_DEFAULT)
+    except ConfigError as error:
+        console.print(f"{name} is calibrated with nothing else held: {error}")
+        return ()
+    return HELD_BY_DEFAULT
 
 
 def _with(record: Any, **changes: Any) -> Any:
@@ -276,22 +317,27 @@ def run(config: DiscoverConfig) -> Path | None:
 
     Raises:
         FileFormatError: a network cannot be read.
-        ConfigError: the folder holds a discovery with other settings.
+        ConfigError: the folder holds a discovery with other settings, or the samples are too few.
     """
     fabric = make_fabric(config.devices)
     generator, decomposer = load_pair(config, fabric)
-    folder = RunFolder(config.out, config, free=("devices", "report", "calibration_faces"))
-    with GentleStop() as stop:
-        found = gather(config, generator, decomposer, folder, stop)
-    if found is None:
-        console.print("stopped; the same command goes on")
-        return None
-    atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
-    atlas, calibrations = calibrate(config, atlas, generator, decomposer)
-    path = config.out / "atlas.safetensors"
-    save_atlas(path, atlas)
-    if config.report:
-        from lineament.recipes.report import write_report
+    w_dim = generator.config.w_dim
+    if config.ridge == 0 and config.samples <= w_dim + 1:
+        raise ConfigError(
+            f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
+        )
+    with RunFolder(config.out, config, free=("devices", "report", "calibration_faces")) as folder:
+        with GentleStop() as stop:
+            found = gather(config, generator, decomposer, folder, stop)
+        if found is None:
+            console.print("stopped; the same command goes on")
+            return None
+        atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
+        atlas, calibrations = calibrate(config, atlas, generator, decomposer)
+        path = config.out / "atlas.safetensors"
+        save_atlas(path, atlas)
+        if config.report:
+            from lineament.recipes.report import write_report
 
-        write_report(config.out / "report.html", atlas, generator, decomposer, calibrations)
-    return path
+            write_report(config.out / "report.html", atlas, generator, decomposer, calibrations)
+        return path

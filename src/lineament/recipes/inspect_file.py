@@ -9,8 +9,10 @@ import numpy as np
 import tyro
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from lineament.errors import FileFormatError, InputError
+from lineament.estimators.steps import StepCalibration
 from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
 from lineament.records.atlas import Atlas, Direction
 from lineament.recipes.models import SCHEMA_VERSION as NETWORK_VERSION
@@ -25,7 +27,7 @@ _WHAT = {
     "features": "features of a discriminator, for comparing images",
     "decomposer": "a network that takes faces apart",
     "atlas": "the directions of one generator",
-    "training-state": "an unfinished training or discovery",
+    "training-state": "where a training or a discovery can go on",
 }
 
 
@@ -55,11 +57,12 @@ class Inspection:
 
 def facts_table(title: str, facts: dict[str, str]) -> Table:
     """Names and values."""
-    table = Table(title=title, title_justify="left", show_header=False, expand=False)
+    # Text, not strings: a path or a value may hold what rich would take for markup.
+    table = Table(title=Text(title), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, value)
+        table.add_row(Text(name), Text(value))
     return table
 
 
@@ -75,8 +78,6 @@ def calibration_slope(direction: Direction) -> float | None:
 
     1 is a perfectly linear generator; what is missing is what the calibration makes up for.
     """
-    from lineament.estimators.steps import StepCalibration
-
     if not direction.calibration or direction.std == 0:
         return None
     curve = StepCalibration(direction.calibration)
@@ -94,12 +95,12 @@ def atlas_table(atlas: Atlas) -> Table:
     for d in atlas.directions:
         slope = calibration_slope(d)
         table.add_row(
-            d.name,
-            d.unit,
+            Text(d.name),
+            Text(d.unit),
             f"{d.r2:.2f}",
             *(number(v) for v in (d.mean, d.std, d.range_seen.minimum, d.range_seen.maximum)),
             "–" if slope is None else f"{slope:.2f}",
-            d.sign,
+            Text(d.sign),
         )
     table.caption = "linear: what a step achieves of what the linear model promises, before calibration"
     table.caption_justify = "left"
@@ -160,8 +161,8 @@ def _last_lines(log: Path) -> dict[str, Any]:
     newest: dict[str, Any] = {}
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
-            newest |= json.loads(line)
-        except (ValueError, TypeError):
+            newest |= {k: v for k, v in json.loads(line).items() if k != "time"}
+        except (ValueError, AttributeError):
             continue  # the last line of a killed run may be half written
     return newest
 
@@ -178,7 +179,7 @@ def inspect_folder(path: Path) -> Inspection:
         raise InputError(f"{path} is not a run folder (no {CONFIG_NAME}); name a file, or the --out of a training")
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
-        facts = {f"--{k.replace('_', '-')}": v for k, v in _flat(settings).items()}
+        facts = _flat(settings)
     except (ValueError, AttributeError) as error:
         raise FileFormatError(f"{config} is not readable JSON; delete it, or name another folder") from error
     tables: list[Table] = []
@@ -192,7 +193,7 @@ def inspect_folder(path: Path) -> Inspection:
             kind = read_header(entry).kind if entry.suffix == ".safetensors" else entry.suffix[1:] or "file"
         except FileFormatError:
             kind = "damaged or foreign"
-        files.add_row(entry.name, kind, f"{entry.stat().st_size:,}")
+        files.add_row(Text(entry.name), kind, f"{entry.stat().st_size:,}")
     return Inspection(f"{path}: a run folder", facts, (*tables, files))
 
 

@@ -24,11 +24,14 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
     """Rebuild a configuration from a file's header; FileFormatError if it does not fit."""
     if not isinstance(values, dict):
         raise FileFormatError(f"{path}: the header has no network configuration; the file is damaged")
-    known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
-    if set(values) - known:
-        raise FileFormatError(f"{path}: unknown settings {sorted(set(values) - known)} in the network configuration")
+    kinds = {f.name: type(f.default) for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+    if set(values) - set(kinds):
+        raise FileFormatError(f"{path}: unknown settings {sorted(set(values) - set(kinds))} in the network configuration")
+    for name, value in values.items():
+        if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
+            raise FileFormatError(f"{path}: {name} is {value!r:.40} in the network configuration, expected a number")
     try:
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        return cls(**{k: kinds[k](v) for k, v in values.items()})
     except (TypeError, LineamentError) as error:
         raise FileFormatError(f"{path}: the network configuration does not fit: {error}") from error
 

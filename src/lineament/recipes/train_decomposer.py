@@ -30,7 +30,7 @@ from lineament.ops.render import render
 from lineament.ops.seeding import philox, step_generator
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes.console import console, progress_bar
-from lineament.recipes.devices import Devices, average_gradients, make_fabric
+from lineament.recipes.devices import Devices, any_process, average_gradients, make_fabric
 from lineament.recipes.figures import decomposition_rows
 from lineament.recipes.models import (
     load_decomposer,
@@ -206,7 +206,7 @@ class Trainer:
     def train_step(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, float]:
         """One step of gradient descent on the published loss."""
         loss, values = decomposition_loss(self.decomposer, images, self.features, self.config)
-        if not bool(torch.isfinite(loss.detach())):
+        if any_process(self.fabric, not bool(torch.isfinite(loss.detach()))):
             raise NonFiniteError(f"the loss became {float(loss.detach())} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -276,6 +276,7 @@ def health(parts: Decomposition, error: Tensor, mask: Tensor) -> dict[str, float
     """Numbers that tell a healthy decomposition from a collapsed one; the loss alone does not."""
     depth, view = parts.canon_depth.detach(), torch.rad2deg(parts.view.detach()[:, :3])
     size = depth.shape[-1]
+    correction = min(len(view) - 1, 1)  # the deviation of a single face is 0, not NaN
     middle, side = slice(int(size * 0.45), int(size * 0.55)), slice(int(size * 0.22), int(size * 0.3))
     rows = slice(int(size * 0.45), int(size * 0.65))
     relief = depth[:, rows, side].mean(dim=(1, 2)) - depth[:, rows, middle].mean(dim=(1, 2))
@@ -284,9 +285,9 @@ def health(parts: Decomposition, error: Tensor, mask: Tensor) -> dict[str, float
         "health/seen": float(mask.float().mean()),
         "health/depth_std": float(depth.std(dim=(1, 2)).mean()),
         "health/convex_share": float((relief > 0).float().mean()),
-        "health/pitch_std_deg": float(view[:, 0].std()),
-        "health/yaw_std_deg": float(view[:, 1].std()),
-        "health/roll_std_deg": float(view[:, 2].std()),
+        "health/pitch_std_deg": float(view[:, 0].std(correction=correction)),
+        "health/yaw_std_deg": float(view[:, 1].std(correction=correction)),
+        "health/roll_std_deg": float(view[:, 2].std(correction=correction)),
     }
 
 
@@ -328,7 +329,13 @@ def run(config: TrainDecomposerConfig) -> Path:
     fabric = make_fabric(config.devices)
     if config.batch_size % fabric.world_size:
         raise ConfigError(f"batch_size {config.batch_size} does not divide by {fabric.world_size} processes")
-    folder = RunFolder(config.out, config, free=("steps", "devices", "snapshot_steps"))
+    lead = fabric.is_global_zero
+    with RunFolder(config.out, config, free=("steps", "devices", "snapshot_steps"), lead=lead) as folder:
+        return train(config, fabric, folder)
+
+
+def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> Path:
+    """The training itself, in an open run folder; returns and raises as `run` does."""
     trainer = Trainer(config, fabric)
     stream = FaceStream(config, fabric)
     if config.vgg16 is not None:
@@ -363,18 +370,18 @@ def run(config: TrainDecomposerConfig) -> Path:
                 ) from None
             trainer.step += 1
             trainer.seconds = time.monotonic() - started
+            stopping = any_process(fabric, stop.requested)
             if fabric.is_global_zero:
                 if trainer.step % 20 == 0 or trainer.step == 1:
                     folder.log(trainer.step, values | {"seconds": trainer.seconds})
                     bar.update(task, note=f"error {values['health/pixel_error']:.3f}")
                 due = trainer.step % config.snapshot_steps == 0 or trainer.step == config.steps
-                if due or stop.requested:
+                if due or stopping:
                     write_snapshot(trainer, stream, folder, values)
                     saved_step = trainer.step
             bar.update(task, completed=trainer.step)
-            if stop.requested:
+            if stopping:
                 break
-    folder.close()
     if trainer.step < config.steps:
         console.print(f"stopped at step {trainer.step}; the same command goes on")
     return folder.path / "decomposer.safetensors"

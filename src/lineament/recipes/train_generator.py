@@ -29,7 +29,7 @@ from lineament.ops.gan_losses import discriminator_loss, generator_loss, path_le
 from lineament.ops.seeding import latents, philox, step_generator
 from lineament.ops.swd import image_set_distance
 from lineament.recipes.console import console, progress_bar
-from lineament.recipes.devices import Devices, average_gradients, make_fabric
+from lineament.recipes.devices import Devices, any_process, average_gradients, make_fabric
 from lineament.recipes.models import save_network
 from lineament.recipes.run_folder import (
     GentleStop,
@@ -44,6 +44,9 @@ from lineament.store.pictures import save_png, tile, to_uint8
 
 # Streams of random numbers, so that no two uses of a seed share one.
 _STREAM_INIT, _STREAM_STEP, _STREAM_EVAL = 1, 2, 4
+
+FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "r1_gamma")
+"""What may change in the middle of a training."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ class Trainer:
         return {"loss/path_length": float(penalty.detach())}
 
     def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
-        if not bool(torch.isfinite(loss)):
+        if any_process(self.fabric, not bool(torch.isfinite(loss))):
             raise NonFiniteError(f"a loss became {float(loss)} at step {self.step}")
         optimizer.zero_grad(set_to_none=True)
         # The generator's gradients pass through the discriminator; only `module` takes a step.
@@ -243,6 +246,10 @@ class Trainer:
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         average_gradients(self.fabric, parameters)
+        # Seen here, a gradient without a value has not spoilt the parameters yet.
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if not bool(torch.isfinite(norm)):
+            raise NonFiniteError(f"a gradient became {float(norm)} at step {self.step}")
         optimizer.step()
 
     def update_ema(self) -> None:
@@ -279,10 +286,12 @@ def evaluate_samples(generator: Generator, images: np.ndarray, count: int, seed:
 
 
 def write_snapshot(trainer: Trainer, folder: RunFolder, images: np.ndarray) -> dict[str, float]:
-    """Networks, pictures and quality number of this moment; the resumable state comes last."""
+    """Networks, pictures and quality number of this moment, which is returned; the resumable state is not written."""
     config = trainer.config
     kimg = trainer.step * config.batch_size / 1000
     scores = evaluate_samples(trainer.ema, images, config.eval_images, config.seed)
+    if not all(math.isfinite(score) for score in scores.values()):
+        raise NonFiniteError(f"the generated images hold NaN or infinity at step {trainer.step}")
     provenance = {
         "lineament": __version__,
         "images": Path(config.images).name,
@@ -297,7 +306,6 @@ def write_snapshot(trainer: Trainer, folder: RunFolder, images: np.ndarray) -> d
     samples = folder.path / "samples"
     samples.mkdir(exist_ok=True)
     save_png(samples / f"{round(kimg):06d}-kimg.png", sample_grid(trainer.ema, config.seed, 60, 0.8))
-    folder.save_state(*trainer.state())
     return {f"quality/{k}": v for k, v in scores.items()}
 
 
@@ -313,10 +321,15 @@ def run(config: TrainGeneratorConfig) -> Path:
         NonFiniteError: a loss became NaN; the last snapshot is kept.
     """
     fabric = make_fabric(config.devices)
-    world = fabric.world_size
-    if config.batch_size % world:
-        raise ConfigError(f"batch_size {config.batch_size} does not divide by {world} processes")
-    folder = RunFolder(config.out, config, free=("kimg", "devices", "snapshot_kimg"))
+    if config.batch_size % fabric.world_size:
+        raise ConfigError(f"batch_size {config.batch_size} does not divide by {fabric.world_size} processes")
+    lead = fabric.is_global_zero
+    with RunFolder(config.out, config, free=FREE_SETTINGS, lead=lead) as folder:
+        return train(config, fabric, folder)
+
+
+def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Path:
+    """The training itself, in an open run folder; returns and raises as `run` does."""
     images = load_images(config.images, config.network.resolution, config.out / "cache", fabric)
     trainer = Trainer(config, fabric)
     if (saved := folder.load_state()) is not None:
@@ -325,7 +338,7 @@ def run(config: TrainGeneratorConfig) -> Path:
     if fabric.is_global_zero:
         folder.open_log(trainer.step)
 
-    local = config.batch_size // world
+    local = config.batch_size // fabric.world_size
     total_steps = math.ceil(config.kimg * 1000 / config.batch_size)
     snapshot_steps = max(round(config.snapshot_kimg * 1000 / config.batch_size), 1)
     bar = progress_bar(disable=not fabric.is_global_zero)
@@ -354,21 +367,24 @@ def run(config: TrainGeneratorConfig) -> Path:
             trainer.update_ema()
             trainer.step += 1
             trainer.seconds = time.monotonic() - started
-            due = trainer.step % snapshot_steps == 0 or trainer.step == total_steps or stop.requested
+            stopping = any_process(fabric, stop.requested)
+            due = trainer.step % snapshot_steps == 0 or trainer.step == total_steps or stopping
             if fabric.is_global_zero:
+                row: dict[str, float] = {}
                 if step % 16 == 0:
-                    values |= {"augment/p": trainer.ada.p, "kimg": trainer.step * config.batch_size / 1000}
-                    values["seconds"] = trainer.seconds
-                    folder.log(step + 1, values)
+                    row = values | {"augment/p": trainer.ada.p, "kimg": trainer.step * config.batch_size / 1000}
+                    row["seconds"] = trainer.seconds
                 if due:
-                    scores = write_snapshot(trainer, folder, images)
-                    folder.log(trainer.step, scores)
-                    bar.update(task, note=f"swd {scores['quality/swd_mean']:.1f}")
+                    row |= write_snapshot(trainer, folder, images)
+                    bar.update(task, note=f"swd {row['quality/swd_mean']:.1f}")
+                if row:
+                    folder.log(trainer.step, row)
+                if due:  # after the log: killed in between, the line is dropped and written again
+                    folder.save_state(*trainer.state())
                     saved_step = trainer.step
             bar.update(task, completed=trainer.step)
-            if stop.requested:
+            if stopping:
                 break
-    folder.close()
     if trainer.step < total_steps:
         console.print(f"stopped at {trainer.step * config.batch_size / 1000:.1f} kimg; the same command goes on")
     return folder.path / "generator.safetensors"

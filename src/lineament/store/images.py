@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -11,14 +12,16 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from lineament.errors import ConfigError, ImageError
-from lineament.store.atomic import atomic_write
+from lineament.store.atomic import atomic_write, storage_error
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 MAX_PIXELS = 64 * 1024 * 1024
 """Larger images are refused unread: a few kilobytes can claim to be a hundred gigapixels."""
+MAX_BYTES = 4 * MAX_PIXELS
+"""Larger files are refused unread, in a zip by their unpacked size."""
 
 
 @dataclass
@@ -49,8 +52,11 @@ class ImageSource:
             files = (p for p in self.path.rglob("*") if p.is_file())
             candidates = [p.relative_to(self.path).as_posix() for p in files]
         elif zipfile.is_zipfile(self.path):
-            with zipfile.ZipFile(self.path) as archive:
-                candidates = [info.filename for info in archive.infolist() if not info.is_dir()]
+            try:
+                with zipfile.ZipFile(self.path) as archive:
+                    candidates = [info.filename for info in archive.infolist() if not info.is_dir()]
+            except _ZIP_ERRORS as error:
+                raise ImageError(f"{self.path} is a damaged zip ({error}); get or make it again") from error
         elif not self.path.exists():
             raise ImageError(f"{self.path} does not exist; expected a folder or a zip of PNG, JPEG or WebP images")
         else:
@@ -69,24 +75,21 @@ class ImageSource:
         """Name and encoded bytes of every image."""
         if self.path.is_dir():
             for name in self.names:
-                try:
-                    yield name, (self.path / name).read_bytes()
-                except OSError:
-                    yield name, b""
+                yield name, _read_file(self.path / name)
             return
         with zipfile.ZipFile(self.path) as archive:
             for name in self.names:
-                try:
-                    yield name, archive.read(name)
-                except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, ValueError):
-                    yield name, b""
+                yield name, _read_member(archive, name)
 
     def signature(self) -> str:
         """Changes when a file is added, removed or modified (names, sizes, times or checksums)."""
         digest = hashlib.sha256()
         if self.path.is_dir():
             for name in self.names:
-                status = (self.path / name).stat()
+                try:
+                    status = (self.path / name).stat()
+                except OSError:  # gone since it was listed
+                    continue
                 digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
         else:
             with zipfile.ZipFile(self.path) as archive:
@@ -96,10 +99,29 @@ class ImageSource:
         return digest.hexdigest()[:16]
 
 
+# A broken zip also shows as an error of its compression, and an encrypted member as a RuntimeError.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, KeyError)
+
+
+def _read_file(path: Path) -> bytes:
+    """The bytes, or none where the file is unreadable or too large to be an image that we take."""
+    try:
+        return path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
+    except OSError:
+        return b""
+
+
+def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    try:
+        return archive.read(name) if archive.getinfo(name).file_size <= MAX_BYTES else b""
+    except _ZIP_ERRORS:
+        return b""
+
+
 def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
     """One image as RGB, centre-cropped to a square and resized with an antialiasing filter.
 
-    Grey images become RGB, transparency is laid over white, the EXIF orientation is applied.
+    Grey images become RGB, 16 bits become 8, transparency is laid over white, the EXIF orientation is applied.
 
     Raises:
         ImageError: not a readable image, truncated, too large to be sane, or less than half of ``resolution`` on its
@@ -107,21 +129,19 @@ def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
             image = Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             image.load()
-            image = _upright(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError, Warning) as error:
+            image = _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    except Exception as error:  # decoders meet hostile bytes with errors of every kind, IndexError to struct.error
         raise ImageError(f"not a readable PNG, JPEG or WebP: {type(error).__name__}") from error
     side = min(image.size)
     if side * 2 < resolution:
         raise ImageError(f"{image.width} x {image.height} pixels are too few for {resolution} x {resolution}")
-    if image.mode not in ("RGB", "L"):
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    image = image.convert("RGB")
     left, top = (image.width - side) // 2, (image.height - side) // 2
     image = image.crop((left, top, left + side, top + side))
     if side != resolution:
@@ -129,10 +149,13 @@ def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
     return np.asarray(image)
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    from PIL import ImageOps
-
-    return ImageOps.exif_transpose(image)
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255 instead of scaling
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+    return image.convert("RGB")
 
 
 def load_image_array(
@@ -165,9 +188,11 @@ def load_image_array(
     if cache.exists() and report.exists():
         try:
             array = np.load(cache, mmap_mode="r", allow_pickle=False)
-            skipped.reasons = json.loads(report.read_text(encoding="utf-8"))
-        except (ValueError, OSError):
-            cache.unlink()
+            skipped.reasons = dict(json.loads(report.read_text(encoding="utf-8")))
+            if array.dtype != np.uint8 or array.shape[1:] != (resolution, resolution, 3):
+                raise ValueError(f"the cache holds {array.dtype} {array.shape}")
+        except (ValueError, TypeError, OSError, EOFError):  # damaged: decoded again, and then replaced
+            skipped.reasons = {}
         else:
             if skipped.reasons and on_skip:
                 on_skip(skipped)
@@ -186,7 +211,10 @@ def load_image_array(
         raise ImageError(f"{source.path} has no usable image among {len(source)}: {skipped.summary()}")
     if skipped.reasons and on_skip:
         on_skip(skipped)
-    Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(cache_dir).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(cache_dir, error, verb="make the folder") from error
     with atomic_write(report) as handle:
         handle.write(json.dumps(skipped.reasons).encode())
     with atomic_write(cache) as handle:
