@@ -46,7 +46,10 @@ def _show_renderables(result: Any) -> int:
     # A table is cut to the terminal's width, but in a file or a pipe nothing should be cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     for part in result.renderables():
-        print(part) if isinstance(part, str) else console.print(part)  # a path is neither wrapped nor read as markup
+        if isinstance(part, str):
+            print(part)  # a path must not be wrapped, nor read as markup
+        else:
+            console.print(part)
     return 0
 
 

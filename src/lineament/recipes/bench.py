@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 import tyro
+from rich.table import Table
 
 from lineament.errors import ConfigError
 from lineament.networks import stylegan2
@@ -59,6 +60,22 @@ class BenchRow:
     against_seconds: float
     ratio: float
     wanted: str
+
+
+@dataclass(frozen=True)
+class BenchReport:
+    """All ratios."""
+
+    rows: tuple[BenchRow, ...]
+
+    def renderables(self) -> list[Any]:
+        """A table for the terminal."""
+        table = Table(title=f"{torch.get_num_threads()} threads")
+        for heading in ("what", "seconds", "against", "seconds", "ratio", "wanted"):
+            table.add_column(heading, justify="right" if heading in ("seconds", "ratio") else "left")
+        for r in self.rows:
+            table.add_row(r.name, f"{r.seconds:.3f}", r.against, f"{r.against_seconds:.3f}", f"{r.ratio:.2f}", r.wanted)
+        return [table]
 
 
 def in_turns(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -137,6 +154,6 @@ def bench_rasterizer(config: BenchConfig) -> list[BenchRow]:
     return rows
 
 
-def run(config: BenchConfig) -> list[BenchRow]:
+def run(config: BenchConfig) -> BenchReport:
     """Measure everything; see `BenchRow`."""
-    return bench_synthesis(config) + bench_rasterizer(config)
+    return BenchReport((*bench_synthesis(config), *bench_rasterizer(config)))

@@ -308,10 +308,9 @@ def extrapolation_warnings(
         outside = [s for s, y in zip(seeds, targets[:, k], strict=True) if not span.minimum <= y <= span.maximum]
         if outside:
             shown = ", ".join(map(str, outside[:8])) + (", …" if len(outside) > 8 else "")
-            lines.append(
-                f"{name} leaves the range seen, {number(span.minimum)} to {number(span.maximum)} "
-                f"{atlas.direction(name).unit}, in {len(outside)} of {len(seeds)} faces (seeds {shown}): an extrapolation"
-            )
+            seen = f"{number(span.minimum)} to {number(span.maximum)} {atlas.direction(name).unit}"
+            count = f"{len(outside)} of {len(seeds)} faces (seeds {shown})"
+            lines.append(f"{name} leaves the range seen, {seen}, in {count}: an extrapolation")
     return lines
 
 

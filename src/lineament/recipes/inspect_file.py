@@ -13,10 +13,10 @@ from rich.text import Text
 
 from lineament.errors import FileFormatError, InputError
 from lineament.estimators.steps import StepCalibration
-from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
-from lineament.records.atlas import Atlas, Direction
 from lineament.recipes.models import SCHEMA_VERSION as NETWORK_VERSION
 from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
+from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
+from lineament.records.atlas import Atlas, Direction
 from lineament.store.atlas import load_atlas
 from lineament.store.tensors import FileHeader, fingerprint, load_tensors, read_header, short_fingerprint
 

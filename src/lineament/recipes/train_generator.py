@@ -238,7 +238,7 @@ class Trainer:
 
     def _descend(self, loss: Tensor, optimizer: torch.optim.Optimizer, module: nn.Module) -> None:
         if any_process(self.fabric, not bool(torch.isfinite(loss))):
-            raise NonFiniteError(f"a loss became {float(loss)} at step {self.step}")
+            raise NonFiniteError(f"a loss became {float(loss.detach())} at step {self.step}")
         optimizer.zero_grad(set_to_none=True)
         # The generator's gradients pass through the discriminator; only `module` takes a step.
         parameters = list(module.parameters())

@@ -97,4 +97,4 @@ def read_png_text(path: str | Path) -> dict[str, str]:
     """The words and values that `save_png` put into a PNG."""
     with Image.open(path, formats=("PNG",)) as picture:
         picture.load()
-        return {key: str(value) for key, value in picture.info.items() if isinstance(value, str)}
+        return {str(key): str(value) for key, value in picture.info.items() if isinstance(value, str)}

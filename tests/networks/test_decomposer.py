@@ -1,0 +1,134 @@
+"""The decomposer: ranges, borders, and the mirror symmetry of what it measures."""
+
+import math
+
+import pytest
+import torch
+
+from lineament.errors import ConfigError
+from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.records.camera import Camera
+from lineament.records.semantics import SEMANTIC_NAMES
+from tests import tiny
+
+
+def noise(n: int = 2, size: int = 64) -> torch.Tensor:
+    return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def small(resolution: int) -> Decomposer:
+    return tiny.decomposer(
+        DecomposerConfig(resolution=resolution, channels=4, channel_max=8, code_dim=8, pose_channels=4), gain=50.0
+    )
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_shapes_and_ranges(size: int) -> None:
+    network = small(size)
+    network.depth_net.decoder[-1].weight.mul_(200)
+    network.albedo_net.decoder[-1].weight.mul_(200)
+    parts = network(noise(2, size))
+    camera = network.camera
+    assert parts.canon_depth.shape == (2, size, size)
+    assert parts.canon_albedo.shape == (2, 3, size, size)
+    inner = parts.canon_depth[:, :, 2:-2]
+    assert camera.min_depth - 1e-6 <= inner.min() < 0.92
+    assert 1.08 < inner.max() <= camera.max_depth + 1e-6
+    assert parts.canon_albedo.abs().max() <= 1
+    assert parts.view.shape == (2, 6)
+    assert parts.view[:, :3].abs().max() <= math.radians(60) + 1e-6
+    assert parts.view[:, 3:5].abs().max() <= 0.1 + 1e-6
+    assert (parts.view[:, 5] == 0).all()
+    assert parts.light.shape == (2, 4)
+    assert (parts.light[:, :2] >= 0).all()
+    assert (parts.light[:, :2] <= 1).all()
+    assert parts.light[:, 2:].abs().max() <= 1
+
+
+def test_border_columns() -> None:
+    depth = small(64).depth(noise())
+    border = torch.cat([depth[:, :, :2], depth[:, :, -2:]], dim=2)
+    torch.testing.assert_close(border, torch.full_like(border, Camera().border_depth))
+    assert (depth[:, :, 2] != Camera().border_depth).any()
+    assert (depth[:, 0, 2:-2] != Camera().border_depth).any()  # rows are free
+
+
+def test_another_camera() -> None:
+    camera = Camera(min_depth=0.5, max_depth=0.7, border_depth=0.65)
+    torch.manual_seed(0)
+    depth = Decomposer(tiny.DECOMPOSER, camera).depth(noise())
+    assert 0.5 <= depth.min() < depth.max() <= 0.7
+    torch.testing.assert_close(depth[:, :, 0], torch.full((2, 64), 0.65))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_confidence(size: int) -> None:
+    network = small(size)
+    pixels, features = network.sigmas(noise(3, size))
+    assert pixels.shape == (3, 2, size, size)
+    assert features.shape == (3, 2, size // 4, size // 4)
+    assert min(pixels.min(), features.min()) >= network.config.min_sigma
+
+
+def test_measure_mirrors_exactly() -> None:
+    network, images = small(64), noise(3)
+    values, mirrored = network.measure(images), network.measure(images.flip(3))
+    sign = torch.tensor([-1.0 if name in ("yaw", "roll", "translation_x", "light_x") else 1.0 for name in SEMANTIC_NAMES])
+    assert torch.equal(mirrored, values * sign)
+    assert (values.std(dim=0) > 0).all()
+
+
+def test_measure_of_a_symmetric_image_has_no_side() -> None:
+    images = noise(2)
+    values = small(64).measure(images + images.flip(3))
+    for name in ("yaw", "roll", "translation_x", "light_x"):
+        assert (values[:, SEMANTIC_NAMES.index(name)] == 0).all(), name
+
+
+def test_measure_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = small(64)
+    view = torch.tensor([[0.1, 0.2, 0.3, 0.01, 0.02, 0.0]])
+    light = torch.tensor([[0.4, 0.5, 0.6, 0.7]])
+    mirror_view, mirror_light = view * torch.tensor([1, -1, -1, -1, 1, 1]), light * torch.tensor([1, 1, -1, 1])
+    monkeypatch.setattr(network, "view", lambda image: torch.cat([view, mirror_view]))
+    monkeypatch.setattr(network, "light", lambda image: torch.cat([light, mirror_light]))
+    measured = dict(zip(SEMANTIC_NAMES, network.measure(noise(1))[0].tolist(), strict=True))
+    width = 2 * math.tan(math.radians(5))
+    expected = {
+        "yaw": math.degrees(0.2),
+        "pitch": math.degrees(0.1),
+        "roll": math.degrees(0.3),
+        "translation_x": 1 / width,
+        "translation_y": 2 / width,
+        "ambient": 0.4,
+        "diffuse": 0.5,
+        "light_x": 0.6,
+        "light_y": 0.7,
+    }
+    assert measured == pytest.approx(expected, rel=1e-5)
+
+
+def test_does_not_depend_on_the_batch() -> None:
+    network, images = small(64), noise(5)
+    whole = network.measure(images)
+    alone = torch.cat([network.measure(images[i : i + 1]) for i in range(5)])
+    torch.testing.assert_close(alone, whole, atol=1e-4, rtol=1e-5)
+
+
+def test_parameter_count_of_the_default() -> None:
+    # A pin: a change makes every saved decomposer unreadable.
+    with torch.device("meta"):
+        network = Decomposer(DecomposerConfig())
+    assert sum(p.numel() for p in network.parameters()) == 4_478_034
+
+
+def test_wrong_resolution() -> None:
+    with pytest.raises(ConfigError, match="resolution is 100, expected 64 or 128"):
+        DecomposerConfig(resolution=100)
+
+
+def test_mean_of_the_raw_depth_is_taken_out() -> None:
+    network, images = small(64), noise()
+    before = network.depth(images)
+    network.depth_net.decoder[-1].bias.add_(3.0)
+    torch.testing.assert_close(network.depth(images), before, atol=1e-5, rtol=0)
