@@ -73,7 +73,9 @@ def test_confidence(size: int) -> None:
 def test_measure_mirrors_exactly() -> None:
     network, images = small(64), noise(3)
     values, mirrored = network.measure(images), network.measure(images.flip(3))
-    sign = torch.tensor([-1.0 if name in ("yaw", "roll", "translation_x", "light_x") else 1.0 for name in SEMANTIC_NAMES])
+    sign = torch.tensor(
+        [-1.0 if name in ("yaw", "roll", "translation_x", "light_x") else 1.0 for name in SEMANTIC_NAMES]
+    )
     assert torch.equal(mirrored, values * sign)
     assert (values.std(dim=0) > 0).all()
 
@@ -119,7 +121,7 @@ def test_parameter_count_of_the_default() -> None:
     # A pin: a change makes every saved decomposer unreadable.
     with torch.device("meta"):
         network = Decomposer(DecomposerConfig())
-    assert sum(p.numel() for p in network.parameters()) == 4_478_034
+    assert sum(p.numel() for p in network.parameters()) == 3_953_618
 
 
 def test_wrong_resolution() -> None:

@@ -44,7 +44,8 @@ def test_pointwise_kernel(demodulate: bool) -> None:
 def test_gradcheck(demodulate: bool, upsample: bool) -> None:
     rng = torch.Generator().manual_seed(0)
     tensors = [
-        torch.randn(s, generator=rng, dtype=torch.float64).requires_grad_() for s in ((2, 2, 2, 3), (2, 2, 3, 3), (2, 2))
+        torch.randn(s, generator=rng, dtype=torch.float64).requires_grad_()
+        for s in ((2, 2, 2, 3), (2, 2, 3, 3), (2, 2))
     ]
     assert gradcheck(lambda *t: modulated_conv2d(*t, demodulate=demodulate, upsample=upsample), tensors)
 

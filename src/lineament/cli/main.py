@@ -15,7 +15,7 @@ from typing import Any
 from lineament import __version__
 from lineament.errors import LineamentError
 
-EXIT_BUG, EXIT_USAGE, EXIT_INTERRUPTED, EXIT_BROKEN_PIPE = 1, 2, 130, 141
+EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
 
 @dataclass(frozen=True)
@@ -192,9 +192,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read our output went away; the flush at exit must not complain about it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_BROKEN_PIPE
+        return EXIT_FAILED
     except Exception as error:
         if not _is_out_of_memory(error):
             raise
         _complain("out of memory; lower --batch-size or the resolution, or ask for fewer images, and run again")
-        return EXIT_BUG
+        return EXIT_FAILED

@@ -21,6 +21,7 @@ from lineament.records.decomposition import Decomposition
 
 NUM_BORDER_COLUMNS = 2
 FULL_SIZE_CHANNELS = 16
+CONFIDENCE_CHANNEL_MAX = 64
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,9 @@ class Decomposer(nn.Module):
         self.albedo_net = EncoderDecoder(3, wide, config.code_dim)
         self.view_net = Encoder(6, slim, config.code_dim)
         self.light_net = Encoder(4, slim, config.code_dim)
-        self.confidence_net = ConfidenceNet(slim, config.code_dim)
+        # How wrong a reconstruction may be is a smooth, simple map: half the channels do.
+        narrow = [min(width, CONFIDENCE_CHANNEL_MAX) for width in slim]
+        self.confidence_net = ConfidenceNet(narrow, min(config.code_dim, CONFIDENCE_CHANNEL_MAX))
         border = torch.zeros(config.resolution, config.resolution)
         border[:, :NUM_BORDER_COLUMNS] = 1
         border[:, -NUM_BORDER_COLUMNS:] = 1

@@ -339,5 +339,13 @@ def run(config: DiscoverConfig) -> Path | None:
         if config.report:
             from lineament.recipes.report import write_report
 
-            write_report(config.out / "report.html", atlas, generator, decomposer, calibrations)
+            write_report(
+                config.out / "report.html",
+                atlas,
+                generator,
+                decomposer,
+                calibrations,
+                generator_path=config.generator,
+                decomposer_path=config.decomposer,
+            )
         return path

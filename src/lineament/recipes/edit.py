@@ -30,7 +30,7 @@ from lineament.recipes.shipped import shipped_path
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import check_atlas_matches, load_atlas
-from lineament.store.pictures import enlarge, save_png, tile, to_uint8
+from lineament.store.pictures import check_size, enlarge, save_png, tile, to_uint8
 from lineament.store.tensors import short_fingerprint
 from lineament.store.video import ANIMATION_SUFFIXES, save_animation
 
@@ -261,6 +261,9 @@ def load_editor(config: EditConfig, device: torch.device) -> Editor:
     unknown = [name for name in config.hold if name not in (*atlas.names, *HELD_BY_DEFAULT)]
     if unknown:
         atlas.direction(unknown[0])
+    if not config.plain and set(config.hold) != set(HELD_BY_DEFAULT):
+        held = ", ".join(HELD_BY_DEFAULT)
+        console.print(f"note: steps were calibrated holding {held}; another --hold changes their size", soft_wrap=True)
     decomposer = _find_decomposer(config, atlas, device)
     return Editor(atlas, generator, decomposer, config.hold, config.plain)
 
@@ -352,17 +355,22 @@ def _write(config: EditConfig, editor: Editor, w: Tensor, names: Sequence[str], 
         "lineament:atlas": f"generator {editor.atlas.generator_fingerprint} decomposer "
         f"{editor.atlas.decomposer_fingerprint} of {editor.atlas.created}",
     }
-    if config.out.suffix.lower() == ".png":
+    still = config.out.suffix.lower() == ".png"
+    if still:
         fractions = picture_fractions(config.steps, config.symmetric)
-        pictures = np.stack(strip(editor, w, names, changes, fractions), axis=1)  # one row per face
-        grid = tile(pictures.reshape(-1, *pictures.shape[2:]), columns=len(fractions))
-        save_png(config.out, grid, scale=config.scale, text=recipe)
-        return
-    fractions = animation_fractions(config.frames, config.symmetric)
-    columns = math.ceil(math.sqrt(len(w)))
-    pictures = strip(editor, w, names, changes, fractions)
-    frames = np.stack([enlarge(tile(faces, columns), config.scale) for faces in pictures])
-    save_animation(config.out, frames, fps=config.fps, comment="; ".join(f"{k} {v}" for k, v in recipe.items()))
+    else:
+        fractions = animation_fractions(config.frames, config.symmetric)
+    columns = len(fractions) if still else math.ceil(math.sqrt(len(w)))
+    side = editor.generator.config.resolution * config.scale
+    check_size(side * columns, side * (len(w) if still else -(-len(w) // columns)), 1 if still else len(fractions))
+    # Enlarged before they are put side by side: else neighbours would bleed into each other.
+    faces = [[enlarge(face, config.scale) for face in row] for row in strip(editor, w, names, changes, fractions)]
+    if still:
+        rows = [column[i] for i in range(len(w)) for column in faces]
+        save_png(config.out, tile(np.stack(rows), columns), text=recipe)
+    else:
+        frames = np.stack([tile(np.stack(row), columns) for row in faces])
+        save_animation(config.out, frames, fps=config.fps, comment="; ".join(f"{k} {v}" for k, v in recipe.items()))
 
 
 @torch.no_grad()

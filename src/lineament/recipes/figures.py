@@ -21,8 +21,8 @@ ROW_NAMES = (
     "albedo",
     "shading",
     "frontal",
-    "from its left",
     "from its right",
+    "from its left",
 )
 TURN_DEG = 25.0
 _HEADLIGHT = (0.25, 0.75, 0.5, 0.6)

@@ -26,7 +26,9 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
         raise FileFormatError(f"{path}: the header has no network configuration; the file is damaged")
     kinds = {f.name: type(f.default) for f in fields(cls)}  # pyright: ignore[reportArgumentType]
     if set(values) - set(kinds):
-        raise FileFormatError(f"{path}: unknown settings {sorted(set(values) - set(kinds))} in the network configuration")
+        raise FileFormatError(
+            f"{path}: unknown settings {sorted(set(values) - set(kinds))} in the network configuration"
+        )
     for name, value in values.items():
         if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
             raise FileFormatError(f"{path}: {name} is {value!r:.40} in the network configuration, expected a number")

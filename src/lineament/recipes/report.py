@@ -215,36 +215,34 @@ def plot_points(e: Evaluation) -> dict[str, Any]:
         "identity": line([-limit, limit], [-limit, limit]),
         "raw": line([x for x, _ in inside], [y for _, y in inside]) if len(inside) > 1 else "",
         "x_ticks": [(at(x, -top).split(",")[0], f"{x:+g}" if x else "0") for x in e.requested[::2]],
-        "y_ticks": [(at(0, y).split(",")[1], f"{y:+g}" if y else "0") for y in e.requested[::2]],
-        "zero": at(0, 0).split(","),
+        "y_ticks": [(at(0.0, y).split(",")[1], f"{y:+g}" if y else "0") for y in e.requested[::2]],
+        "zero": at(0.0, 0.0).split(","),
     }
 
 
-def caveats(evaluations: Sequence[Evaluation], leaks: Float[np.ndarray, "k m"], names: Sequence[str]) -> list[str]:
-    """What a sceptic should know, as sentences; only what the numbers of this atlas say."""
-    found = []
+def caveats(
+    evaluations: Sequence[Evaluation], leaks: Float[np.ndarray, "k m"], names: Sequence[str]
+) -> dict[str, list[str]]:
+    """What a sceptic should know of each semantic; only what the numbers of this atlas say."""
+    found: dict[str, list[str]] = {}
     for e, row in zip(evaluations, leaks, strict=True):
-        name = e.direction.name
+        lines = found[e.direction.name] = []
         if e.direction.r2 < LOW_R2:
-            share = max(e.direction.r2, 0)
-            found.append(
-                f"{name}: a straight line in w explains only {share:.0%} of its variation (R² {e.direction.r2:.2f}); "
-                "the slider acts on the average face and misleads about single ones."
+            lines.append(
+                f"a straight line in w explains only {max(e.direction.r2, 0.0):.0%} of its variation (R² "
+                f"{e.direction.r2:.2f}), so the slider acts on the average face and misleads about single ones"
             )
         if not SLOPE_BAND[0] <= e.slope <= SLOPE_BAND[1]:
-            found.append(f"{name}: the median measured change is {e.slope:.2f} of the requested one, even calibrated.")
+            lines.append(f"the median measured change is {e.slope:.2f} of the requested one, even calibrated")
         if e.right_sign < LOW_SIGN:
-            found.append(f"{name}: {1 - e.right_sign:.0%} of the edits went the wrong way in the measurement.")
+            lines.append(f"{1 - e.right_sign:.0%} of the edits went the wrong way in the measurement")
         if e.length > LONG_STEP:
-            found.append(
-                f"{name}: one sd needs a step of {e.length:.1f} sd of w, because what is held hardly varies without "
-                "it; such faces lie far from those the generator was trained on."
-            )
-        others = [(n, v) for n, v in zip(names, row, strict=True) if n != name and abs(v) > HIGH_LEAK]
+            lines.append(f"one sd takes a step of {e.length:.1f} sd of w, far from what the generator was trained on")
+        others = [(n, v) for n, v in zip(names, row, strict=True) if n != e.direction.name and abs(v) > HIGH_LEAK]
         if others:
             listed = ", ".join(f"{n} by {number(v, sign=True)} sd" for n, v in others)
-            found.append(f"{name}: one requested sd also moves {listed}.")
-    return found
+            lines.append(f"one requested sd also moves {listed}")
+    return {name: lines for name, lines in found.items() if lines}
 
 
 def _commands(path: Path, evaluations: Sequence[Evaluation], files: dict[str, Path | None]) -> list[tuple[str, str]]:

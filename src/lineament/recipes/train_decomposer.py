@@ -85,10 +85,15 @@ class TrainDecomposerConfig:
     """Truncation of the generator's samples."""
     learning_rate: float = 2e-4
     """Adam's learning rate."""
+    warmup_steps: int = 200
+    """Steps in which the learning rate rises from 0: Adam's first steps are its largest."""
     flip_weight: float = 0.5
     """Weight of the reconstruction from mirrored canonical maps."""
     perceptual_weight: float = 0.5
     """Weight of the perceptual term."""
+    centering_weight: float = 2.0
+    """Weight of the squared mean pitch and vertical shift of a batch (in units of their largest values). Without it the
+    canonical face may settle tilted, every view tilting it back, and a turn then shows up as roll too."""
     translation_weight: float = 0.0
     """Weight of the mean squared unit translation: turning and shifting are hard to tell apart."""
     smoothness_weight: float = 0.0
@@ -216,6 +221,9 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(parameters, limit)
         if not bool(torch.isfinite(norm)):
             raise NonFiniteError(f"the gradient became {float(norm)} at step {self.step}")
+        warmth = min((self.step + 1) / max(self.config.warmup_steps, 1), 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.learning_rate * warmth
         self.optimizer.step()
         decay = 0.5 ** (1 / max(min(self.config.ema_steps, (self.step + 1) * 0.1), 1e-8))
         with torch.no_grad():
@@ -259,6 +267,12 @@ def decomposition_loss(
         perceptual_flipped = gaussian_loss(target, maps[n:], feature_sigma[:, 1], small)
         loss = loss + config.perceptual_weight * (perceptual + config.flip_weight * perceptual_flipped)
         values["loss/features"] = float(perceptual.detach())
+    if config.centering_weight:
+        limits = parts.view.new_tensor(
+            [math.radians(decomposer.config.max_rotation_deg), decomposer.config.max_translation]
+        )
+        center = parts.view[:, [0, 4]].mean(dim=0) / limits
+        loss = loss + config.centering_weight * center.square().sum()
     if config.translation_weight:
         shift = parts.view[:, 3:5] / decomposer.config.max_translation
         loss = loss + config.translation_weight * shift.square().mean()
@@ -285,6 +299,7 @@ def health(parts: Decomposition, error: Tensor, mask: Tensor) -> dict[str, float
         "health/seen": float(mask.float().mean()),
         "health/depth_std": float(depth.std(dim=(1, 2)).mean()),
         "health/convex_share": float((relief > 0).float().mean()),
+        "health/pitch_mean_deg": float(view[:, 0].mean()),
         "health/pitch_std_deg": float(view[:, 0].std(correction=correction)),
         "health/yaw_std_deg": float(view[:, 1].std(correction=correction)),
         "health/roll_std_deg": float(view[:, 2].std(correction=correction)),

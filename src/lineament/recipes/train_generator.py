@@ -362,7 +362,7 @@ def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Pa
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"{error}; the snapshot of step {saved_step} in {folder.path} is intact: "
-                    "lower --learning-rate in a new --out, or run again to go on from it"
+                    "run again to go on from it, with a lower --learning-rate"
                 ) from None
             trainer.update_ema()
             trainer.step += 1

@@ -13,8 +13,8 @@ from torch import Tensor
 from lineament.errors import ConfigError
 from lineament.store.atomic import atomic_write
 
-MAX_SIDE_PX = 30_000
-"""Larger pictures are refused: few programs can open them."""
+MAX_SIDE_PX = 16_000
+MAX_PIXELS = 200_000_000
 
 
 def to_uint8(images: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
@@ -34,21 +34,25 @@ def tile(images: UInt8[np.ndarray, "n h w 3"], columns: int, *, gap: int = 2) ->
     return canvas
 
 
-def enlarge(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
-    """Smoothly enlarged by a whole factor.
+def check_size(width: int, height: int, num_frames: int = 1) -> None:
+    """Refuse pictures and animations that few programs could open, before they are computed.
 
     Raises:
-        ConfigError: the result would be too large for a picture.
+        ConfigError: too wide, too high, or too much in all.
     """
+    if max(height, width) > MAX_SIDE_PX or height * width * num_frames > MAX_PIXELS:
+        raise ConfigError(
+            f"{num_frames} picture(s) of {width} x {height} pixels are too much, expected at most {MAX_SIDE_PX} a side "
+            f"and {MAX_PIXELS} in all; ask for fewer faces, steps or frames, or a smaller scale"
+        )
+
+
+def enlarge(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
+    """Smoothly enlarged by a whole factor."""
     if scale == 1:
         return image
-    height, width = image.shape[0] * scale, image.shape[1] * scale
-    if max(height, width) > MAX_SIDE_PX:
-        raise ConfigError(
-            f"the picture would be {width} x {height} pixels, expected at most {MAX_SIDE_PX} a side; "
-            "ask for fewer images or a smaller scale"
-        )
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))
+    size = (image.shape[1] * scale, image.shape[0] * scale)
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
 
 
 def shrink_to(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:

@@ -1,0 +1,248 @@
+"""Discovery, end to end on untrained networks, and its odd ends."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lineament.errors import ConfigError, InputError, MismatchError
+from lineament.recipes import discover, run_folder
+from lineament.recipes.devices import Devices
+from lineament.recipes.discover import MAX_KEPT_VALUES, DiscoverConfig, Discovery, calibrate, run, uncalibrated_atlas
+from lineament.recipes.editing import HELD_BY_DEFAULT
+from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint, save_network
+from lineament.records.atlas import Atlas
+from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.store.atlas import load_atlas
+from tests import tiny
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return tiny.save_pair(tmp_path_factory.mktemp("pair"))
+
+
+def settings(pair: tuple[Path, Path], out: Path, **changes: Any) -> DiscoverConfig:
+    config = DiscoverConfig(
+        out=out,
+        generator=pair[0],
+        decomposer=pair[1],
+        samples=40,
+        held_out=20,
+        calibration_faces=4,
+        batch_size=16,
+        report=False,
+        devices=Devices(accelerator="cpu"),
+    )
+    return replace(config, **changes)
+
+
+def arrays(atlas: Atlas) -> dict[str, np.ndarray]:
+    found = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov}
+    for direction in atlas.directions:
+        for name in ("gradient", "step", "standard_error", "r2", "residual_std", "mean", "std", "calibration"):
+            found[f"{direction.name}.{name}"] = np.asarray(getattr(direction, name))
+        seen = direction.range_seen
+        found[f"{direction.name}.seen"] = np.array([seen.minimum, seen.p1, seen.median, seen.p99, seen.maximum])
+    return found
+
+
+@pytest.fixture(scope="session")
+def found(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Atlas:
+    path = run(settings(pair, tmp_path_factory.mktemp("found") / "out"))
+    assert path is not None
+    return load_atlas(path)
+
+
+def test_atlas(found: Atlas, pair: tuple[Path, Path]) -> None:
+    generator, decomposer = load_generator(pair[0]), load_decomposer(pair[1])
+    assert found.names == SEMANTIC_NAMES
+    assert (found.num_samples, found.num_held_out, found.truncation) == (40, 20, 0.8)
+    assert found.generator_fingerprint == network_fingerprint(generator)
+    assert found.decomposer_fingerprint == network_fingerprint(decomposer)
+    assert found.generator == {"resolution": 64, "w_dim": 8, "num_layers": 10}
+    w, y = discover.sample_and_measure(generator, decomposer, 0, range(40), 0.8)
+    w64 = w.double().numpy()
+    np.testing.assert_allclose(found.w_mean, w64.mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(found.w_cov, np.cov(w64.T), rtol=1e-6, atol=1e-9)
+    solution, *_ = np.linalg.lstsq(w64 - w64.mean(axis=0), y - y.mean(axis=0), rcond=None)
+    for column, direction in zip(solution.T, found.directions, strict=True):
+        np.testing.assert_allclose(direction.gradient, column, rtol=1e-4, atol=1e-4 * np.abs(column).max())
+        assert direction.gradient @ direction.step == pytest.approx(1)
+    np.testing.assert_allclose(found.direction("yaw").std, y[:, 0].std(ddof=1), rtol=1e-6)
+
+
+def test_same_command_same_atlas_whatever_the_batch(found: Atlas, pair: tuple[Path, Path], tmp_path: Path) -> None:
+    path = run(settings(pair, tmp_path / "out", batch_size=7))
+    assert path is not None
+    again = arrays(load_atlas(path))
+    for name, value in arrays(found).items():
+        np.testing.assert_allclose(
+            again[name], value, rtol=1e-3, atol=1e-3 * max(np.abs(value).max(), 1e-3), err_msg=name
+        )
+
+
+@pytest.mark.parametrize("batches", [1, 4])
+def test_stop_and_resume_gives_the_same_bits(
+    found: Atlas, pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: int
+) -> None:
+    config = settings(pair, tmp_path / "out")
+    stops: list[run_folder.GentleStop] = []
+    enter, sample = run_folder.GentleStop.__enter__, discover.sample_and_measure
+    count = 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        stops[-1].requested = count == batches
+        return sample(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
+        patch.setattr(discover, "sample_and_measure", counted)
+        assert run(config) is None
+    assert not (config.out / "atlas.safetensors").exists()
+    path = run(config)
+    assert path is not None
+    again = arrays(load_atlas(path))
+    for name, value in arrays(found).items():
+        np.testing.assert_array_equal(again[name], value, err_msg=name)
+
+
+def test_other_settings_or_networks_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    own = tiny.save_pair(tmp_path / "pair")
+    config = settings(own, tmp_path / "out", calibration_faces=1)
+    run(config)
+    with pytest.raises(ConfigError, match=r"other settings \(samples was 40, now 41\)"):
+        run(replace(config, samples=41))
+    other = tiny.generator(tiny.GENERATOR64, seed=3)
+    save_network(own[0], "generator", other, other.config.to_dict(), {})
+    with pytest.raises(MismatchError, match="made with another generator than the file has now; choose another --out"):
+        run(config)
+
+
+@pytest.mark.parametrize("samples", [2, 9])
+def test_too_few_samples_are_refused_up_front(pair: tuple[Path, Path], tmp_path: Path, samples: int) -> None:
+    config = settings(pair, tmp_path / "out", samples=samples)
+    with pytest.raises(ConfigError, match=f"{samples} samples do not determine 8 coefficients; take more than 9"):
+        run(config)
+    assert not config.out.exists()
+
+
+def test_ridge_takes_few_samples(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    path = run(settings(pair, tmp_path / "out", samples=9, ridge=0.1, calibration_faces=1))
+    assert path is not None
+    assert load_atlas(path).provenance["ridge"] == 0.1
+
+
+def write_decomposer(path: Path, **last_gains: float) -> None:
+    """A decomposer whose named outputs (number of the view or light output) are scaled."""
+    network = tiny.decomposer(gain=20.0)
+    for name, gain in last_gains.items():
+        net, index = name.split("_")
+        getattr(network, f"{net}_net").layers[-1].weight[int(index)] *= gain
+    save_network(path, "decomposer", network, network.config.to_dict(), {})
+
+
+def test_constant_semantic_is_left_out(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # View output 0 is pitch, light output 0 ambient; both now have their bias alone. Pitch is even under mirroring.
+    write_decomposer(tmp_path / "d.safetensors", view_0=0.0, light_0=0.0)
+    path = run(settings((pair[0], tmp_path / "d.safetensors"), tmp_path / "out"))
+    assert path is not None
+    atlas = load_atlas(path)
+    assert atlas.names == tuple(name for name in SEMANTIC_NAMES if name not in ("pitch", "ambient"))
+    message = capsys.readouterr().err
+    assert "pitch is left out" in message
+    assert "ambient is left out" in message
+    # The calibration of the others still belongs to them: it is fitted to the measured change of their own column.
+    assert all(direction.calibration for direction in atlas.directions if direction.r2 > 0.5)
+
+
+def test_calibration_reads_its_own_column(
+    pair: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A measurement that follows the linear model to the letter must give identity calibrations, also when the first
+    # semantics are missing from the atlas.
+    config = settings(pair, tmp_path)
+    generator, decomposer = load_generator(pair[0]), load_decomposer(pair[1])
+    gathered = Discovery.empty()
+    w, y = discover.sample_and_measure(generator, decomposer, 0, range(60), 0.8)
+    gathered.add(w.double().numpy(), y)
+    gathered.held_out.update(w.double().numpy(), y)
+    atlas, model = uncalibrated_atlas(config, gathered, generator, decomposer)
+    atlas = replace(atlas, directions=atlas.directions[2:])
+    monkeypatch.setattr(
+        discover, "synthesize_edited", lambda generator, atlas, w, move, names: w.double().numpy() + move
+    )
+    monkeypatch.setattr(discover, "measure", lambda decomposer, moved: model.predict(moved))
+    monkeypatch.setattr(discover, "sample_and_measure", lambda *args: (w[:5], model.predict(w[:5].double().numpy())))
+    monkeypatch.setattr(discover, "_possible_hold", lambda atlas, name: ())
+    calibrated, records = calibrate(config, atlas, generator, decomposer)
+    for direction, record in zip(calibrated.directions, records, strict=True):
+        assert record.leakage.shape == (8, 9)
+        for step, change in direction.calibration:
+            assert change == pytest.approx(step, rel=1e-4), direction.name
+
+
+def test_nothing_varies(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    gains = {f"view_{i}": 0.0 for i in range(6)} | {f"light_{i}": 0.0 for i in range(4)}
+    write_decomposer(tmp_path / "d.safetensors", **gains)
+    with pytest.raises(ConfigError, match="says the same of every face; train it longer"):
+        run(settings((pair[0], tmp_path / "d.safetensors"), tmp_path / "out"))
+
+
+def test_collinear_semantics_are_calibrated_with_nothing_held(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = tiny.decomposer(gain=20.0)
+    last = network.light_net.layers[-1]
+    last.weight[1], last.bias[1] = last.weight[0], last.bias[0]  # diffuse repeats ambient
+    save_network(tmp_path / "d.safetensors", "decomposer", network, network.config.to_dict(), {})
+    path = run(settings((pair[0], tmp_path / "d.safetensors"), tmp_path / "out"))
+    assert path is not None
+    message = " ".join(capsys.readouterr().err.split())
+    assert "ambient is calibrated with nothing else held: " in message
+    assert "nearly collinear" in message
+    assert load_atlas(path).names == SEMANTIC_NAMES
+    assert {"ambient", "diffuse"} <= set(HELD_BY_DEFAULT)
+
+
+def test_memory_does_not_grow_with_the_samples() -> None:
+    rng = np.random.default_rng(0)
+    sizes = []
+    gathered = Discovery.empty()
+    for _ in range(4):
+        gathered.add(rng.normal(size=(MAX_KEPT_VALUES, 8)), rng.normal(size=(MAX_KEPT_VALUES, 9)))
+        sizes.append(sum(tensor.nbytes for tensor in gathered.tensors().values()))
+    assert len(set(sizes)) == 1
+    assert gathered.fit.count == 4 * MAX_KEPT_VALUES
+
+
+def test_gathered_state_round_trip() -> None:
+    rng = np.random.default_rng(0)
+    gathered = Discovery.empty()
+    for filled in (gathered, Discovery.empty()):
+        if filled is gathered:
+            filled.add(rng.normal(size=(5, 3)), rng.normal(size=(5, 9)))
+        again = Discovery.from_tensors(filled.tensors()).tensors()
+        assert all(torch.equal(again[name], value) for name, value in filled.tensors().items())
+
+
+def test_settings_out_of_range(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    for changes in ({"samples": 1}, {"held_out": 1}, {"batch_size": 0}, {"calibration_faces": 0}):
+        with pytest.raises(ConfigError, match="must be at least 2"):
+            settings(pair, tmp_path, **changes)
+    for truncation in (0.0, 1.5):
+        with pytest.raises(ConfigError, match="expected above 0 and at most 1"):
+            settings(pair, tmp_path, truncation=truncation)
+    with pytest.raises(ConfigError, match="belong together"):
+        settings(pair, tmp_path, generator=None)
+    with pytest.raises(ConfigError, match="works on one device"):
+        settings(pair, tmp_path, devices=Devices(count=2))
+    with pytest.raises(InputError, match="does not exist"):
+        run(settings((tmp_path / "no.safetensors", pair[1]), tmp_path / "out"))

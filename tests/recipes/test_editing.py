@@ -1,0 +1,127 @@
+"""From requested changes to latents."""
+
+import numpy as np
+import pytest
+import torch
+
+from lineament.errors import ConfigError
+from lineament.ops.seeding import latents
+from lineament.recipes.editing import (
+    calibrated_step,
+    layer_mask,
+    linear_step,
+    measure,
+    parse_edits,
+    synthesize_edited,
+)
+from lineament.records.atlas import Atlas, Direction, SeenRange
+from lineament.records.semantics import SEMANTIC_NAMES
+from tests import tiny
+
+RANGE = SeenRange(-3.0, -2.0, 0.0, 2.0, 3.0)
+
+
+def atlas(*names: str, d: int = 8, seed: int = 0, **options) -> Atlas:
+    rng = np.random.default_rng(seed)
+    root = np.eye(d) + 0.3 * rng.normal(size=(d, d))
+    cov = root @ root.T
+    directions = []
+    for name in names:
+        gradient = rng.normal(size=d)
+        pulled = cov @ gradient
+        step = pulled / (gradient @ pulled)
+        directions.append(
+            Direction(name, "deg", "+", "-", gradient, step, np.ones(d), 0.9, 0.1, 0.0, 1.0, RANGE, **options)
+        )
+    return Atlas(tuple(directions), np.zeros(d), cov, 9, 9, 0, 1.0, "g", "d", {}, "0", "2025-01-31")
+
+
+def test_alone_it_is_the_direction_times_the_change() -> None:
+    found = atlas("yaw", "nose")
+    np.testing.assert_allclose(linear_step(found, {"nose": 3.0}, ()), 3 * found.direction("nose").step)
+
+
+def test_held_semantics_stay_and_missing_ones_are_ignored() -> None:
+    found = atlas("yaw", "pitch", "light_x", "nose")
+    step = linear_step(found, {"yaw": 20.0, "nose": -1.0})
+    changes = dict(zip(found.names, found.gradients() @ step, strict=True))
+    assert changes == pytest.approx({"yaw": 20, "pitch": 0, "light_x": 0, "nose": -1}, abs=1e-9)
+    free = linear_step(found, {"yaw": 20.0}, hold=())
+    assert abs((found.gradients() @ free)[1]) > 1e-3
+    inverse = np.linalg.inv(found.w_cov)
+    assert free @ inverse @ free < step @ inverse @ step  # holding costs
+
+
+def test_calibration_corrects_the_step() -> None:
+    found = atlas("yaw", calibration=((-10.0, -5.0), (0.0, 0.0), (10.0, 5.0)))
+    np.testing.assert_allclose(calibrated_step(found, {"yaw": 4.0}), linear_step(found, {"yaw": 8.0}))
+
+
+def test_impossible_and_unknown() -> None:
+    twice = atlas("yaw", "pitch")
+    same = Atlas(
+        (twice.directions[0], atlas("x", "pitch").directions[1]),
+        *(getattr(twice, n) for n in ("w_mean", "w_cov", "num_samples", "num_held_out", "seed", "truncation")),
+        "g",
+        "d",
+        {},
+        "0",
+        "2025-01-31",
+    )
+    same.directions[1].gradient[:] = same.directions[0].gradient
+    with pytest.raises(ConfigError, match="nearly collinear"):
+        linear_step(same, {"yaw": 1.0})
+    with pytest.raises(ConfigError, match="did you mean 'yaw'"):
+        linear_step(twice, {"yaww": 1.0})
+
+
+def test_layer_mask() -> None:
+    everywhere, some = atlas("yaw"), atlas("yaw", layers=(1, 3, 99))
+    assert layer_mask(everywhere, ["yaw"], 5).flatten().tolist() == [1] * 5
+    assert layer_mask(some, ["yaw"], 5).flatten().tolist() == [0, 1, 0, 1, 0]
+    assert layer_mask(some, [], 5).sum() == 0
+
+
+def test_edited_images() -> None:
+    generator, found = tiny.generator(), atlas("yaw", layers=(2,))
+    w = generator.map(latents(0, range(3), 8))
+    still = synthesize_edited(generator, found, w, np.zeros(8), ["yaw"])
+    torch.testing.assert_close(still, generator.synthesize(generator.broadcast(w)).clamp(-1, 1))
+    step = np.random.default_rng(0).normal(size=8)
+    ws = generator.broadcast(w).clone()
+    ws[:, 2] += torch.tensor(step, dtype=torch.float32)
+    moved = synthesize_edited(generator, found, w, step, ["yaw"])
+    torch.testing.assert_close(moved, generator.synthesize(ws).clamp(-1, 1))
+    per_face = synthesize_edited(generator, found, w, np.stack([0 * step, step, step]), ["yaw"])
+    torch.testing.assert_close(per_face, torch.cat([still[:1], moved[1:]]))
+    assert moved.abs().max() <= 1
+
+
+def test_measure_takes_larger_images() -> None:
+    decomposer = tiny.decomposer(gain=20.0)
+    images = torch.rand(70, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    values = measure(decomposer, images)
+    assert values.shape == (70, len(SEMANTIC_NAMES))
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(measure(decomposer, images[66:67]), values[66:67], rtol=1e-4, atol=1e-4)
+    doubled = images[:2].repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert measure(decomposer, doubled).shape == (2, len(SEMANTIC_NAMES))
+
+
+def test_parse_edits() -> None:
+    assert parse_edits(["yaw=+20", "light_x = -0.5", "pitch=3", "roll=@-4"]) == (
+        {"yaw": 20.0, "light_x": -0.5},
+        {"pitch": 3.0, "roll": -4.0},
+    )
+    assert parse_edits([]) == ({}, {})
+
+
+@pytest.mark.parametrize("text", ["yaw", "yaw=", "=3", "yaw=left", "yaw=nan", "yaw=inf", "yaw=1=2", ""])
+def test_not_an_edit(text: str) -> None:
+    with pytest.raises(ConfigError, match="is not an edit; expected name=number"):
+        parse_edits([text])
+
+
+def test_given_twice() -> None:
+    with pytest.raises(ConfigError, match="yaw is given twice"):
+        parse_edits(["yaw=+1", "yaw=2"])
