@@ -134,3 +134,27 @@ def test_mean_of_the_raw_depth_is_taken_out() -> None:
     before = network.depth(images)
     network.depth_net.decoder[-1].bias.add_(3.0)
     torch.testing.assert_close(network.depth(images), before, atol=1e-5, rtol=0)
+
+
+def test_upright_removes_the_tilt_from_views_and_light() -> None:
+    """Derivation: a face tilted by t that is seen turned by yaw about its own upright axis has R = Ry(yaw) Rx(t)."""
+    network = tiny.decomposer()
+    network.tilt.fill_(math.radians(12))
+    view = torch.tensor([[math.radians(12), math.radians(20), 0, 0.01, -0.02, 0], [0, 0, 0, 0, 0, 0]])
+    # Light from straight ahead of the tilted face falls 12 degrees off the upright one's axis.
+    light = torch.tensor([[0.4, 0.5, 0, 0], [0.4, 0.5, 0.3, 0]])
+    angles, moved = network.upright(view, light)
+    assert torch.allclose(angles[0, :3], torch.tensor([0, math.radians(20), 0]), atol=1e-6)
+    assert torch.equal(angles[:, 3:], view[:, 3:])
+    assert angles[1, 0] == pytest.approx(-math.radians(12), abs=1e-6)
+    assert moved[0].tolist() == pytest.approx([0.4, 0.5, 0, -math.tan(math.radians(12))], abs=1e-6)
+    assert moved[1, 2] == pytest.approx(0.3 / math.cos(math.radians(12)), abs=1e-6)
+
+
+def test_upright_without_tilt_changes_nothing() -> None:
+    rng = torch.Generator().manual_seed(0)
+    view = (torch.rand(16, 6, generator=rng) * 2 - 1) * torch.tensor([1.0, 1.0, 1.0, 0.1, 0.1, 0.0])
+    light = torch.rand(16, 4, generator=rng)
+    angles, moved = tiny.decomposer().upright(view, light)
+    assert torch.allclose(angles, view, atol=1e-5)
+    assert torch.allclose(moved, light, atol=1e-6)

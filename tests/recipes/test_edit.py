@@ -15,7 +15,7 @@ from lineament.recipes.edit import (
     requested_changes,
     run,
 )
-from lineament.recipes.editing import HELD_BY_DEFAULT
+from lineament.recipes.editing import HOLDABLE
 from lineament.recipes.models import save_network
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.pictures import read_png_text
@@ -58,16 +58,16 @@ def test_fractions_begin_and_end_where_they_should():
 
 
 def test_a_step_changes_what_it_should_and_holds_the_rest(tiny_networks, tiny_atlas):
-    editor = Editor(tiny_atlas, *tiny_networks, hold=HELD_BY_DEFAULT, plain=False)
+    editor = Editor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=False)
     step = editor.steps(["yaw"], np.array([[0.5]]))[0]
-    held = [tiny_atlas.direction(name).gradient @ step for name in HELD_BY_DEFAULT if name != "yaw"]
+    held = [tiny_atlas.direction(name).gradient @ step for name in HOLDABLE if name != "yaw"]
     # The atlas says that a linear step achieves half of its promise, so twice the step is taken.
     assert tiny_atlas.direction("yaw").gradient @ step == pytest.approx(1.0)
     assert np.allclose(held, 0, atol=1e-9)
 
 
 def test_a_plain_step_is_the_euclidean_one(tiny_networks, tiny_atlas):
-    editor = Editor(tiny_atlas, *tiny_networks, hold=HELD_BY_DEFAULT, plain=True)
+    editor = Editor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=True)
     step = editor.steps(["yaw"], np.array([[0.5]]))[0]
     assert np.allclose(step, euclidean_step(tiny_atlas.direction("yaw").gradient, 0.5))
 

@@ -1,12 +1,18 @@
 """From requested changes to latents."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from lineament.errors import ConfigError
+from lineament.estimators.steps import mahalanobis_norm
 from lineament.ops.seeding import latents
 from lineament.recipes.editing import (
+    HOLDABLE,
+    MAX_STRETCH,
+    affordable_hold,
     calibrated_step,
     layer_mask,
     linear_step,
@@ -43,13 +49,31 @@ def test_alone_it_is_the_direction_times_the_change() -> None:
 
 def test_held_semantics_stay_and_missing_ones_are_ignored() -> None:
     found = atlas("yaw", "pitch", "light_x", "nose")
-    step = linear_step(found, {"yaw": 20.0, "nose": -1.0})
+    step = linear_step(found, {"yaw": 20.0, "nose": -1.0}, HOLDABLE)
     changes = dict(zip(found.names, found.gradients() @ step, strict=True))
     assert changes == pytest.approx({"yaw": 20, "pitch": 0, "light_x": 0, "nose": -1}, abs=1e-9)
     free = linear_step(found, {"yaw": 20.0}, hold=())
     assert abs((found.gradients() @ free)[1]) > 1e-3
     inverse = np.linalg.inv(found.w_cov)
     assert free @ inverse @ free < step @ inverse @ step  # holding costs
+
+
+def test_what_is_tied_to_the_edit_is_not_held() -> None:
+    """Roll follows yaw but for a hundredth; holding it would take a step thirty times as long."""
+    base = atlas("yaw", "pitch", "light_x")
+    yaw = base.direction("yaw")
+    rng = np.random.default_rng(5)
+    tied = yaw.gradient + 0.03 * rng.normal(size=base.w_dim) * np.linalg.norm(yaw.gradient) / base.w_dim**0.5
+    pulled = base.w_cov @ tied
+    roll = replace(yaw, name="roll", gradient=tied, step=pulled / (tied @ pulled), standard_error=np.zeros_like(tied))
+    found = replace(base, directions=(*base.directions, roll))
+    held = affordable_hold(found, ("yaw",))
+    assert "roll" not in held
+    free, chosen, all_held = (linear_step(found, {"yaw": 1.0}, hold) for hold in ((), None, HOLDABLE))
+    lengths = mahalanobis_norm(np.stack([free, chosen, all_held]), found.w_cov)
+    assert lengths[1] <= MAX_STRETCH * lengths[0] < lengths[2] / 3
+    changes = dict(zip(found.names, found.gradients() @ chosen, strict=True))
+    assert changes == pytest.approx(changes | {"yaw": 1.0} | dict.fromkeys(held, 0.0), abs=1e-9)
 
 
 def test_calibration_corrects_the_step() -> None:
@@ -70,7 +94,7 @@ def test_impossible_and_unknown() -> None:
     )
     same.directions[1].gradient[:] = same.directions[0].gradient
     with pytest.raises(ConfigError, match="nearly collinear"):
-        linear_step(same, {"yaw": 1.0})
+        linear_step(same, {"yaw": 1.0}, ("pitch",))
     with pytest.raises(ConfigError, match="did you mean 'yaw'"):
         linear_step(twice, {"yaww": 1.0})
 

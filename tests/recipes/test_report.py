@@ -39,7 +39,7 @@ def page(tmp_path_factory, tiny_networks, tiny_atlas):
     """The tiny world's report, and its path."""
     path = tmp_path_factory.mktemp("found") / "report.html"
     steps = np.array([-1.0, 1.0])
-    calibrations = [Calibration("yaw", steps, np.array([[-0.4, 0.6]]), np.zeros((2, 9)))]
+    calibrations = [Calibration("yaw", steps, np.array([[-0.4, 0.6]]), np.zeros((2, 9)), ())]
     write_report(path, tiny_atlas, *tiny_networks, calibrations, generator_path=path.with_name("my generator"))
     return path.read_text(encoding="utf-8"), path
 
@@ -94,7 +94,7 @@ def test_low_r2_is_called_out(page, tiny_atlas):
 def test_same_atlas_same_bytes(page, tiny_networks, tiny_atlas):
     html, path = page
     steps = np.array([-1.0, 1.0])
-    calibrations = [Calibration("yaw", steps, np.array([[-0.4, 0.6]]), np.zeros((2, 9)))]
+    calibrations = [Calibration("yaw", steps, np.array([[-0.4, 0.6]]), np.zeros((2, 9)), ())]
     write_report(path, tiny_atlas, *tiny_networks, calibrations, generator_path=path.with_name("my generator"))
     assert path.read_text(encoding="utf-8") == html
 
@@ -120,7 +120,7 @@ def evaluation(direction, *, slope=1.0, wrong=0, length=1.0) -> Evaluation:
     effects[:, 1] = np.array(requested) / 2
     signs = np.where(np.arange(10) < wrong, -1.0, 1.0)[:, None]
     changes = signs * slope * np.array(requested)
-    return Evaluation(direction, requested, np.zeros(10), changes, effects, [], length)
+    return Evaluation(direction, requested, np.zeros(10), changes, effects, [], length, ())
 
 
 def test_an_evaluation_counts_what_it_should(tiny_atlas):

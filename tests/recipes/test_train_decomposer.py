@@ -2,7 +2,6 @@
 
 import errno
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -196,7 +195,7 @@ def test_goes_on_from_another_decomposer(sources: Path, tmp_path: Path) -> None:
     out = run(settings(sources, tmp_path / "run", steps=1, init=init, learning_rate=1e-12)).parent
     start = load_decomposer(init).state_dict()
     found = load_decomposer(out / "decomposer.safetensors").state_dict()
-    assert all(torch.allclose(found[name], value, atol=1e-5) for name, value in start.items())
+    assert all(torch.allclose(found[name], value, atol=1e-5) for name, value in start.items() if name != "tilt")
 
 
 def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
@@ -234,7 +233,7 @@ def test_stream_mixes_the_sources_in_the_given_share(sources: Path, tmp_path: Pa
 
 def test_loss_is_what_it_says(sources: Path, tmp_path: Path) -> None:
     # Without features, flip and extras it is the Laplace likelihood of the reconstruction in the common mask.
-    off = {f"{name}_weight": 0.0 for name in ("flip", "centering", "translation", "smoothness")}
+    off = {f"{name}_weight": 0.0 for name in ("flip", "translation", "smoothness")}
     config = settings(sources, tmp_path, **off)
     decomposer, images = tiny.decomposer(), torch.from_numpy(tiny.images(2, 64)).permute(0, 3, 1, 2) / 127.5 - 1
     loss, values = decomposition_loss(decomposer, images, None, config)
@@ -247,9 +246,6 @@ def test_loss_is_what_it_says(sources: Path, tmp_path: Path) -> None:
     weighted, _ = decomposition_loss(decomposer, images, None, replace(config, translation_weight=2.0))
     shift = (parts.view[:, 3:5] / 0.1).square().mean()
     torch.testing.assert_close(weighted - loss, 2 * shift, atol=1e-5, rtol=1e-4)
-    centred, _ = decomposition_loss(decomposer, images, None, replace(config, centering_weight=2.0))
-    pitch, shift_y = parts.view[:, 0].mean() / math.radians(60), parts.view[:, 4].mean() / 0.1
-    torch.testing.assert_close(centred - loss, 2 * (pitch**2 + shift_y**2), atol=1e-5, rtol=1e-4)
 
 
 def test_health_of_one_face_and_of_shapes() -> None:

@@ -91,6 +91,18 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "EditConfig",
         _show_renderables,
     ),
+    ("evaluate", "edits"): Command(
+        "Measure what an atlas's edits do on faces it has never seen.",
+        "lineament.recipes.evaluate_edits",
+        "EvaluateEditsConfig",
+        _show_renderables,
+    ),
+    ("bench",): Command(
+        "Measure the throughput on this machine.",
+        "lineament.recipes.bench",
+        "BenchConfig",
+        _show_renderables,
+    ),
     ("inspect",): Command(
         "Say what a file of Lineament's is.",
         "lineament.recipes.inspect_file",

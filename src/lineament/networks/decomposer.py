@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
+from lineament.ops.camera import rotation_matrices
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 
@@ -162,6 +163,7 @@ class Decomposer(nn.Module):
     """
 
     border: Tensor
+    tilt: Tensor
 
     def __init__(self, config: DecomposerConfig, camera: Camera | None = None) -> None:
         super().__init__()
@@ -179,6 +181,9 @@ class Decomposer(nn.Module):
         border[:, :NUM_BORDER_COLUMNS] = 1
         border[:, -NUM_BORDER_COLUMNS:] = 1
         self.register_buffer("border", border, persistent=False)
+        # Nothing ties the canonical face to being upright: it may settle tilted, every view tilting it back. So the
+        # mean pitch of the training views is kept, and `measure` speaks of angles and light relative to it.
+        self.register_buffer("tilt", torch.zeros(()))
 
     def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
         """Canonical depth: centred, squashed into the camera's interval, fixed at the left and right border."""
@@ -221,7 +226,7 @@ class Decomposer(nn.Module):
         removes the part of the error that breaks the mirror symmetry of the problem.
         """
         both = torch.cat([image, image.flip(3)])
-        view, light = self.view(both), self.light(both)
+        view, light = self.upright(self.view(both), self.light(both))
         view_sign = view.new_tensor([1, -1, -1, -1, 1, 1])
         light_sign = light.new_tensor([1, 1, -1, 1])
         n = len(image)
@@ -231,3 +236,23 @@ class Decomposer(nn.Module):
         rotation = torch.rad2deg(view[:, [1, 0, 2]])
         shift = view[:, 3:5] * (100 / width)
         return torch.cat([rotation, shift, light], dim=1)
+
+    def upright(
+        self, view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"]
+    ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
+        """View and light relative to the upright face, which is the canonical face pitched by ``tilt``.
+
+        A head that turns about its own upright axis then shows yaw alone; about a tilted one it shows roll as well.
+        """
+        lean = torch.zeros_like(view[:1])
+        lean[:, 0] = self.tilt
+        (tilted,) = rotation_matrices(lean)
+        rotation = rotation_matrices(view) @ tilted.T
+        pitch = torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2])
+        yaw = torch.asin((-rotation[:, 2, 0]).clamp(-1, 1))
+        roll = torch.atan2(rotation[:, 1, 0], rotation[:, 0, 0])
+        # The same rotation moves the light. Nearly level light has no finite slope; it is held at a slope of 4.
+        x, y, z = (torch.cat([light[:, 2:], torch.ones_like(light[:, :1])], dim=1) @ tilted.T).unbind(1)
+        z = z.clamp_min(0.25)
+        angles = torch.stack([pitch, yaw, roll], dim=1)
+        return torch.cat([angles, view[:, 3:]], dim=1), torch.stack([light[:, 0], light[:, 1], x / z, y / z], dim=1)

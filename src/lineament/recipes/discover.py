@@ -28,7 +28,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import HELD_BY_DEFAULT, linear_step, measure, synthesize_edited
+from lineament.recipes.editing import affordable_hold, linear_step, measure, synthesize_edited
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
 from lineament.recipes.shipped import shipped_path
@@ -255,7 +255,7 @@ class Calibration:
     steps: Float[np.ndarray, " k"]
     changes: Float[np.ndarray, "n k"]
     leakage: Float[np.ndarray, "k m"]
-    held: tuple[str, ...] = HELD_BY_DEFAULT
+    held: tuple[str, ...]
 
 
 def calibrate(
@@ -270,7 +270,7 @@ def calibrate(
         task = bar.add_task("calibrating steps", total=len(atlas.directions), note="")
         for direction in atlas.directions:
             index = SEMANTIC_NAMES.index(direction.name)
-            held = _possible_hold(atlas, direction.name)
+            held = affordable_hold(atlas, (direction.name,))
             steps = np.array([-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0]) * direction.std
             after = []
             for step in steps:
@@ -284,16 +284,6 @@ def calibrate(
             directions.append(_with(direction, calibration=calibration.knots))
             bar.update(task, advance=1, note=direction.name)
     return _with(atlas, directions=tuple(directions)), calibrations
-
-
-def _possible_hold(atlas: Atlas, name: str) -> tuple[str, ...]:
-    """What an edit of this semantic holds by default, or nothing if it cannot move while that is held."""
-    try:
-        linear_step(atlas, {name: 1.0}, HELD_BY_DEFAULT)
-    except ConfigError as error:
-        console.print(f"{name} is calibrated with nothing else held: {error}")
-        return ()
-    return HELD_BY_DEFAULT
 
 
 def _with(record: Any, **changes: Any) -> Any:

@@ -23,7 +23,14 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import HELD_BY_DEFAULT, calibrated_step, measure, parse_edits, synthesize_edited
+from lineament.recipes.editing import (
+    HOLDABLE,
+    affordable_hold,
+    calibrated_step,
+    measure,
+    parse_edits,
+    synthesize_edited,
+)
 from lineament.recipes.inspect_file import number
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.shipped import shipped_path
@@ -43,10 +50,10 @@ def _split_names(text: str) -> tuple[str, ...]:
 
 _CommaSeparated = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
-    metavar="NAME,NAME,...|none",
-    instance_from_str=lambda words: _split_names(words[0]),
-    is_instance=lambda value: isinstance(value, tuple),
-    str_from_instance=lambda names: [",".join(names) or "none"],
+    metavar="NAME,NAME,...|none|auto",
+    instance_from_str=lambda words: None if words[0].strip() == "auto" else _split_names(words[0]),
+    is_instance=lambda value: value is None or isinstance(value, tuple),
+    str_from_instance=lambda names: ["auto" if names is None else ",".join(names) or "none"],
 )
 
 
@@ -84,8 +91,8 @@ class EditConfig:
     """Pictures from none to the full edit, beside the unedited face."""
     symmetric: bool = False
     """From minus the edit to plus the edit, instead of from none."""
-    hold: Annotated[tuple[str, ...], _CommaSeparated] = HELD_BY_DEFAULT
-    """What to keep as it is while editing."""
+    hold: Annotated[tuple[str, ...] | None, _CommaSeparated] = None
+    """What to keep as it is while editing; auto keeps all that can be kept without leaving the region of faces."""
     plain: bool = False
     """Take the shortest step in w (the textbook's v / v'v): nothing held, not calibrated. For comparison."""
     frames: int = 48
@@ -212,7 +219,7 @@ class Editor:
     atlas: Atlas
     generator: Generator
     decomposer: Decomposer | None
-    hold: tuple[str, ...]
+    hold: tuple[str, ...] | None
     plain: bool
 
     def values(
@@ -258,12 +265,11 @@ def load_editor(config: EditConfig, device: torch.device) -> Editor:
     generator = load_generator(generator_path, device)
     name = generator_path if config.generator else "the shipped generator (name yours by --generator)"
     check_atlas_matches(atlas, network_fingerprint(generator), name)
-    unknown = [name for name in config.hold if name not in (*atlas.names, *HELD_BY_DEFAULT)]
-    if unknown:
-        atlas.direction(unknown[0])
-    if not config.plain and set(config.hold) != set(HELD_BY_DEFAULT):
-        held = ", ".join(HELD_BY_DEFAULT)
-        console.print(f"note: steps were calibrated holding {held}; another --hold changes their size", soft_wrap=True)
+    for name in config.hold or ():
+        if name not in HOLDABLE:
+            atlas.direction(name)
+    if config.hold is not None and not config.plain:
+        console.print("note: steps were calibrated with --hold auto; another one changes their size", soft_wrap=True)
     decomposer = _find_decomposer(config, atlas, device)
     return Editor(atlas, generator, decomposer, config.hold, config.plain)
 
@@ -346,12 +352,13 @@ def animation_fractions(frames: int, symmetric: bool) -> list[float]:
 
 
 def _write(config: EditConfig, editor: Editor, w: Tensor, names: Sequence[str], changes: np.ndarray) -> None:
+    held = affordable_hold(editor.atlas, names) if config.hold is None else config.hold
     recipe = {
         "Software": f"Lineament {__version__}",
         "lineament:edits": " ".join(config.edits),
         "lineament:seeds": f"{config.seeds} of run {config.run_seed}",
         "lineament:truncation": f"{config.truncation or editor.atlas.truncation:g}",
-        "lineament:step": "plain" if config.plain else f"calibrated, holding {','.join(config.hold) or 'nothing'}",
+        "lineament:step": "plain" if config.plain else f"calibrated, holding {','.join(held) or 'nothing'}",
         "lineament:atlas": f"generator {editor.atlas.generator_fingerprint} decomposer "
         f"{editor.atlas.decomposer_fingerprint} of {editor.atlas.created}",
     }

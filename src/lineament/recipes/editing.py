@@ -8,40 +8,74 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lineament.errors import ConfigError
-from lineament.estimators.steps import StepCalibration, mahalanobis_step
+from lineament.estimators.steps import StepCalibration, mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 
-HELD_BY_DEFAULT = ("yaw", "pitch", "roll", "ambient", "diffuse", "light_x", "light_y")
-"""What an edit leaves alone unless asked to change it. Shifts may follow: a head that turns also moves its centre."""
+HOLDABLE = ("yaw", "pitch", "roll", "ambient", "diffuse", "light_x", "light_y")
+"""What an edit leaves alone where it can. Shifts may follow: a head that turns also moves its centre."""
+
+MAX_STRETCH = 1.3
+"""Holding others may lengthen a step (in the Mahalanobis sense) by at most this factor."""
+
+
+def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
+    """The semantics that an edit of ``names`` can hold fixed without leaving the region of faces.
+
+    Two semantics that nearly always change together can be told apart only by a step far outside of what the
+    generator has learned. So candidates (`HOLDABLE`) are taken in order of how little they lengthen a step of one
+    standard deviation, as long as all together lengthen it by no more than `MAX_STRETCH`.
+    """
+    changes = {name: atlas.direction(name).std for name in names}
+
+    def length(hold: Sequence[str]) -> float:
+        try:
+            step = linear_step(atlas, changes, hold)
+        except ConfigError:  # all but collinear: no finite step holds them
+            return float("inf")
+        return float(mahalanobis_norm(step[None], atlas.w_cov)[0])
+
+    candidates = [name for name in HOLDABLE if name in atlas.names and name not in names]
+    limit = MAX_STRETCH * length(())
+    held: tuple[str, ...] = ()
+    while candidates:
+        cost, best = min((length((*held, name)), name) for name in candidates)
+        if not cost <= limit:
+            break
+        held = (*held, best)
+        candidates.remove(best)
+    return tuple(name for name in HOLDABLE if name in held)
 
 
 def linear_step(
-    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] = HELD_BY_DEFAULT
+    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] | None = None
 ) -> Float[np.ndarray, " d"]:
     """The smallest Mahalanobis step in w that makes all ``changes`` and keeps ``hold`` fixed, by the linear model.
 
     Args:
         atlas: directions and covariance.
         changes: requested change by name, in the atlas's units.
-        hold: names held fixed; those that the atlas lacks or that are changed are ignored.
+        hold: names held fixed; those that the atlas lacks or that are changed are ignored. None holds what
+            `affordable_hold` finds.
 
     Raises:
         ConfigError: an unknown name, or a change that the held semantics forbid.
     """
+    if hold is None:
+        hold = affordable_hold(atlas, tuple(changes))
     names = [*changes, *(name for name in hold if name in atlas.names and name not in changes)]
     wanted = np.array([changes.get(name, 0.0) for name in names])
     return mahalanobis_step(atlas.gradients(tuple(names)), atlas.w_cov, wanted, names=names)
 
 
 def calibrated_step(
-    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] = HELD_BY_DEFAULT
+    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] | None = None
 ) -> Float[np.ndarray, " d"]:
     """As `linear_step`, with every change corrected by what its direction was measured to achieve."""
     corrected = {
-        name: StepCalibration(atlas.direction(name).calibration).requested_to_step(change)
+        name: StepCalibration(atlas.direction(name).calibration).requested_to_step(float(change))
         for name, change in changes.items()
     }
     return linear_step(atlas, corrected, hold)

@@ -19,7 +19,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import HELD_BY_DEFAULT, calibrated_step, measure, synthesize_edited
+from lineament.recipes.editing import calibrated_step, measure, synthesize_edited
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.shipped import shipped_path
 from lineament.recipes.training_data import shrink
@@ -141,7 +141,7 @@ def score_direction(
     asked = np.linspace(-2, 2, 9) * direction.std
     moved = []
     for change in asked:
-        step = calibrated_step(atlas, {name: float(change)}, HELD_BY_DEFAULT)
+        step = calibrated_step(atlas, {name: float(change)})
         moved.append(measure(decomposer, synthesize_edited(generator, atlas, w, step, [name])) - before)
     changes = np.stack(moved, axis=1)
     own = changes[:, :, index]
@@ -201,7 +201,7 @@ def score_yaw(
     right = []
     images = torch.empty(0)
     for sign in (-1.0, 1.0):
-        step = calibrated_step(atlas, {"yaw": sign * yaw}, HELD_BY_DEFAULT)
+        step = calibrated_step(atlas, {"yaw": sign * yaw})
         images = synthesize_edited(generator, atlas, w, step, ["yaw"])
         change = measure(decomposer, images)[:, index] - before[:, index]
         low, median, high = np.percentile(change, [25, 50, 75])

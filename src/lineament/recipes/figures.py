@@ -40,9 +40,10 @@ def relief(depth: Float[Tensor, "n h w"], decomposer: Decomposer) -> Float[Tenso
     return grey(lambert_shading(normals, light))
 
 
-def turned(parts: Decomposition, yaw_deg: float) -> Decomposition:
-    """The same faces from another viewpoint: this yaw, no other rotation or shift."""
+def turned(parts: Decomposition, yaw_deg: float, decomposer: Decomposer) -> Decomposition:
+    """The same faces, upright, from another viewpoint: this yaw, no other rotation or shift."""
     view = torch.zeros_like(parts.view)
+    view[:, 0] = decomposer.tilt
     view[:, 1] = math.radians(yaw_deg)
     return Decomposition(parts.canon_depth, parts.canon_albedo, view, parts.light)
 
@@ -55,7 +56,7 @@ def decomposition_pictures(decomposer: Decomposer, images: Float[Tensor, "n 3 h 
     recon = torch.where(rendering.recon_mask[:, None], rendering.recon_image, torch.ones_like(images))
 
     def seen_from(yaw_deg: float) -> Tensor:
-        other = render(turned(parts, yaw_deg), decomposer.camera)
+        other = render(turned(parts, yaw_deg, decomposer), decomposer.camera)
         return torch.where(other.recon_mask[:, None], other.recon_image, torch.ones_like(images))
 
     return [
@@ -65,7 +66,7 @@ def decomposition_pictures(decomposer: Decomposer, images: Float[Tensor, "n 3 h 
         rendering.canon_normal * images.new_tensor([-1, -1, 1])[:, None, None],
         parts.canon_albedo,
         grey(rendering.canon_shading / 1.5),
-        rendering.canon_image,
+        seen_from(0.0),
         seen_from(-TURN_DEG),
         seen_from(TURN_DEG),
     ]

@@ -21,7 +21,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.render import render
 from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar
-from lineament.recipes.editing import HELD_BY_DEFAULT, calibrated_step, measure, synthesize_edited
+from lineament.recipes.editing import affordable_hold, calibrated_step, measure, synthesize_edited
 from lineament.recipes.figures import ROW_NAMES, TURN_DEG, decomposition_pictures
 from lineament.recipes.inspect_file import calibration_slope, number
 from lineament.recipes.training_data import shrink
@@ -89,6 +89,7 @@ class Evaluation:
         effects: median change of every semantic at every request.
         pictures: of the first faces, at every request.
         length: of the step for one sd, in standard deviations of w; 1 is what chance would need.
+        held: semantics that the step keeps fixed.
         raw: linear steps and what they achieved in the median before calibration.
     """
 
@@ -99,6 +100,7 @@ class Evaluation:
     effects: Float[np.ndarray, "k m"]
     pictures: list[list[str]]
     length: float
+    held: tuple[str, ...]
     raw: list[tuple[float, float]] = field(default_factory=list)
 
     @property
@@ -160,12 +162,12 @@ def evaluate(
     requested = requested_values(direction)
     after, pictures = [], []
     for change in requested:
-        step = calibrated_step(atlas, {direction.name: change}, HELD_BY_DEFAULT)
+        step = calibrated_step(atlas, {direction.name: change})
         images = synthesize_edited(generator, atlas, w, step, [direction.name])
         after.append(measure(decomposer, images) - before)
         pictures.append([data_uri(image) for image in to_uint8(images[:NUM_STRIPS])])
     changes = np.stack(after, axis=1)
-    one_sd = calibrated_step(atlas, {direction.name: direction.std}, HELD_BY_DEFAULT)
+    one_sd = calibrated_step(atlas, {direction.name: direction.std})
     return Evaluation(
         direction=direction,
         requested=requested,
@@ -174,6 +176,7 @@ def evaluate(
         effects=np.median(changes, axis=0),
         pictures=[list(row) for row in zip(*pictures, strict=True)],
         length=float(mahalanobis_norm(one_sd[None], atlas.w_cov)[0]),
+        held=affordable_hold(atlas, (direction.name,)),
         raw=raw,
     )
 
@@ -329,7 +332,6 @@ def write_report(
         "linear": {e.direction.name: calibration_slope(e.direction) for e in evaluations},
         "leaks": leaks.tolist(),
         "names": names,
-        "held": [name for name in HELD_BY_DEFAULT if name in atlas.names],
         "caveats": caveats(evaluations, leaks, names),
         "commands": _commands(path, evaluations, {"generator": generator_path, "decomposer": decomposer_path}),
         "pixel_error": _pixel_error(decomposer, small[:NUM_EVALUATED]),
