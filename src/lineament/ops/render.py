@@ -23,9 +23,8 @@ STEEP = 5.0
 def is_steep(depth: Float[Tensor, "n h w"], camera: Camera) -> Bool[Tensor, "n h w"]:
     """Where a depth map jumps: at contours, and on the walls that stand at the border of a canonical surface.
 
-    Such pixels show a few stretched texels. Comparing them with an image tells nothing, and the gradient of that
-    comparison with respect to the view is huge and of arbitrary sign: trainings that used it turned every face out of
-    sight within twenty steps.
+    Such pixels show a few stretched texels: comparing them with an image tells little, and the gradient of that
+    comparison with respect to the view is huge.
     """
     across = F.pad(depth[:, :, 2:] - depth[:, :, :-2], (1, 1)).abs()
     down = F.pad(depth[:, 2:] - depth[:, :-2], (0, 0, 1, 1)).abs()

@@ -54,9 +54,12 @@ from lineament.store.pictures import save_png
 
 _STREAM_INIT, _STREAM_STEP, _STREAM_PREVIEW = 1, 2, 5
 
+FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate")
+"""What may change in the middle of a training."""
+
 ADAM_BETAS = (0.9, 0.99)
 """With the usual 0.999 a gradient after a calm stretch may move every weight by three times the learning rate; with
-this by no more than the learning rate. Several trainings collapsed within twenty steps before it was lowered."""
+this by no more than the learning rate."""
 
 TILT_RATE = 0.01
 """Share of a batch in the running mean of the pitch."""
@@ -351,7 +354,7 @@ def run(config: TrainDecomposerConfig) -> Path:
     if config.batch_size % fabric.world_size:
         raise ConfigError(f"batch_size {config.batch_size} does not divide by {fabric.world_size} processes")
     lead = fabric.is_global_zero
-    with RunFolder(config.out, config, free=("steps", "devices", "snapshot_steps"), lead=lead) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, lead=lead) as folder:
         return train(config, fabric, folder)
 
 
