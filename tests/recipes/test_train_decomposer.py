@@ -24,6 +24,7 @@ from lineament.recipes.train_decomposer import (
     TrainDecomposerConfig,
     Trainer,
     decomposition_loss,
+    features_path,
     health,
     run,
 )
@@ -292,3 +293,14 @@ def test_vgg16_as_the_feature(sources: Path, tmp_path: Path, monkeypatch: pytest
     out = run(settings(sources, tmp_path / "run", steps=1, features=None, vgg16=tmp_path / "vgg.safetensors")).parent
     assert "loss/features" in log(out)[0]
     assert not (out / "features.safetensors").exists()
+
+
+def test_the_discriminator_beside_the_generator_is_the_default_feature(tmp_path: Path) -> None:
+    generator, beside = tmp_path / "generator.safetensors", tmp_path / "discriminator.safetensors"
+    config = TrainDecomposerConfig(out=tmp_path / "run", generator=generator)
+    assert features_path(config) is None
+    beside.touch()
+    assert features_path(config) == beside
+    assert features_path(replace(config, features=Path("other"))) == Path("other")
+    assert features_path(replace(config, perceptual_weight=0.0)) is None
+    assert features_path(replace(config, generator=None, images=tmp_path)) is None

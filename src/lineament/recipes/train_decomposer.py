@@ -69,8 +69,7 @@ TILT_RATE = 0.01
 class TrainDecomposerConfig:
     """Settings of a decomposer's training.
 
-    Example: ``lineament train decomposer --generator runs/faces/generator.safetensors --features
-    runs/faces/discriminator.safetensors --out runs/faces-3d``
+    Example: ``lineament train decomposer --generator runs/faces/generator.safetensors --out runs/faces-3d``
     """
 
     out: Path
@@ -80,7 +79,8 @@ class TrainDecomposerConfig:
     images: Path | None = None
     """Folder or zip of images to take apart, instead of samples or beside them."""
     features: Path | None = None
-    """Discriminator (or its features) for the perceptual term; without it only pixels are compared."""
+    """Discriminator (or its features) for the perceptual term. If not given, the discriminator.safetensors beside the
+    generator is taken; if there is none, or with --perceptual-weight 0, only pixels are compared."""
     vgg16: Path | None = None
     """VGG16 weights, to use that network as the perceptual feature instead. It was trained on labels."""
     network: DecomposerConfig = field(default_factory=DecomposerConfig)
@@ -133,6 +133,14 @@ class TrainDecomposerConfig:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
         if not 0 <= self.generated_fraction <= 1:
             raise ConfigError(f"generated_fraction is {self.generated_fraction}, expected 0 to 1")
+
+
+def features_path(config: TrainDecomposerConfig) -> Path | None:
+    """The discriminator of the perceptual term: the one named, or the one beside the generator."""
+    if config.perceptual_weight == 0 or config.features is not None or config.generator is None:
+        return config.features if config.perceptual_weight else None
+    beside = config.generator.with_name("discriminator.safetensors")
+    return beside if beside.exists() else None
 
 
 class FaceStream:
@@ -364,9 +372,9 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
     stream = FaceStream(config, fabric)
     if config.vgg16 is not None:
         trainer.features = load_vgg16(config.vgg16, fabric.device)
-    elif config.features is not None:
+    elif (features := features_path(config)) is not None:
         sample = stream.batch(0, 64, step_generator(config.seed, _STREAM_PREVIEW, 1))
-        trainer.features = load_features(config.features, sample, fabric.device)
+        trainer.features = load_features(features, sample, fabric.device)
     if (saved := folder.load_state()) is not None:
         trainer.restore(*saved)
         console.print(f"going on at step {trainer.step}")
