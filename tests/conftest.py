@@ -59,7 +59,7 @@ def tiny_atlas(tiny_networks: tuple[Generator, Decomposer]) -> Atlas:
                 mean=0.5,
                 std=spread,
                 range_seen=SeenRange(-3 * spread, -2 * spread, 0.0, 2 * spread, 3 * spread),
-                calibration=((-2 * spread, -spread), (0.0, 0.0), (2 * spread, spread)),
+                calibration=((-1.25 * spread, -spread), (0.0, 0.0), (1.25 * spread, spread)),
             )
         )
     return Atlas(

@@ -11,6 +11,7 @@ from lineament.estimators.steps import mahalanobis_norm
 from lineament.ops.seeding import latents
 from lineament.recipes.editing import (
     HOLDABLE,
+    MAX_CORRECTION,
     MAX_STRETCH,
     affordable_hold,
     calibrated_step,
@@ -77,8 +78,16 @@ def test_what_is_tied_to_the_edit_is_not_held() -> None:
 
 
 def test_calibration_corrects_the_step() -> None:
-    found = atlas("yaw", calibration=((-10.0, -5.0), (0.0, 0.0), (10.0, 5.0)))
-    np.testing.assert_allclose(calibrated_step(found, {"yaw": 4.0}), linear_step(found, {"yaw": 8.0}))
+    found = atlas("yaw", calibration=((-10.0, -8.0), (0.0, 0.0), (10.0, 8.0)))
+    np.testing.assert_allclose(calibrated_step(found, {"yaw": 4.0}), linear_step(found, {"yaw": 5.0}))
+
+
+def test_calibration_does_not_push_beyond_the_faces() -> None:
+    """A direction that achieves a tenth of its promise is not taken ten times as far."""
+    found = atlas("yaw", calibration=((-10.0, -1.0), (0.0, 0.0), (10.0, 1.0)))
+    limit = linear_step(found, {"yaw": 4.0 * MAX_CORRECTION})
+    np.testing.assert_allclose(calibrated_step(found, {"yaw": 4.0}), limit)
+    np.testing.assert_allclose(calibrated_step(found, {"yaw": -4.0}), -limit)
 
 
 def test_impossible_and_unknown() -> None:

@@ -9,7 +9,17 @@ import torch
 from lineament.errors import InputError
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes import shipped
-from lineament.recipes.figures import ROW_NAMES, decomposition_pictures, decomposition_rows, grey, relief, turned
+from lineament.recipes.figures import (
+    BORDER_PX,
+    ROW_NAMES,
+    decomposition_pictures,
+    decomposition_rows,
+    grey,
+    is_stretched,
+    relief,
+    turned,
+    without_border,
+)
 from lineament.records.decomposition import Decomposition
 from tests import tiny
 
@@ -67,3 +77,20 @@ def test_viewpoints_are_named_by_the_side_that_is_seen(monkeypatch: pytest.Monke
     pictures = dict(zip(ROW_NAMES, decomposition_pictures(decomposer, torch.zeros(1, 3, 64, 64)), strict=True))
     share = {name: float((pictures[name][..., 8:-8, 16:-16] > 0).float().mean()) for name in ROW_NAMES[-2:]}
     assert share["from its left"] > 0.55 > 0.45 > share["from its right"]
+
+
+def test_stretched_is_little_texture_over_many_pixels() -> None:
+    axis = torch.linspace(-1, 1, 33)
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    plain = torch.stack([x, y], dim=-1)[None]
+    assert not is_stretched(plain)[:, 2:-2, 2:-2].any()
+    squeezed = torch.stack([0.1 * x, y], dim=-1)[None]  # ten pixels a texel
+    assert is_stretched(squeezed).all()
+    smeared = torch.stack([0.5 * (x + y), 0.55 * (x + y)], dim=-1)[None]  # moves, but along one line
+    assert is_stretched(smeared).all()
+
+
+def test_without_border_keeps_the_size_and_loses_the_frame() -> None:
+    framed = torch.full((1, 3, 64, 64), -1.0)
+    framed[:, :, BORDER_PX:-BORDER_PX, BORDER_PX:-BORDER_PX] = 0.5
+    assert torch.allclose(without_border(framed), torch.full((1, 3, 64, 64), 0.5), atol=1e-5)

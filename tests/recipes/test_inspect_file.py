@@ -32,7 +32,7 @@ def test_an_atlas_shows_all_its_directions(tiny_files, tiny_atlas):
         assert direction.name in text
         assert direction.sign in text
     assert "100 for the fit, 50 held out" in text
-    assert calibration_slope(tiny_atlas.directions[0]) == pytest.approx(0.5)
+    assert calibration_slope(tiny_atlas.directions[0]) == pytest.approx(0.8)
 
 
 def test_a_run_folder_shows_settings_log_and_files(tiny_files, tmp_path):

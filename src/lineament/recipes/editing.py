@@ -21,6 +21,10 @@ MAX_STRETCH = 1.3
 """Holding others may lengthen a step (in the Mahalanobis sense) by at most this factor."""
 
 
+MAX_CORRECTION = 1.5
+"""A calibrated step is at most this many times the linear one."""
+
+
 def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     """The semantics that an edit of ``names`` can hold fixed without leaving the region of faces.
 
@@ -73,11 +77,15 @@ def linear_step(
 def calibrated_step(
     atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] | None = None
 ) -> Float[np.ndarray, " d"]:
-    """As `linear_step`, with every change corrected by what its direction was measured to achieve."""
-    corrected = {
-        name: StepCalibration(atlas.direction(name).calibration).requested_to_step(float(change))
-        for name, change in changes.items()
-    }
+    """As `linear_step`, with every change corrected by what its direction was measured to achieve.
+
+    A direction that achieves far less than it promises is not pushed beyond `MAX_CORRECTION` times the request: there
+    the generator has stopped drawing faces, and falling short is the better answer.
+    """
+    corrected = {}
+    for name, change in changes.items():
+        step = StepCalibration(atlas.direction(name).calibration).requested_to_step(float(change))
+        corrected[name] = float(np.clip(step, -MAX_CORRECTION * abs(change), MAX_CORRECTION * abs(change)))
     return linear_step(atlas, corrected, hold)
 
 

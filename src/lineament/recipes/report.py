@@ -50,6 +50,7 @@ ROW_NOTES = {
     "from its left": f"turned by {TURN_DEG:g}° one way",
     "from its right": f"turned by {TURN_DEG:g}° the other way",
 }
+HEROES = ("yaw", "light_x")
 # Below (or above) these the report itself warns.
 LOW_R2, LOW_SIGN, SLOPE_BAND, HIGH_LEAK, LONG_STEP = 0.5, 0.95, (0.75, 1.25), 0.5, 4.0
 
@@ -318,7 +319,13 @@ def write_report(
     parts = decomposition_pictures(decomposer, small[:NUM_DECOMPOSED])
     by_error = sorted(evaluations, key=lambda e: e.error / max(e.direction.std, 1e-12))
     angles = [e for e in by_error if e.direction.unit == "deg"]
-    best = angles[:1] + [e for e in by_error if e not in angles][:1]
+    rest = [e for e in by_error if e not in angles]
+    # The two that everybody asks for first, unless they failed; else the best of their kind.
+    best = [
+        next((e for e in kind if e.direction.name in HEROES and e.direction.r2 >= LOW_R2), kind[0])
+        for kind in (angles, rest)
+        if kind
+    ]
     context = {
         "atlas": atlas,
         "evaluations": evaluations,
