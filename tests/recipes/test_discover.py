@@ -60,11 +60,11 @@ def found(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_atlas(found: Atlas, pair: tuple[Path, Path]) -> None:
     generator, decomposer = load_generator(pair[0]), load_decomposer(pair[1])
     assert found.names == SEMANTIC_NAMES
-    assert (found.num_samples, found.num_held_out, found.truncation) == (40, 20, 0.7)
+    assert (found.num_samples, found.num_held_out, found.truncation) == (40, 20, 0.5)
     assert found.generator_fingerprint == network_fingerprint(generator)
     assert found.decomposer_fingerprint == network_fingerprint(decomposer)
     assert found.generator == {"resolution": 64, "w_dim": 8, "num_layers": 10}
-    w, y = discover.sample_and_measure(generator, decomposer, 0, range(40), 0.7)
+    w, y = discover.sample_and_measure(generator, decomposer, 0, range(40), 0.5)
     w64 = w.double().numpy()
     np.testing.assert_allclose(found.w_mean, w64.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(found.w_cov, np.cov(w64.T), rtol=1e-6, atol=1e-9)

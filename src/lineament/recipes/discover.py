@@ -61,7 +61,7 @@ class DiscoverConfig:
     """Images sampled for the regression."""
     held_out: int = 2000
     """Further images on which R^2 is measured."""
-    truncation: float = 0.7
+    truncation: float = 0.5
     """Truncation at which w is sampled; 1 is none."""
     ridge: float = 0.0
     """Ridge penalty in units of the mean variance of w."""
