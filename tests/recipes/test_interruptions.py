@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,9 +94,13 @@ def assert_goes_on_as_if_nothing_had_happened(folder: Path) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
+def folder(tmp_path: Path) -> Iterator[Path]:
     tiny.image_folder(tmp_path / "in")
-    return tmp_path
+    # Sums are split by the number of threads, so bits agree only between runs that have as many as the subprocess.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(threads)
 
 
 def test_kill_in_the_middle(folder: Path) -> None:
