@@ -1,8 +1,9 @@
 """Networks to files and back."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -18,6 +19,8 @@ from lineament.store.tensors import fingerprint, load_tensors, read_header, save
 
 SCHEMA_VERSION = 1
 ConfigT = TypeVar("ConfigT")
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+Device: TypeAlias = torch.device | str
 
 
 def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> ConfigT:
@@ -66,49 +69,40 @@ def network_fingerprint(network: nn.Module) -> str:
     return fingerprint({k: v.detach().cpu().half() for k, v in network.state_dict().items()})
 
 
-def _finish(network: nn.Module, device: torch.device | str) -> None:
+def _load(
+    path: str | Path, kind: str, config_class: type[ConfigT], build: Callable[[ConfigT], NetworkT], device: Device
+) -> NetworkT:
+    """Rebuild a network from a file of ours, ready for inference."""
+    tensors, header = load_tensors(path, kind=kind, framework="pt")
+    network = build(config_from_header(config_class, header.get("config"), path))
+    load_weights(path, network, tensors)
     network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.eval().requires_grad_(False)
+    return network
 
 
-def load_generator(path: str | Path, device: torch.device | str = "cpu") -> Generator:
+def load_generator(path: str | Path, device: Device = "cpu") -> Generator:
     """A generator of ours, ready for inference."""
-    tensors, header = load_tensors(path, kind="generator", framework="pt")
-    generator = Generator(config_from_header(GeneratorConfig, header.get("config"), path))
-    load_weights(path, generator, tensors)
-    _finish(generator, device)
-    return generator
+    return _load(path, "generator", GeneratorConfig, Generator, device)
 
 
-def load_discriminator(path: str | Path, device: torch.device | str = "cpu") -> Discriminator:
+def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator:
     """A discriminator of ours, ready for inference."""
-    tensors, header = load_tensors(path, kind="discriminator", framework="pt")
-    discriminator = Discriminator(config_from_header(GeneratorConfig, header.get("config"), path))
-    load_weights(path, discriminator, tensors)
-    _finish(discriminator, device)
-    return discriminator
+    return _load(path, "discriminator", GeneratorConfig, Discriminator, device)
 
 
-def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: torch.device | str) -> nn.Module:
+def load_decomposer(path: str | Path, device: Device = "cpu") -> Decomposer:
+    """A decomposer of ours, ready for inference."""
+    return _load(path, "decomposer", DecomposerConfig, Decomposer, device)
+
+
+def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: Device) -> nn.Module:
     """The perceptual feature from a file of features, or cut out of a discriminator and scaled on ``sample``."""
     if read_header(path).kind == "discriminator":
         return DiscriminatorFeatures.from_discriminator(load_discriminator(path, device), sample)
-    tensors, header = load_tensors(path, kind="features", framework="pt")
-    features = DiscriminatorFeatures(config_from_header(GeneratorConfig, header.get("config"), path))
-    load_weights(path, features, tensors)
-    _finish(features, device)
-    return features
+    return _load(path, "features", GeneratorConfig, DiscriminatorFeatures, device)
 
 
-def load_vgg16(path: str | Path, device: torch.device | str) -> nn.Module:
+def load_vgg16(path: str | Path, device: Device) -> nn.Module:
     """VGG16 up to relu3_3 from a safetensors file of the user's."""
     return VGG16Features.from_tensors(load_foreign_tensors(path)).to(device)
-
-
-def load_decomposer(path: str | Path, device: torch.device | str = "cpu") -> Decomposer:
-    """A decomposer of ours, ready for inference."""
-    tensors, header = load_tensors(path, kind="decomposer", framework="pt")
-    decomposer = Decomposer(config_from_header(DecomposerConfig, header.get("config"), path))
-    load_weights(path, decomposer, tensors)
-    _finish(decomposer, device)
-    return decomposer
