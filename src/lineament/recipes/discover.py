@@ -6,10 +6,10 @@ Source:
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -281,15 +281,9 @@ def calibrate(
             leakage = np.median(changes, axis=0)
             calibration = StepCalibration.fit(steps, leakage[:, index])
             calibrations.append(Calibration(direction.name, steps, changes[:, :, index], leakage, held))
-            directions.append(_with(direction, calibration=calibration.knots))
+            directions.append(replace(direction, calibration=calibration.knots))
             bar.update(task, advance=1, note=direction.name)
-    return _with(atlas, directions=tuple(directions)), calibrations
-
-
-def _with(record: Any, **changes: Any) -> Any:
-    from dataclasses import replace
-
-    return replace(record, **changes)
+    return replace(atlas, directions=tuple(directions)), calibrations
 
 
 def load_pair(config: DiscoverConfig, fabric: Fabric) -> tuple[Generator, Decomposer]:
