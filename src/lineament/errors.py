@@ -3,14 +3,17 @@
     LineamentError                      every error a user can cause or must know of
     ├── InputError                      what was handed in cannot be used          (exit code 2)
     │   ├── ImageError                  an image, a folder or a zip of images
+    │   ├── DataError                   images that nothing can be learned from
     │   ├── ShapeError                  an array of the wrong shape, type or value
     │   └── ConfigError                 a setting out of its range, or two that contradict each other
+    │       └── BusyError               another process is at work in the run folder
     ├── FileFormatError                 a file of ours that is corrupt, foreign or too new (exit code 2)
     │   ├── VersionError                a schema version this release does not read
     │   └── MismatchError               an atlas or decomposer that belongs to another generator
     ├── StorageError                    the disk said no: full, read-only, vanished (exit code 1)
     └── TrainingError                   training cannot go on                      (exit code 1)
-        └── NonFiniteError              a loss or a parameter became NaN or infinite
+        ├── NonFiniteError              a loss or a parameter became NaN or infinite
+        └── CollapseError               the decomposer collapsed and restarts did not mend it
 
 Every message says what was got, what was expected, and what to do.
 """
@@ -32,12 +35,20 @@ class ImageError(InputError):
     """An image, or a folder or zip of images, cannot be used."""
 
 
+class DataError(InputError):
+    """Images that can be read, but from which nothing can be learned."""
+
+
 class ShapeError(InputError):
     """An array has the wrong shape, type or value."""
 
 
 class ConfigError(InputError):
     """A setting is out of its range, or two settings contradict each other."""
+
+
+class BusyError(ConfigError):
+    """Another process is at work in the run folder."""
 
 
 class FileFormatError(LineamentError):
@@ -64,3 +75,7 @@ class TrainingError(LineamentError):
 
 class NonFiniteError(TrainingError):
     """A loss or a parameter became NaN or infinite."""
+
+
+class CollapseError(TrainingError):
+    """The training of a decomposer collapsed, and restarts from healthy snapshots did not mend it."""

@@ -1,12 +1,13 @@
 """The decomposer: ranges, borders, and the mirror symmetry of what it measures."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, Decomposer, DecomposerConfig
 from lineament.records.camera import Camera
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
@@ -16,10 +17,8 @@ def noise(n: int = 2, size: int = 64) -> torch.Tensor:
     return torch.randn(n, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def small(resolution: int) -> Decomposer:
-    return tiny.decomposer(
-        DecomposerConfig(resolution=resolution, channels=4, channel_max=8, code_dim=8, pose_channels=4), gain=50.0
-    )
+def small(resolution: int, **changes: bool) -> Decomposer:
+    return tiny.decomposer(replace(tiny.DECOMPOSER, resolution=resolution, **changes), gain=50.0)
 
 
 @pytest.mark.parametrize("size", [64, 128])
@@ -70,8 +69,28 @@ def test_confidence(size: int) -> None:
     assert min(pixels.min(), features.min()) >= network.config.min_sigma
 
 
-def test_measure_mirrors_exactly() -> None:
+def test_view_and_light_of_the_mirror_image_are_mirrored() -> None:
     network, images = small(64), noise(3)
+    parts, mirrored = network(images), network(images.flip(3))
+    torch.testing.assert_close(mirrored.view, parts.view * torch.tensor(VIEW_SIGNS), rtol=0, atol=1e-7)
+    torch.testing.assert_close(mirrored.light, parts.light * torch.tensor(LIGHT_SIGNS), rtol=0, atol=1e-7)
+    assert (parts.view[:, :5].std(dim=0) > 0).all()
+    free = small(64, equivariant=False)
+    assert float((free(images.flip(3)).view - free(images).view * torch.tensor(VIEW_SIGNS)).abs().max()) > 1e-3
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_canonical_maps_are_symmetric_where_asked(symmetric: bool) -> None:
+    network = small(64, symmetric_depth=symmetric, symmetric_albedo=symmetric)
+    parts = network(noise())
+    twin = parts.mirrored()
+    assert torch.allclose(parts.canon_depth, twin.canon_depth, atol=1e-6) is symmetric
+    assert torch.allclose(parts.canon_albedo, twin.canon_albedo, atol=1e-6) is symmetric
+
+
+@pytest.mark.parametrize("equivariant", [False, True])
+def test_measure_mirrors_exactly(equivariant: bool) -> None:
+    network, images = small(64, equivariant=equivariant), noise(3)
     values, mirrored = network.measure(images), network.measure(images.flip(3))
     sign = torch.tensor(
         [-1.0 if name in ("yaw", "roll", "translation_x", "light_x") else 1.0 for name in SEMANTIC_NAMES]
@@ -88,10 +107,10 @@ def test_measure_of_a_symmetric_image_has_no_side() -> None:
 
 
 def test_measure_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = small(64)
+    network = small(64, equivariant=False)
     view = torch.tensor([[0.1, 0.2, 0.3, 0.01, 0.02, 0.0]])
     light = torch.tensor([[0.4, 0.5, 0.6, 0.7]])
-    mirror_view, mirror_light = view * torch.tensor([1, -1, -1, -1, 1, 1]), light * torch.tensor([1, 1, -1, 1])
+    mirror_view, mirror_light = view * torch.tensor(VIEW_SIGNS), light * torch.tensor(LIGHT_SIGNS)
     monkeypatch.setattr(network, "view", lambda image: torch.cat([view, mirror_view]))
     monkeypatch.setattr(network, "light", lambda image: torch.cat([light, mirror_light]))
     measured = dict(zip(SEMANTIC_NAMES, network.measure(noise(1))[0].tolist(), strict=True))

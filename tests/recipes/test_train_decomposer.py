@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,23 +10,24 @@ from typing import Any
 import pytest
 import torch
 
-from lineament.errors import ConfigError, FileFormatError, MismatchError, NonFiniteError, StorageError
+from lineament.errors import CollapseError, ConfigError, FileFormatError, MismatchError, StorageError
 from lineament.networks.decomposer import DecomposerConfig
 from lineament.networks.discriminator import Discriminator
 from lineament.networks.perceptual import VGG16Features
-from lineament.ops.photometric import laplace_loss
-from lineament.ops.render import render
 from lineament.ops.seeding import step_generator
+from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes import run_folder, train_decomposer
+from lineament.recipes.decomposition_loss import LossConfig
 from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.face_stream import Batch
+from lineament.recipes.health import Collapse, HealthMonitor
 from lineament.recipes.models import load_decomposer, load_features, save_network
 from lineament.recipes.train_decomposer import (
-    FaceStream,
     TrainDecomposerConfig,
     Trainer,
-    decomposition_loss,
     features_path,
-    health,
+    learning_rate_at,
+    make_stream,
     run,
 )
 from lineament.store import atomic
@@ -57,8 +59,8 @@ def settings(sources: Path, out: Path, **changes: Any) -> TrainDecomposerConfig:
         network=tiny.DECOMPOSER,
         steps=4,
         batch_size=4,
-        translation_weight=0.1,
-        smoothness_weight=0.01,
+        loss=LossConfig(smoothness_weight=0.01, flatness_weight=0.01),
+        decay=0.0,
         ellipsoid_steps=2,
         snapshot_steps=2,
         devices=CPU,
@@ -102,8 +104,9 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert len(provenance["generator"]) == 64
     assert "health/convex_share" in provenance["scores"]
     assert (uninterrupted / "samples" / "000004.png").exists()
-    (row,) = log(uninterrupted)
-    assert row["step"] == 1
+    rows = log(uninterrupted)
+    assert [row["step"] for row in rows] == [1, 2, 4]  # the first, and at every snapshot
+    row = rows[0]
     assert {"loss/total", "loss/features", "gradient_norm", "health/pixel_error"} <= row.keys()
     load_features(uninterrupted / "features.safetensors", torch.zeros(1, 3, 64, 64), "cpu")
 
@@ -124,9 +127,9 @@ def test_stop_and_resume_gives_the_same_bits(
     stops: list[run_folder.GentleStop] = []
     enter = run_folder.GentleStop.__enter__
 
-    def step(self: Trainer, images: torch.Tensor) -> dict[str, float]:
+    def step(self: Trainer, batch: Batch) -> dict[str, float]:
         stops[-1].requested = self.step == 2
-        return original(self, images)
+        return original(self, batch)
 
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
@@ -139,27 +142,139 @@ def test_stop_and_resume_gives_the_same_bits(
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])
-def test_nan_stops_and_keeps_the_snapshot(
+def test_nan_that_stays_ends_the_training_and_keeps_the_snapshot(
     sources: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     config = settings(sources, tmp_path / "run")
     run(replace(config, steps=2))
     before = (config.out / STATE).read_bytes()
     original = train_decomposer.decomposition_loss
+    tries: list[int] = []
 
     def broken(*args: Any) -> tuple[torch.Tensor, dict[str, float]]:
         loss, values = original(*args)
-        return (loss * float("nan") if where == "loss" else loss + ((loss - loss) ** 2).sqrt()), values
+        tries.append(1)
+        if where == "loss":
+            return loss, values | {"loss/total": math.nan}
+        return loss + ((loss - loss) ** 2).sqrt(), values
 
     with monkeypatch.context() as patch:
         patch.setattr(train_decomposer, "decomposition_loss", broken)
         with pytest.raises(
-            NonFiniteError, match=f"the {where} became nan at step 2; the snapshot of step 2 in .* intact"
+            CollapseError, match=rf"the {where} became nan at step \d after 3 restarts; the last healthy"
         ):
             run(config)
+    assert len(tries) == 1 + train_decomposer.MAX_RECOVERIES
     assert (config.out / STATE).read_bytes() == before
     run(config)
     assert_same(config.out, uninterrupted)
+
+
+def plant(patch: pytest.MonkeyPatch, at: int, kind: str = "explosion", times: int = 1) -> None:
+    """Make the monitor see a collapse at a step, the first ``times`` that it comes there."""
+    original = HealthMonitor.update
+    left = [times]
+
+    def update(self: HealthMonitor, step: int, values: Any) -> Collapse | None:
+        original(self, step, values)
+        if step == at and left[0]:
+            left[0] -= 1
+            return Collapse(kind, "planted", curable=kind == "explosion")
+        return None
+
+    patch.setattr(HealthMonitor, "update", update)
+
+
+def rates(patch: pytest.MonkeyPatch) -> list[tuple[int, float]]:
+    """Step and learning rate of every step taken from now on."""
+    seen: list[tuple[int, float]] = []
+    original = Trainer.train_step
+
+    def step(self: Trainer, batch: Batch) -> dict[str, float]:
+        values = original(self, batch)
+        seen.append((self.step, self.optimizer.param_groups[0]["lr"]))
+        return values
+
+    patch.setattr(Trainer, "train_step", step)
+    return seen
+
+
+def test_a_collapse_is_said_and_mended(
+    sources: Path, uninterrupted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    config = settings(sources, tmp_path / "run", warmup_steps=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(HealthMonitor, "suspicious", False)
+        plant(patch, at=3)
+        seen = rates(patch)
+        run(config)
+    # Steps 2 and 3 are done again from the healthy snapshot of step 2, with half the learning rate.
+    assert [step for step, _ in seen] == [0, 1, 2, 3, 2, 3]
+    assert [rate for _, rate in seen] == [config.learning_rate] * 4 + [config.learning_rate / 2] * 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "collapsed at step 3 (explosion): planted; went back to step 2, with half the learning rate" in said
+    provenance = read_header(config.out / "decomposer.safetensors").header["provenance"]
+    assert provenance["recoveries"] == ["collapsed at step 3 (explosion): planted; went back to step 2"]
+    changed = state(config.out)
+    assert any(not torch.equal(changed[name], value) for name, value in state(uninterrupted).items())
+
+
+def test_stop_and_resume_after_a_collapse_gives_the_same_bits(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(sources, tmp_path / "a", steps=6)
+    with monkeypatch.context() as patch:
+        plant(patch, at=3)
+        run(config)
+    with monkeypatch.context() as patch:
+        plant(patch, at=3)
+        run(replace(config, out=tmp_path / "b", steps=5))
+        run(replace(config, out=tmp_path / "b"))
+    a, b = state(tmp_path / "a"), state(tmp_path / "b")
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+
+
+def test_a_second_collapse_goes_back_further(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = settings(sources, tmp_path / "run", steps=6)
+    with monkeypatch.context() as patch:
+        plant(patch, at=4, times=2)
+        seen = rates(patch)
+        run(config)
+    # From 4, healthy a moment ago, straight into it again: the second time from the snapshot before, of step 2.
+    assert [step for step, _ in seen] == [0, 1, 2, 3, 4, 4, 2, 3, 4, 5]
+
+
+def test_what_is_not_mended(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    with monkeypatch.context() as patch:
+        plant(patch, at=2, kind="no learning")
+        with pytest.raises(CollapseError, match=r"collapsed at step 2 \(no learning\): planted; the last healthy"):
+            run(settings(sources, tmp_path / "hopeless"))
+    for name, kind, recover in (("warned", "frozen views", True), ("left", "explosion", False)):
+        with monkeypatch.context() as patch:
+            plant(patch, at=2, kind=kind)
+            out = run(settings(sources, tmp_path / name, recover=recover)).parent
+        assert "warning: at step 2: planted" in capsys.readouterr().err
+        assert saved_step(out) == 4
+        assert read_header(out / "decomposer.safetensors").header["provenance"]["recoveries"] == []
+
+
+def test_a_suspicious_state_is_not_one_to_go_back_to(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.setattr(HealthMonitor, "suspicious", True)
+    out = tmp_path / "run"
+    run(settings(sources, out))
+    assert "the end looks unhealthy" in capsys.readouterr().err
+    assert saved_step(out) == 4
+    assert load_tensors(out / "healthy.safetensors", "training-state", "pt")[1]["step"] == 0
+
+
+def test_learning_rate_rises_and_falls(sources: Path, tmp_path: Path) -> None:
+    config = settings(sources, tmp_path, steps=100, warmup_steps=10, decay=0.4, learning_rate=1e-3)
+    assert learning_rate_at(0, config) == pytest.approx(1e-4)
+    assert learning_rate_at(9, config) == learning_rate_at(60, config) == 1e-3
+    assert learning_rate_at(80, config) == pytest.approx(5e-4)
+    assert learning_rate_at(99, config) == pytest.approx(5e-5)
 
 
 def test_full_disk_keeps_the_previous_state(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,8 +296,8 @@ def test_full_disk_keeps_the_previous_state(sources: Path, tmp_path: Path, monke
 def test_other_settings_are_refused_by_name(sources: Path, tmp_path: Path) -> None:
     config = settings(sources, tmp_path / "run", steps=1)
     run(config)
-    with pytest.raises(ConfigError, match=r"other settings \(flip_weight was 0.5, now 0.8\); choose another --out"):
-        run(replace(config, flip_weight=0.8))
+    with pytest.raises(ConfigError, match=r"other settings \(loss.flip_weight was 0.5, now 0.8\); choose"):
+        run(replace(config, loss=replace(config.loss, flip_weight=0.8)))
 
 
 @pytest.mark.parametrize("source", ["generator", "images"])
@@ -204,6 +319,10 @@ def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
         TrainDecomposerConfig(out=tmp_path)
     with pytest.raises(ConfigError, match="two perceptual features"):
         settings(sources, tmp_path, vgg16=Path("x"))
+    with pytest.raises(ConfigError, match="--supervise trains with the truth alone"):
+        settings(sources, tmp_path, supervise=Path("x"))
+    with pytest.raises(ConfigError, match="adam_beta2 is 1"):
+        settings(sources, tmp_path, adam_beta2=1.0)
     for name in ("steps", "batch_size", "learning_rate", "snapshot_steps"):
         with pytest.raises(ConfigError, match=f"{name} is 0"):
             settings(sources, tmp_path, **{name: 0 if name != "learning_rate" else 0.0})
@@ -220,56 +339,13 @@ def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
 # Parts
 
 
-def test_stream_mixes_the_sources_in_the_given_share(sources: Path, tmp_path: Path) -> None:
-    config = settings(sources, tmp_path, generated_fraction=0.25)
-    stream = FaceStream(config, make_fabric(CPU))
-    batch = stream.batch(3, 8, step_generator(0, 2, 3))
-    assert batch.shape == (8, 3, 64, 64)
-    assert torch.equal(batch, stream.batch(3, 8, step_generator(0, 2, 3)))
-    both_ways = torch.cat([batch, batch.flip(3)])
-    photographs = torch.from_numpy(tiny.images(12, 64)).permute(0, 3, 1, 2).float() / 127.5 - 1
-    known = [bool((photographs == image).flatten(1).all(dim=1).any()) for image in both_ways]
-    assert [a or b for a, b in zip(known[:8], known[8:], strict=True)] == [False] * 2 + [True] * 6
-
-
-def test_loss_is_what_it_says(sources: Path, tmp_path: Path) -> None:
-    # Without features, flip and extras it is the Laplace likelihood of the reconstruction in the common mask.
-    off = {f"{name}_weight": 0.0 for name in ("flip", "translation", "smoothness")}
-    config = settings(sources, tmp_path, **off)
-    decomposer, images = tiny.decomposer(), torch.from_numpy(tiny.images(2, 64)).permute(0, 3, 1, 2) / 127.5 - 1
-    loss, values = decomposition_loss(decomposer, images, None, config)
-    parts = decomposer(images)
-    straight, mirrored = render(parts, decomposer.camera), render(parts.mirrored(), decomposer.camera)
-    mask = torch.logical_and(straight.recon_mask, mirrored.recon_mask)
-    expected = laplace_loss(images, straight.recon_image, decomposer.sigmas(images)[0][:, 0], mask)
-    torch.testing.assert_close(loss, expected)
-    assert values["loss/total"] == pytest.approx(float(loss))
-    weighted, _ = decomposition_loss(decomposer, images, None, replace(config, translation_weight=2.0))
-    shift = (parts.view[:, 3:5] / 0.1).square().mean()
-    torch.testing.assert_close(weighted - loss, 2 * shift, atol=1e-5, rtol=1e-4)
-
-
-def test_health_of_one_face_and_of_shapes() -> None:
-    decomposer = tiny.decomposer()
-    parts = decomposer(torch.zeros(1, 3, 64, 64))
-    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
-    bowl = 0.9 + 0.1 * (x**2 + y**2)
-    everywhere = torch.ones(1, 64, 64, dtype=torch.bool)
-    for depth, convex in ((bowl, 1.0), (2 - bowl, 0.0)):
-        values = health(replace(parts, canon_depth=depth[None]), torch.full((1, 64, 64), 0.25), everywhere)
-        assert values["health/convex_share"] == convex
-        assert values["health/pixel_error"] == 0.25
-        assert values["health/seen"] == 1
-        assert values["health/yaw_std_deg"] == 0
-
-
 def test_ellipsoid_start_is_convex(sources: Path, tmp_path: Path) -> None:
     config = settings(sources, tmp_path, ellipsoid_steps=30, learning_rate=1e-3)
     fabric = make_fabric(CPU)
     trainer = Trainer(config, fabric)
-    stream = FaceStream(config, fabric)
-    images = stream.batch(0, 4, step_generator(0, 2, 0))
-    target = train_decomposer.ellipsoid_depth(64, near=0.91, far=1.02)
+    stream = make_stream(config, fabric)
+    images = stream.batch(0, 4, step_generator(0, 2, 0)).images
+    target = ellipsoid_depth(64, **train_decomposer.ELLIPSOID)
     with torch.no_grad():
         before = (trainer.decomposer.depth(images) - target).abs().mean()
     trainer.fit_ellipsoid(stream)
@@ -302,5 +378,5 @@ def test_the_discriminator_beside_the_generator_is_the_default_feature(tmp_path:
     beside.touch()
     assert features_path(config) == beside
     assert features_path(replace(config, features=Path("other"))) == Path("other")
-    assert features_path(replace(config, perceptual_weight=0.0)) is None
+    assert features_path(replace(config, loss=LossConfig(perceptual_weight=0.0))) is None
     assert features_path(replace(config, generator=None, images=tmp_path)) is None

@@ -97,6 +97,18 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "EvaluateEditsConfig",
         _show_renderables,
     ),
+    ("evaluate", "decomposer"): Command(
+        "Measure decomposers on faces whose shape, pose and light are known.",
+        "lineament.recipes.evaluate_decomposer",
+        "EvaluateDecomposerConfig",
+        _show_renderables,
+    ),
+    ("evaluate", "recipes"): Command(
+        "Train decomposers by several recipes over several seeds, and compare them on known faces.",
+        "lineament.recipes.compare_recipes",
+        "CompareRecipesConfig",
+        _show_renderables,
+    ),
     ("bench",): Command(
         "Measure the throughput on this machine.",
         "lineament.recipes.bench",

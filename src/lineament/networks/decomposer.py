@@ -2,8 +2,9 @@
 
 Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
-    section 3 and its supplement (Unsup3D). Deviations: fewer channels; the standard deviations of the confidence
-    maps are bounded below; light and view are read from the image and its mirror image when asked (`measure`).
+    section 3 and its supplement (Unsup3D). Deviations, each switchable (`DecomposerConfig`): fewer channels; the
+    standard deviations of the confidence maps are bounded below; view and light of the mirror image are those of the
+    image, mirrored, by construction; the canonical depth is its own mirror image.
 """
 
 import math
@@ -19,6 +20,12 @@ from lineament.errors import ConfigError
 from lineament.ops.camera import rotation_matrices
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
+
+VIEW_SIGNS = (1, -1, -1, -1, 1, 1)
+"""What mirroring the image does to (pitch, yaw, roll, tx, ty, tz)."""
+
+LIGHT_SIGNS = (1, 1, -1, 1)
+"""What mirroring the image does to (ambient, diffuse, dx, dy)."""
 
 NUM_BORDER_COLUMNS = 2
 FULL_SIZE_CHANNELS = 16
@@ -45,6 +52,12 @@ class DecomposerConfig:
     """Largest shift in world units; at the centre depth the image is 0.175 wide."""
     min_sigma: float = 0.1
     """Smallest standard deviation that the confidence maps can claim."""
+    equivariant: bool = True
+    """Whether view and light answer exactly to mirroring: yaw, roll, horizontal shift and light_x change their sign."""
+    symmetric_depth: bool = True
+    """Whether the canonical depth is exactly its own mirror image; else it is only drawn towards it in training."""
+    symmetric_albedo: bool = False
+    """As `symmetric_depth`, of the albedo. Real faces have partings, moles and patches."""
 
     def __post_init__(self) -> None:
         if self.resolution not in (64, 128):
@@ -116,9 +129,18 @@ class Encoder(nn.Module):
             nn.Conv2d(code_dim, out_dim, 1),
         )
 
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
-        """Squashed outputs."""
-        return torch.tanh(self.layers(image).flatten(1))
+    def forward(self, image: Float[Tensor, "n 3 h w"], signs: tuple[int, ...] | None = None) -> Float[Tensor, "n m"]:
+        """Squashed outputs.
+
+        Args:
+            image: in [-1, 1].
+            signs: 1 or -1 for each output; if given, the outputs for the mirror image are those for the image, times
+                these signs, exactly.
+        """
+        if signs is None:
+            return torch.tanh(self.layers(image).flatten(1))
+        raw, mirrored = self.layers(torch.cat([image, image.flip(3)])).flatten(1).chunk(2)
+        return torch.tanh((raw + mirrored * raw.new_tensor(signs)) / 2)
 
 
 class ConfidenceNet(nn.Module):
@@ -189,20 +211,29 @@ class Decomposer(nn.Module):
         """Canonical depth: centred, squashed into the camera's interval, fixed at the left and right border."""
         camera = self.camera
         raw = self.depth_net(image).squeeze(1)
+        if self.config.symmetric_depth:
+            raw = (raw + raw.flip(2)) / 2
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
         depth = (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
         return depth * (1 - self.border) + camera.border_depth * self.border
 
+    def albedo(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
+        """Canonical albedo in [-1, 1]."""
+        raw = self.albedo_net(image)
+        if self.config.symmetric_albedo:
+            raw = (raw + raw.flip(3)) / 2
+        return torch.tanh(raw)
+
     def view(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 6"]:
         """Rotation (pitch, yaw, roll) in radians and translation; no translation along the line of sight."""
-        unit = self.view_net(image)
+        unit = self.view_net(image, VIEW_SIGNS if self.config.equivariant else None)
         rotation = unit[:, :3] * math.radians(self.config.max_rotation_deg)
         shift = unit[:, 3:5] * self.config.max_translation
         return torch.cat([rotation, shift, torch.zeros_like(shift[:, :1])], dim=1)
 
     def light(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4"]:
         """Ambient and diffuse strength in [0, 1], light direction (dx, dy, 1)."""
-        unit = self.light_net(image)
+        unit = self.light_net(image, LIGHT_SIGNS if self.config.equivariant else None)
         return torch.cat([unit[:, :2] / 2 + 0.5, unit[:, 2:]], dim=1)
 
     def sigmas(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
@@ -214,7 +245,7 @@ class Decomposer(nn.Module):
         """Take images apart."""
         return Decomposition(
             canon_depth=self.depth(image),
-            canon_albedo=torch.tanh(self.albedo_net(image)),
+            canon_albedo=self.albedo(image),
             view=self.view(image),
             light=self.light(image),
         )
@@ -222,16 +253,15 @@ class Decomposer(nn.Module):
     def measure(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
         """The scalar semantics of images, in the order and units of `SCALAR_SEMANTICS`.
 
-        Averaged over the image and its mirror image (whose yaw, roll, horizontal shift and light change sign), which
-        removes the part of the error that breaks the mirror symmetry of the problem.
+        Where the network is not equivariant, averaged over the image and its mirror image, which removes the part of
+        the error that breaks the mirror symmetry of the problem.
         """
-        both = torch.cat([image, image.flip(3)])
+        both = image if self.config.equivariant else torch.cat([image, image.flip(3)])
         view, light = self.upright(self.view(both), self.light(both))
-        view_sign = view.new_tensor([1, -1, -1, -1, 1, 1])
-        light_sign = light.new_tensor([1, 1, -1, 1])
-        n = len(image)
-        view = (view[:n] + view[n:] * view_sign) / 2
-        light = (light[:n] + light[n:] * light_sign) / 2
+        if not self.config.equivariant:
+            n = len(image)
+            view = (view[:n] + view[n:] * view.new_tensor(VIEW_SIGNS)) / 2
+            light = (light[:n] + light[n:] * light.new_tensor(LIGHT_SIGNS)) / 2
         width = 2 * self.camera.center_depth * math.tan(math.radians(self.camera.fov_deg) / 2)
         rotation = torch.rad2deg(view[:, [1, 0, 2]])
         shift = view[:, 3:5] * (100 / width)

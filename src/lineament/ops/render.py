@@ -32,17 +32,21 @@ def is_steep(depth: Float[Tensor, "n h w"], camera: Camera) -> Bool[Tensor, "n h
     return torch.maximum(across, down) > STEEP * spacing
 
 
-def render(parts: Decomposition, camera: Camera, *, max_slope: float | None = None) -> Rendering:
+def render(
+    parts: Decomposition, camera: Camera, *, max_slope: float | None = None, skip_steep: bool = True
+) -> Rendering:
     """Render a decomposition in its own view and light.
 
     Args:
         parts: depth, albedo, view and light.
         camera: the pinhole camera.
         max_slope: bound on the gradients at contours, see `rasterize_depth`.
+        skip_steep: leave surfaces seen edge-on out of ``recon_mask``; see `is_steep`.
 
     Returns:
         The rendering, differentiable in all parts. Pixels that the surface does not cover, and pixels whose colour
-        would come from outside the canonical image or whose surface is seen edge-on, are False in ``recon_mask``.
+        would come from outside the canonical image or (unless asked) whose surface is seen edge-on, are False in
+        ``recon_mask``.
     """
     normal = normals_from_depth(parts.canon_depth, camera)
     shading = lambert_shading(normal, parts.light)
@@ -54,5 +58,7 @@ def render(parts: Decomposition, camera: Camera, *, max_slope: float | None = No
     grid = inverse_warp_grid(depth, parts.view, camera)
     recon = warp_image(image, grid)
     inside = (grid.detach().abs() <= 1).all(dim=-1)
-    mask = torch.logical_and(torch.logical_and(covered, inside), ~is_steep(depth.detach(), camera))
-    return Rendering(normal, shading, image, depth, mask, recon)
+    mask = torch.logical_and(covered, inside)
+    if skip_steep:
+        mask = torch.logical_and(mask, ~is_steep(depth.detach(), camera))
+    return Rendering(normal, shading, image, depth, mask, recon, grid)

@@ -23,7 +23,12 @@ from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
-from lineament.recipes.train_decomposer import TrainDecomposerConfig, decomposition_loss
+from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss, reconstruct
+from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.face_stream import Batch
+from lineament.recipes.recipe_variants import VARIANTS
+from lineament.recipes.train_decomposer import TrainDecomposerConfig, Trainer
+from lineament.records.decomposition import Decomposition
 
 
 @dataclass(frozen=True)
@@ -130,30 +135,85 @@ def bench_rasterizer(config: BenchConfig) -> list[BenchRow]:
     rows = []
     for resolution in (64, 128):
         torch.manual_seed(0)
-        settings = TrainDecomposerConfig(
-            out=Path(), images=Path(), network=DecomposerConfig(resolution=resolution), perceptual_weight=0.0
-        )
-        decomposer = Decomposer(settings.network)
+        decomposer = Decomposer(DecomposerConfig(resolution=resolution))
         decomposer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         n = config.decomposer_batch_size
-        images = torch.rand(n, 3, resolution, resolution).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
-        bumps = torch.randn(2 * n, resolution, resolution) * 1e-3
+        images = random_images(n, resolution)
+        bumps = torch.randn(n, resolution, resolution) * 1e-3
         depth = (ellipsoid_depth(resolution, near=0.91, far=1.02) + bumps).requires_grad_()
-        view = (torch.randn(2 * n, 6) * torch.tensor([0.1, 0.3, 0.1, 0.01, 0.01, 0.0])).requires_grad_()
+        view = (torch.randn(n, 6) * torch.tensor([0.1, 0.3, 0.1, 0.01, 0.01, 0.0])).requires_grad_()
 
-        def step(decomposer: Decomposer = decomposer, images: torch.Tensor = images, settings=settings) -> None:
-            decomposition_loss(decomposer, images, None, settings)[0].backward()
+        def step(decomposer: Decomposer = decomposer, images: torch.Tensor = images) -> None:
+            decomposition_loss(decomposer, images, None, LossConfig())[0].backward()
 
         def raster(depth: torch.Tensor = depth, view: torch.Tensor = view, camera=decomposer.camera) -> None:
             rasterize_depth(depth, view, camera)[0].sum().backward()
 
         seconds = in_turns({"step": step, "raster": raster}, config.repeats)
         ratio = seconds["raster"] / seconds["step"]
-        name = f"rasteriser, {2 * n} meshes at {resolution} px"
+        name = f"rasteriser, {n} meshes at {resolution} px"
         rows.append(BenchRow(name, seconds["raster"], f"training step of {n}", seconds["step"], ratio, "below 0.25"))
+    return rows
+
+
+def random_images(n: int, resolution: int) -> torch.Tensor:
+    """Images in [-1, 1], channels_last in memory."""
+    images = torch.rand(n, 3, resolution, resolution).mul(2).sub(1)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def training_actions(variant: str, n: int, memory_format: torch.memory_format) -> dict[str, Callable[[], object]]:
+    """A whole step of a decomposer's training at 64 px, comparing pixels only, and its two large parts.
+
+    The parts are timed forward and backward: all five networks, and what is rendered from what they say.
+    """
+    plain = TrainDecomposerConfig(
+        out=Path(), images=Path(), batch_size=n, loss=LossConfig(perceptual_weight=0.0), ellipsoid_steps=0
+    )
+    trainer = Trainer(VARIANTS[variant].change(plain), make_fabric(Devices(accelerator="cpu")))
+    decomposer, loss = trainer.decomposer, trainer.config.loss
+    decomposer.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
+    images = random_images(n, decomposer.config.resolution).contiguous(memory_format=memory_format)
+    with torch.no_grad():
+        said = decomposer(images)
+    leaves = [part.clone().requires_grad_() for part in (said.canon_depth, said.canon_albedo, said.view, said.light)]
+
+    def networks() -> None:
+        parts = decomposer(images)
+        outputs = (parts.canon_depth, parts.canon_albedo, parts.view, parts.light, *decomposer.sigmas(images))
+        torch.stack([output.mean() for output in outputs]).sum().backward()
+
+    def rendering() -> None:
+        made = reconstruct(decomposer, Decomposition(*leaves), loss)
+        images = [made.straight] if made.mirrored is None else [made.straight, made.mirrored]
+        torch.stack([image.mean() for image in images]).sum().backward()
+
+    return {
+        "training step": lambda: trainer.train_step(Batch(images)),
+        "networks": networks,
+        "rendering": rendering,
+    }
+
+
+def bench_training(config: BenchConfig) -> list[BenchRow]:
+    """Our recipe against the published one on networks of the same size, both with our rasteriser.
+
+    The published one renders twice, compares everything, and keeps images in memory as it came, channel by channel.
+    """
+    n = config.decomposer_batch_size
+    ours = training_actions("full", n, torch.channels_last)
+    theirs = training_actions("published", n, torch.contiguous_format)
+    actions = {f"ours {k}": v for k, v in ours.items()} | {f"theirs {k}": v for k, v in theirs.items()}
+    seconds = in_turns(actions, config.repeats)
+    wanted = {"training step": "at least 1.3"}
+    rows = []
+    for name in ours:
+        mine, other = seconds[f"ours {name}"], seconds[f"theirs {name}"]
+        label = f"{name} of {n} at 64 px, ours"
+        rows.append(BenchRow(label, mine, "published recipe", other, other / mine, wanted.get(name, "")))
     return rows
 
 
 def run(config: BenchConfig) -> BenchReport:
     """Measure everything; see `BenchRow`."""
-    return BenchReport((*bench_synthesis(config), *bench_rasterizer(config)))
+    return BenchReport((*bench_synthesis(config), *bench_rasterizer(config), *bench_training(config)))

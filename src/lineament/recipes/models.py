@@ -18,6 +18,9 @@ from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
 SCHEMA_VERSION = 1
+_BEFORE = {"decomposer": {"equivariant": False, "symmetric_depth": False, "symmetric_albedo": False}}
+"""What files say by saying nothing of settings that are younger than they are."""
+
 ConfigT = TypeVar("ConfigT")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 Device: TypeAlias = torch.device | str
@@ -74,7 +77,10 @@ def _load(
 ) -> NetworkT:
     """Rebuild a network from a file of ours, ready for inference."""
     tensors, header = load_tensors(path, kind=kind, framework="pt")
-    network = build(config_from_header(config_class, header.get("config"), path))
+    values = header.get("config")
+    if isinstance(values, dict):
+        values = _BEFORE.get(kind, {}) | values
+    network = build(config_from_header(config_class, values, path))
     load_weights(path, network, tensors)
     network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     network.eval().requires_grad_(False)

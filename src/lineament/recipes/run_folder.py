@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
-from lineament.errors import ConfigError, FileFormatError
+from lineament.errors import BusyError, ConfigError, FileFormatError
 from lineament.store.atomic import atomic_write, remove_stale_temporaries, storage_error
 from lineament.store.tensors import load_tensors, save_tensors
 
@@ -25,7 +25,7 @@ except ImportError:  # Windows: there two runs in one folder are not told apart
     fcntl = None
 
 STATE_VERSION = 1
-STATE_NAME = "state.safetensors"
+STATE_NAME = "state"
 CONFIG_NAME = "config.json"
 LOG_NAME = "log.jsonl"
 LOCK_NAME = ".lock"
@@ -44,7 +44,8 @@ class RunFolder:
         lead: whether this process locks and writes; of several processes of one training only the first does.
 
     Raises:
-        ConfigError: another process is at work in the folder, or it belongs to a training with other settings.
+        BusyError: another process is at work in the folder.
+        ConfigError: it belongs to a training with other settings.
         StorageError: the folder cannot be made.
     """
 
@@ -86,7 +87,7 @@ class RunFolder:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ConfigError(
+            raise BusyError(
                 f"another process is at work in {self.path}; wait for its end, stop it, or choose another --out"
             ) from error
         except OSError:
@@ -102,27 +103,37 @@ class RunFolder:
             raise FileFormatError(f"{known} is not readable JSON; delete it or choose another folder") from error
         if not isinstance(previous, dict):
             raise FileFormatError(f"{known} holds no settings; delete it or choose another folder")
-        names = [n for n in {**previous, **settings} if n not in free and previous.get(n) != settings.get(n)]
+        old, new = (_flat({k: v for k, v in d.items() if k not in free}) for d in (previous, settings))
+        names = [n for n in {**old, **new} if old.get(n) != new.get(n)]
         if names:
-            detail = ", ".join(f"{n} was {previous.get(n)!r}, now {settings.get(n)!r}" for n in names)
+            detail = ", ".join(f"{n} was {old.get(n)!r}, now {new.get(n)!r}" for n in names)
             raise ConfigError(f"{self.path} holds a training with other settings ({detail}); choose another --out")
 
-    def load_state(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """Tensors and counters of the last saved state, or None in a new folder."""
-        path = self.path / STATE_NAME
+    def state_path(self, name: str = STATE_NAME) -> Path:
+        """File of a saved state."""
+        return self.path / f"{name}.safetensors"
+
+    def load_state(self, name: str = STATE_NAME) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """Tensors and counters of the last state saved under a name, or None if there is none."""
+        path = self.state_path(name)
         if not path.exists():
             return None
         return load_tensors(path, kind="training-state", framework="pt")
 
-    def save_state(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-        """Replace the saved state, atomically."""
+    def save_state(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any], *, name: str = STATE_NAME) -> None:
+        """Replace the state saved under a name, atomically."""
         save_tensors(
-            self.path / STATE_NAME,
+            self.state_path(name),
             dict(tensors),
             kind="training-state",
             schema_version=STATE_VERSION,
             header=dict(counters),
         )
+
+    def rename_state(self, name: str, new_name: str) -> None:
+        """Put a saved state, if there is one, in the place of another."""
+        if self.state_path(name).exists():
+            self.state_path(name).replace(self.state_path(new_name))
 
     def open_log(self, step: int) -> None:
         """Open the logs to go on after ``step``; lines of later steps, written before a kill, are dropped."""
@@ -160,6 +171,14 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings of settings under names with dots, as the command line has them."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
 
 
 class GentleStop:

@@ -1,41 +1,45 @@
 """Train a decomposer on a generator's samples, on photographs, or on both; run the same command again to go on.
 
+A training that collapses is recognised (`lineament.recipes.health`), said so in one line, and goes on from its last
+healthy snapshot with half the learning rate.
+
 Source:
     Wu et al., CVPR 2020 (Unsup3D). Deviations, all switchable: the perceptual feature is the GAN's discriminator, the
     depth starts as an ellipsoid (Pan et al., "Do 2D GANs Know 3D Shape?", ICLR 2021), gradients are clipped, the
-    weights are averaged, and no weight decay is used.
+    weights are averaged, no weight decay is used, and those of `lineament.recipes.decomposition_loss` and
+    `lineament.networks.decomposer`.
 """
 
 import copy
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import torch
 import tyro
-from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lineament import __version__
-from lineament.errors import ConfigError, MismatchError, NonFiniteError
+from lineament.errors import CollapseError, ConfigError, NonFiniteError
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.perceptual import DiscriminatorFeatures, downsample_mask
-from lineament.networks.stylegan2 import Generator
-from lineament.ops.photometric import gaussian_loss, laplace_loss
-from lineament.ops.render import render
+from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.ops.seeding import philox, step_generator
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes.console import console, progress_bar
+from lineament.recipes.data_checks import baseline_error, check_images
+from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss, supervised_loss
 from lineament.recipes.devices import Devices, any_process, average_gradients, make_fabric
+from lineament.recipes.evaluate_decomposer import evaluate, mean_depth
+from lineament.recipes.face_stream import Batch, FaceStream
 from lineament.recipes.figures import decomposition_rows
+from lineament.recipes.health import Collapse, HealthMonitor
 from lineament.recipes.models import (
     load_decomposer,
     load_features,
-    load_generator,
     load_vgg16,
     network_fingerprint,
     save_network,
@@ -48,21 +52,28 @@ from lineament.recipes.run_folder import (
     restore_module,
     restore_optimizer,
 )
-from lineament.recipes.training_data import batch_indices, load_images, shrink, to_tensor
-from lineament.records.decomposition import Decomposition
-from lineament.store.pictures import save_png
+from lineament.store.pictures import save_png, to_uint8
+from lineament.store.truth import load_truth
 
 _STREAM_INIT, _STREAM_STEP, _STREAM_PREVIEW = 1, 2, 5
 
-FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate")
+FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate", "cache")
 """What may change in the middle of a training."""
-
-ADAM_BETAS = (0.9, 0.99)
-"""With the usual 0.999 a gradient after a calm stretch may move every weight by three times the learning rate; with
-this by no more than the learning rate."""
 
 TILT_RATE = 0.01
 """Share of a batch in the running mean of the pitch."""
+
+FINAL_RATE = 0.05
+"""The learning rate at the end, as a share of the full one."""
+
+ELLIPSOID = {"near": 0.95, "far": 1.05, "half_height": 0.9}
+"""The first shape. Its height exceeds the image: a tight crop cuts heads off above and below, not at the sides."""
+
+VALIDATION_FACES = 100
+"""Faces that every snapshot is scored on."""
+
+NUM_CHECKED = 512
+"""Images that are looked at before a training."""
 
 
 @dataclass(frozen=True)
@@ -78,35 +89,39 @@ class TrainDecomposerConfig:
     """Generator whose samples are taken apart."""
     images: Path | None = None
     """Folder or zip of images to take apart, instead of samples or beside them."""
+    supervise: Path | None = None
+    """Folder of faces with their truth to learn from, instead of both: not our method but a bound to measure it
+    against."""
+    validation: Path | None = None
+    """Folder of faces with known depth, on which every snapshot is scored beside the mean depth; never learned from."""
     features: Path | None = None
     """Discriminator (or its features) for the perceptual term. If not given, the discriminator.safetensors beside the
-    generator is taken; if there is none, or with --perceptual-weight 0, only pixels are compared."""
+    generator is taken; if there is none, or with --loss.perceptual-weight 0, only pixels are compared."""
     vgg16: Path | None = None
     """VGG16 weights, to use that network as the perceptual feature instead. It was trained on labels."""
     network: DecomposerConfig = field(default_factory=DecomposerConfig)
     """Shape of the decomposer."""
-    steps: int = 12000
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Terms of the loss."""
+    steps: int = 6000
     """Length of the training."""
-    batch_size: int = 24
+    batch_size: int = 16
     """Images per step, over all devices."""
     generated_fraction: float = 0.5
     """Share of generated images in a batch where both sources are given."""
     truncation: float = 0.8
     """Truncation of the generator's samples."""
-    learning_rate: float = 2e-4
+    learning_rate: float = 5e-4
     """Adam's learning rate."""
-    warmup_steps: int = 200
+    adam_beta2: float = 0.99
+    """Adam's memory of squared gradients. With the usual 0.999 a gradient after a calm stretch may move every weight
+    by three times the learning rate; with 0.99 by no more than the learning rate."""
+    weight_decay: float = 0.0
+    """Adam's weight decay."""
+    warmup_steps: int = 100
     """Steps in which the learning rate rises from 0: Adam's first steps are its largest."""
-    flip_weight: float = 0.5
-    """Weight of the reconstruction from mirrored canonical maps."""
-    perceptual_weight: float = 0.5
-    """Weight of the perceptual term."""
-    contour_slope: float = 10.0
-    """Gradients of the depth are scaled down where the surface is steeper than this as seen; 0 leaves them."""
-    translation_weight: float = 0.0
-    """Weight of the mean squared unit translation: turning and shifting are hard to tell apart."""
-    smoothness_weight: float = 0.0
-    """Weight of the mean absolute second difference of the canonical depth."""
+    decay: float = 0.4
+    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
     init: Path | None = None
     """Decomposer to go on from, instead of an ellipsoid."""
     ellipsoid_steps: int = 150
@@ -114,73 +129,65 @@ class TrainDecomposerConfig:
     clip_norm: float = 1.0
     """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
     a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
-    ema_steps: float = 250.0
-    """Half-life of the weight average in steps."""
-    snapshot_steps: int = 500
+    ema_steps: float = 100.0
+    """Half-life of the weight average in steps; 0 takes the weights as they are."""
+    recover: bool = True
+    """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
+    snapshot_steps: int = 250
     """Steps between two snapshots."""
+    cache: Path | None = None
+    """Folder for the decoded images; in the run folder if not given."""
     seed: int = 0
     """Of everything random."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        if self.generator is None and self.images is None:
+        if self.generator is None and self.images is None and self.supervise is None:
             raise ConfigError("nothing to train on: give --generator, --images or both")
+        if self.supervise is not None and (self.generator is not None or self.images is not None):
+            raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
         if self.vgg16 is not None and self.features is not None:
             raise ConfigError("--features and --vgg16 are two perceptual features; give one")
         for name in ("steps", "batch_size", "learning_rate", "snapshot_steps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
-        if not 0 <= self.generated_fraction <= 1:
-            raise ConfigError(f"generated_fraction is {self.generated_fraction}, expected 0 to 1")
+        for name in ("generated_fraction", "decay"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        if not 0 <= self.adam_beta2 < 1:
+            raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")
+
+
+def learning_rate_at(step: int, config: TrainDecomposerConfig) -> float:
+    """Rises linearly over the warm-up and falls linearly over the last steps."""
+    warmth = min((step + 1) / max(config.warmup_steps, 1), 1.0)
+    left = (config.steps - step) / max(config.decay * config.steps, 1e-8)
+    return config.learning_rate * warmth * min(max(left, FINAL_RATE), 1.0)
 
 
 def features_path(config: TrainDecomposerConfig) -> Path | None:
     """The discriminator of the perceptual term: the one named, or the one beside the generator."""
-    if config.perceptual_weight == 0 or config.features is not None or config.generator is None:
-        return config.features if config.perceptual_weight else None
+    if config.loss.perceptual_weight == 0 or config.features is not None or config.generator is None:
+        return config.features if config.loss.perceptual_weight else None
     beside = config.generator.with_name("discriminator.safetensors")
     return beside if beside.exists() else None
 
 
-class FaceStream:
-    """Batches of faces: samples of a generator, photographs, or both; batch i depends on (seed, i) alone."""
-
-    def __init__(self, config: TrainDecomposerConfig, fabric: Fabric) -> None:
-        self.config, self.fabric = config, fabric
-        self.generator: Generator | None = None
-        self.photographs: np.ndarray | None = None
-        if config.generator is not None:
-            self.generator = load_generator(config.generator, fabric.device)
-            found = self.generator.config.resolution
-            if found < config.network.resolution:
-                raise MismatchError(
-                    f"{config.generator} makes {found} px images, the decomposer takes {config.network.resolution} px: "
-                    "choose a smaller --network.resolution"
-                )
-        if config.images is not None:
-            self.photographs = load_images(config.images, config.network.resolution, config.out / "cache", fabric)
-        shares = {(True, False): 1.0, (False, True): 0.0}
-        given = (self.generator is not None, self.photographs is not None)
-        self.fraction = shares.get(given, config.generated_fraction)
-
-    def batch(self, step: int, count: int, rng: torch.Generator) -> Float[Tensor, "n 3 h w"]:
-        """The images of this step on this process, half of them mirrored."""
-        num_generated = round(count * self.fraction)
-        parts: list[Tensor] = []
-        if self.generator is not None and num_generated:
-            z = torch.randn(num_generated, self.generator.config.z_dim, generator=rng).to(self.fabric.device)
-            with torch.no_grad():
-                fake = self.generator(z, self.config.truncation).clamp(-1, 1)
-            parts.append(shrink(fake, self.config.network.resolution))
-        if self.photographs is not None and num_generated < count:
-            start = (step * self.fabric.world_size + self.fabric.global_rank) * count
-            indices = batch_indices(self.config.seed, len(self.photographs), start, count - num_generated)
-            parts.append(to_tensor(np.stack([self.photographs[i] for i in indices])).to(self.fabric.device))
-        images = torch.cat(parts)
-        flip = torch.rand(count, generator=rng).to(images.device) < 0.5
-        images = torch.where(flip[:, None, None, None], images.flip(3), images)
-        return images.contiguous(memory_format=torch.channels_last)
+def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
+    """The faces to train on."""
+    size = config.network.resolution
+    return FaceStream(
+        size,
+        fabric,
+        generator=config.generator,
+        images=config.images,
+        truth=load_truth(config.supervise, size) if config.supervise else None,
+        cache_dir=config.cache or config.out / "cache",
+        fraction=config.generated_fraction,
+        truncation=config.truncation,
+        seed=config.seed,
+    )
 
 
 class Trainer:
@@ -192,33 +199,70 @@ class Trainer:
         decomposer: Any = Decomposer(config.network)
         self.decomposer: Decomposer = decomposer.to(fabric.device, memory_format=torch.channels_last)
         self.ema: Decomposer = copy.deepcopy(self.decomposer).eval().requires_grad_(False)
-        self.optimizer = torch.optim.Adam(self.decomposer.parameters(), lr=config.learning_rate, betas=ADAM_BETAS)
+        self.optimizer = self._new_optimizer()
         self.features: nn.Module | None = None
+        self.monitor = HealthMonitor()
         self.step = 0
         self.seconds = 0.0
+        self.recoveries: list[str] = []
+        self.restarted_from = -1
+        self.said: list[str] = []
+
+    def _new_optimizer(self) -> torch.optim.Adam:
+        c = self.config
+        betas = (0.9, c.adam_beta2)
+        return torch.optim.Adam(
+            self.decomposer.parameters(), lr=c.learning_rate, betas=betas, weight_decay=c.weight_decay
+        )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes during training."""
         tensors = flatten_module("decomposer", self.decomposer) | flatten_module("ema", self.ema)
-        return tensors | flatten_optimizer("optimizer", self.optimizer), {"step": self.step, "seconds": self.seconds}
+        counters = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "recoveries": self.recoveries,
+            "restarted_from": self.restarted_from,
+            "said": self.said,
+            "monitor": self.monitor.state(),
+        }
+        return tensors | flatten_optimizer("optimizer", self.optimizer), counters
 
-    def restore(self, tensors: dict[str, Tensor], counters: dict[str, Any]) -> None:
+    def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
         """The inverse of `state`."""
         restore_module("decomposer", self.decomposer, tensors)
         restore_module("ema", self.ema, tensors)
         restore_optimizer("optimizer", self.optimizer, tensors)
-        self.step, self.seconds = counters["step"], counters["seconds"]
+        for name in ("step", "seconds", "recoveries", "restarted_from", "said"):
+            setattr(self, name, counters[name])
+        self.monitor.restore(counters["monitor"])
+
+    def recover(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any], reason: str) -> None:
+        """Go back to a healthy state, with half the learning rate, other batches and a fresh optimizer.
+
+        Adam's memory of the healthy state has seen none of what threw it; other batches alone would meet it again.
+        """
+        recoveries, seconds = [*self.recoveries, reason], self.seconds
+        self.restore(tensors, counters)
+        self.optimizer = self._new_optimizer()
+        self.recoveries, self.seconds, self.restarted_from = recoveries, seconds, self.step
+        self.monitor.restarted(self.step)
+
+    def rng(self) -> torch.Generator:
+        """Random numbers of this step on this process; a recovered training draws others."""
+        stream = _STREAM_STEP + 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
+        return step_generator(self.config.seed, stream, self.step)
 
     def fit_ellipsoid(self, stream: FaceStream) -> None:
-        """Start the depth as an ellipsoid, near 0.91 and far 1.02: convex, so never a hollow mask."""
+        """Start the depth as an ellipsoid: convex, so never a hollow mask."""
         config = self.config
         if not config.ellipsoid_steps:
             return
-        target = ellipsoid_depth(config.network.resolution, near=0.91, far=1.02).to(self.fabric.device)
-        optimizer = torch.optim.Adam(self.decomposer.depth_net.parameters(), lr=5 * config.learning_rate)
+        target = ellipsoid_depth(config.network.resolution, **ELLIPSOID).to(self.fabric.device)
+        optimizer = torch.optim.Adam(self.decomposer.depth_net.parameters(), lr=1e-3)
         for index in range(config.ellipsoid_steps):
             rng = step_generator(config.seed, _STREAM_INIT, index + 1)
-            images = stream.batch(index, config.batch_size // self.fabric.world_size, rng)
+            images = stream.batch(index, config.batch_size // self.fabric.world_size, rng).images
             loss = (self.decomposer.depth(images) - target).abs().mean() * 100
             optimizer.zero_grad()
             loss.backward()
@@ -226,23 +270,29 @@ class Trainer:
             optimizer.step()
         self.ema.load_state_dict(self.decomposer.state_dict())
 
-    def train_step(self, images: Float[Tensor, "n 3 h w"]) -> dict[str, float]:
-        """One step of gradient descent on the published loss."""
-        loss, values = decomposition_loss(self.decomposer, images, self.features, self.config)
-        if any_process(self.fabric, not bool(torch.isfinite(loss.detach()))):
-            raise NonFiniteError(f"the loss became {float(loss.detach())} at step {self.step}")
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step of gradient descent.
+
+        Raises:
+            NonFiniteError: the loss or a gradient is not finite; no weight was changed.
+        """
+        if batch.truth is not None:
+            loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
+        else:
+            loss, values = decomposition_loss(self.decomposer, batch.images, self.features, self.config.loss)
+        if any_process(self.fabric, not math.isfinite(values["loss/total"])):
+            raise NonFiniteError(f"the loss became {values['loss/total']} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parameters: list[Tensor] = list(self.decomposer.parameters())
         average_gradients(self.fabric, parameters)
         limit = self.config.clip_norm or math.inf
         norms = [nn.utils.clip_grad_norm_(part.parameters(), limit) for part in self.decomposer.children()]
-        norm = torch.stack(norms).norm()
-        if not bool(torch.isfinite(norm)):
-            raise NonFiniteError(f"the gradient became {float(norm)} at step {self.step}")
-        warmth = min((self.step + 1) / max(self.config.warmup_steps, 1), 1.0)
+        norm = float(torch.stack(norms).norm())
+        if not math.isfinite(norm):
+            raise NonFiniteError(f"the gradient became {norm} at step {self.step}")
         for group in self.optimizer.param_groups:
-            group["lr"] = self.config.learning_rate * warmth
+            group["lr"] = learning_rate_at(self.step, self.config) * 0.5 ** len(self.recoveries)
         self.optimizer.step()
         decay = 0.5 ** (1 / max(min(self.config.ema_steps, (self.step + 1) * 0.1), 1e-8))
         with torch.no_grad():
@@ -252,87 +302,31 @@ class Trainer:
             pitch = torch.tensor(math.radians(values["health/pitch_mean_deg"]))
             self.decomposer.tilt.lerp_(pitch.to(self.decomposer.tilt), TILT_RATE)
             self.ema.tilt.copy_(self.decomposer.tilt)
-        return values | {"gradient_norm": float(norm)}
+        return values | {"gradient_norm": norm}
 
 
-def decomposition_loss(
-    decomposer: Decomposer,
-    images: Float[Tensor, "n 3 h w"],
-    features: nn.Module | None,
-    config: TrainDecomposerConfig,
-) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The published loss: reconstruct the image, also from mirrored canonical maps (Wu et al., Equation 3 to 6)."""
-    n = len(images)
-    parts = decomposer(images)
-    twin = parts.mirrored()
-    both = Decomposition(
-        canon_depth=torch.cat([parts.canon_depth, twin.canon_depth]),
-        canon_albedo=torch.cat([parts.canon_albedo, twin.canon_albedo]),
-        view=parts.view.repeat(2, 1),
-        light=parts.light.repeat(2, 1),
-    )
-    rendering = render(both, decomposer.camera, max_slope=config.contour_slope or None)
-    recon = rendering.recon_image
-    mask = torch.logical_and(rendering.recon_mask[:n], rendering.recon_mask[n:])
-    sigma, feature_sigma = decomposer.sigmas(images)
-    direct = laplace_loss(images, recon[:n], sigma[:, 0], mask)
-    flipped = laplace_loss(images, recon[n:], sigma[:, 1], mask)
-    loss = direct + config.flip_weight * flipped
-    values = {"loss/pixels": float(direct.detach()), "loss/pixels_mirrored": float(flipped.detach())}
-    if features is not None and config.perceptual_weight > 0:
-        # Where the surface is not seen the target's own pixels stand in, so that the holes carry no error.
-        filled = torch.where(mask.repeat(2, 1, 1)[:, None], recon, images.repeat(2, 1, 1, 1))
-        with torch.no_grad():
-            target = features(images)
-        maps = features(filled)
-        small = downsample_mask(mask, maps.shape[-1])
-        perceptual = gaussian_loss(target, maps[:n], feature_sigma[:, 0], small)
-        perceptual_flipped = gaussian_loss(target, maps[n:], feature_sigma[:, 1], small)
-        loss = loss + config.perceptual_weight * (perceptual + config.flip_weight * perceptual_flipped)
-        values["loss/features"] = float(perceptual.detach())
-    if config.translation_weight:
-        shift = parts.view[:, 3:5] / decomposer.config.max_translation
-        loss = loss + config.translation_weight * shift.square().mean()
-    if config.smoothness_weight:
-        d = parts.canon_depth
-        bend = (d[:, 2:] - 2 * d[:, 1:-1] + d[:, :-2]).abs().mean()
-        bend = bend + (d[:, :, 2:] - 2 * d[:, :, 1:-1] + d[:, :, :-2]).abs().mean()
-        loss = loss + config.smoothness_weight * bend * 100
-    values["loss/total"] = float(loss.detach())
-    values |= health(parts, (images - recon[:n]).abs().mean(dim=1), mask)
-    return loss, values
+MAX_RECOVERIES = 3
+"""A training that collapses again after so many restarts has a cause that a smaller learning rate does not mend."""
+
+ONLY_SAID = ("frozen views",)
+"""Signs that are worth a warning but may be the truth: faces that all look straight ahead, for one."""
+
+_HEALTHY, _HEALTHY_BEFORE = "healthy", "healthy-before"
 
 
-def health(parts: Decomposition, error: Tensor, mask: Tensor) -> dict[str, float]:
-    """Numbers that tell a healthy decomposition from a collapsed one; the loss alone does not."""
-    depth, view = parts.canon_depth.detach(), torch.rad2deg(parts.view.detach()[:, :3])
-    size = depth.shape[-1]
-    correction = min(len(view) - 1, 1)  # the deviation of a single face is 0, not NaN
-    middle, side = slice(int(size * 0.45), int(size * 0.55)), slice(int(size * 0.22), int(size * 0.3))
-    rows = slice(int(size * 0.45), int(size * 0.65))
-    relief = depth[:, rows, side].mean(dim=(1, 2)) - depth[:, rows, middle].mean(dim=(1, 2))
-    return {
-        "health/pixel_error": float((error.detach() * mask).sum() / mask.sum().clamp_min(1)),
-        "health/seen": float(mask.float().mean()),
-        "health/depth_std": float(depth.std(dim=(1, 2)).mean()),
-        "health/convex_share": float((relief > 0).float().mean()),
-        "health/pitch_mean_deg": float(view[:, 0].mean()),
-        "health/pitch_std_deg": float(view[:, 0].std(correction=correction)),
-        "health/yaw_std_deg": float(view[:, 1].std(correction=correction)),
-        "health/roll_std_deg": float(view[:, 2].std(correction=correction)),
-    }
-
-
-def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last: dict[str, float]) -> None:
-    """The averaged decomposer, a picture of what it does, and (last) the resumable state."""
+def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last: Mapping[str, float]) -> None:
+    """The averaged decomposer and a picture of what it does; then this state becomes the last healthy one."""
     config = trainer.config
+    source = config.images or config.supervise
     provenance = {
         "lineament": __version__,
         "steps": trainer.step,
         "batch_size": config.batch_size,
         "hours": round(trainer.seconds / 3600, 3),
-        "images": config.images.name if config.images else None,
+        "images": source.name if source else None,
+        "supervised": config.supervise is not None,
         "generator": network_fingerprint(stream.generator) if stream.generator else None,
+        "recoveries": trainer.recoveries,
         "scores": {k: v for k, v in last.items() if k.startswith("health/")},
     }
     header = config.network.to_dict()
@@ -340,11 +334,59 @@ def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last
     if isinstance(trainer.features, DiscriminatorFeatures):
         path = folder.path / "features.safetensors"
         save_network(path, "features", trainer.features, trainer.features.config.to_dict(), provenance)
-    preview = stream.batch(0, min(10, config.batch_size), step_generator(config.seed, _STREAM_PREVIEW, 0))
     samples = folder.path / "samples"
     samples.mkdir(exist_ok=True)
-    save_png(samples / f"{trainer.step:06d}.png", decomposition_rows(trainer.ema, preview))
-    folder.save_state(*trainer.state())
+    save_png(samples / f"{trainer.step:06d}.png", decomposition_rows(trainer.ema, preview(trainer, stream)))
+    folder.rename_state(_HEALTHY, _HEALTHY_BEFORE)
+    folder.save_state(*trainer.state(), name=_HEALTHY)
+
+
+class Validation:
+    """Scores on faces with known depth, for the log."""
+
+    def __init__(self, config: TrainDecomposerConfig, fabric: Fabric) -> None:
+        truth = load_truth(str(config.validation), config.network.resolution, VALIDATION_FACES)
+        self.truth, self.mean = truth, mean_depth(zip(truth.depth, truth.mask, strict=True))
+
+    def of(self, decomposer: Decomposer) -> dict[str, float]:
+        """SIDE and MAD, also as ratios to those of the mean depth, pose and light."""
+        row = evaluate(self.truth, self.mean, {"": decomposer}, quiet=True)[-1]
+        return {f"validation/{name}": estimate.value for name, estimate in row.scores.items()}
+
+
+def note_of(values: Mapping[str, float]) -> str:
+    """The few numbers that the progress bar shows."""
+    note = f"error {values['health/pixel_error']:.3f}, yaw sd {values['health/yaw_std_deg']:.0f}"
+    if "validation/side_ratio" in values:
+        note += f", SIDE {values['validation/side_ratio']:.2f} of the mean depth's"
+    return note
+
+
+def preview(trainer: Trainer, stream: FaceStream) -> Tensor:
+    """The faces shown at every snapshot."""
+    count = min(10, trainer.config.batch_size)
+    return stream.batch(0, count, step_generator(trainer.config.seed, _STREAM_PREVIEW, 0)).images
+
+
+def recover(trainer: Trainer, folder: RunFolder, collapse: Collapse) -> None:
+    """Say what happened and go back to the last healthy snapshot, or to the one before if that led here already.
+
+    Raises:
+        CollapseError: it cannot be mended, or not any more.
+    """
+    said = f"collapsed at step {trainer.step} ({collapse.kind}): {collapse.message}"
+    saved = folder.load_state(_HEALTHY)
+    if saved is not None and saved[1]["step"] == trainer.restarted_from:
+        saved = folder.load_state(_HEALTHY_BEFORE) or saved
+    if not collapse.curable or len(trainer.recoveries) >= MAX_RECOVERIES or saved is None:
+        again = f" after {len(trainer.recoveries)} restarts" if trainer.recoveries else ""
+        raise CollapseError(
+            f"the training {said}{again}; the last healthy decomposer is {folder.path / 'decomposer.safetensors'}. "
+            "Look at the images it was given (samples/ shows some): aligned faces in varied poses are expected"
+        )
+    trainer.recover(*saved, reason=f"{said}; went back to step {saved[1]['step']}")
+    rate = trainer.config.learning_rate * 0.5 ** len(trainer.recoveries)
+    console.print(f"{trainer.recoveries[-1]}, with half the learning rate ({rate:.2g})")
 
 
 def run(config: TrainDecomposerConfig) -> Path:
@@ -356,7 +398,8 @@ def run(config: TrainDecomposerConfig) -> Path:
     Raises:
         ImageError, FileFormatError: a source cannot be used.
         ConfigError: the run folder holds a training with other settings.
-        NonFiniteError: the loss became NaN; the last snapshot is kept.
+        CollapseError: the training collapsed and could not be mended; the last healthy snapshot is kept.
+        NonFiniteError: the loss became NaN, and the settings say not to recover.
     """
     fabric = make_fabric(config.devices)
     if config.batch_size % fabric.world_size:
@@ -366,51 +409,91 @@ def run(config: TrainDecomposerConfig) -> Path:
         return train(config, fabric, folder)
 
 
-def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> Path:
-    """The training itself, in an open run folder; returns and raises as `run` does."""
-    trainer = Trainer(config, fabric)
-    stream = FaceStream(config, fabric)
+def prepare(trainer: Trainer, stream: FaceStream, folder: RunFolder) -> None:
+    """Look at the images, load the perceptual feature, and take up the saved state or start from an ellipsoid."""
+    config, fabric = trainer.config, trainer.fabric
+    sample = stream.batch(0, NUM_CHECKED, step_generator(config.seed, _STREAM_PREVIEW, 1), mirror=False).images
+    checked = to_uint8(sample)
+    warnings = check_images(checked, source=str(config.images or config.supervise or config.generator))
+    trainer.monitor = HealthMonitor(baseline_error=baseline_error(checked))
     if config.vgg16 is not None:
         trainer.features = load_vgg16(config.vgg16, fabric.device)
     elif (features := features_path(config)) is not None:
-        sample = stream.batch(0, 64, step_generator(config.seed, _STREAM_PREVIEW, 1))
-        trainer.features = load_features(features, sample, fabric.device)
+        trainer.features = load_features(features, sample[:64], fabric.device)
     if (saved := folder.load_state()) is not None:
         trainer.restore(*saved)
         console.print(f"going on at step {trainer.step}")
-    elif config.init is not None:
+        return
+    if fabric.is_global_zero:
+        for warning in warnings:
+            console.print(f"warning: {warning}")
+    if config.init is not None:
         trainer.decomposer.load_state_dict(load_decomposer(config.init).state_dict())
         trainer.ema.load_state_dict(trainer.decomposer.state_dict())
     else:
         trainer.fit_ellipsoid(stream)
     if fabric.is_global_zero:
+        folder.save_state(*trainer.state(), name=_HEALTHY)
+
+
+def take_step(trainer: Trainer, batch: Batch) -> tuple[dict[str, float], Collapse | None]:
+    """One step, and whether the training has collapsed, on this process or on another."""
+    values: dict[str, float] = {}
+    try:
+        values = trainer.train_step(batch)
+        collapse = trainer.monitor.update(trainer.step, values)
+    except NonFiniteError as error:
+        collapse = Collapse("not finite", str(error), curable=True)
+    if any_process(trainer.fabric, collapse is not None) and collapse is None:
+        collapse = Collapse("elsewhere", "another process saw it", curable=True)
+    return values, collapse
+
+
+def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> Path:
+    """The training itself, in an open run folder; returns and raises as `run` does."""
+    trainer, lead = Trainer(config, fabric), fabric.is_global_zero
+    stream = make_stream(config, fabric)
+    prepare(trainer, stream, folder)
+    scores = Validation(config, fabric) if config.validation and lead else None
+    if lead:
         folder.open_log(trainer.step)
 
-    bar = progress_bar(disable=not fabric.is_global_zero)
-    started, saved_step = time.monotonic() - trainer.seconds, trainer.step
+    bar = progress_bar(disable=not lead)
+    started = time.monotonic() - trainer.seconds
     with GentleStop() as stop, bar:
         task = bar.add_task("training decomposer", total=config.steps, completed=trainer.step, note="")
         while trainer.step < config.steps:
-            rng = step_generator(config.seed, _STREAM_STEP + 16 * fabric.global_rank, trainer.step)
-            images = stream.batch(trainer.step, config.batch_size // fabric.world_size, rng)
-            try:
-                values = trainer.train_step(images)
-            except NonFiniteError as error:
+            batch = stream.batch(trainer.step, config.batch_size // fabric.world_size, trainer.rng())
+            values, collapse = take_step(trainer, batch)
+            if collapse is not None and config.recover and collapse.kind not in ONLY_SAID:
+                recover(trainer, folder, collapse)
+                continue
+            if not values:
                 raise NonFiniteError(
-                    f"{error}; the snapshot of step {saved_step} in {folder.path} is intact: "
-                    "lower --learning-rate in a new --out, or run again to go on from it"
-                ) from None
+                    f"{collapse and collapse.message}; --recover goes back to the last healthy snapshot"
+                )
+            if collapse is not None and collapse.kind not in trainer.said:
+                trainer.said.append(collapse.kind)
+                console.print(f"warning: at step {trainer.step}: {collapse.message}")
             trainer.step += 1
             trainer.seconds = time.monotonic() - started
             stopping = any_process(fabric, stop.requested)
-            if fabric.is_global_zero:
-                if trainer.step % 20 == 0 or trainer.step == 1:
-                    folder.log(trainer.step, values | {"seconds": trainer.seconds})
-                    bar.update(task, note=f"error {values['health/pixel_error']:.3f}")
+            if lead:
                 due = trainer.step % config.snapshot_steps == 0 or trainer.step == config.steps
-                if due or stopping:
+                if due and scores is not None:
+                    values |= scores.of(trainer.ema)
+                if trainer.step % 20 == 0 or trainer.step == 1 or due:
+                    folder.log(trainer.step, values | {"seconds": trainer.seconds})
+                    bar.update(task, note=note_of(values))
+                # A state under suspicion must not become the one to go back to.
+                if due and not (config.recover and trainer.monitor.suspicious):
                     write_snapshot(trainer, stream, folder, values)
-                    saved_step = trainer.step
+                elif trainer.step == config.steps:
+                    console.print(
+                        "warning: the end looks unhealthy; the decomposer is that of the last snapshot before"
+                    )
+                if due or stopping:
+                    folder.save_state(*trainer.state())
             bar.update(task, completed=trainer.step)
             if stopping:
                 break

@@ -29,7 +29,8 @@ class Decomposition:
 class Rendering:
     """A batch of faces put together again.
 
-    ``recon_mask`` is where the face's surface is seen; images are in [-1, 1].
+    ``recon_mask`` is where the face's surface is seen; images are in [-1, 1]; ``grid`` says where in the canonical
+    image a pixel takes its colour (`lineament.ops.warp.warp_image`).
     """
 
     canon_normal: Float[Tensor, "n 3 h w"]
@@ -38,3 +39,4 @@ class Rendering:
     recon_depth: Float[Tensor, "n h w"]
     recon_mask: Bool[Tensor, "n h w"]
     recon_image: Float[Tensor, "n 3 h w"]
+    grid: Float[Tensor, "n h w 2"]

@@ -1,0 +1,197 @@
+"""What a decomposer is trained to do: put each image together again; and the numbers that say whether it is healthy.
+
+Source:
+    Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
+    Equations 3 to 6. Deviations, all switchable: steep surfaces are not compared and the gradients at contours are
+    bounded; where the canonical maps are symmetric by construction, the reconstruction from mirrored maps is cheaper
+    (symmetric depth: one rasterisation for both) or left out (both symmetric: it would be the same image).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.perceptual import downsample_mask
+from lineament.ops.photometric import gaussian_loss, laplace_loss, masked_mean
+from lineament.ops.render import render
+from lineament.ops.shading import shade
+from lineament.ops.shape_metrics import is_convex
+from lineament.ops.warp import warp_image
+from lineament.records.decomposition import Decomposition
+
+SATURATED = 0.95
+"""An output of tanh beyond this has next to no gradient left."""
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Terms of the loss."""
+
+    flip_weight: float = 0.5
+    """Weight of the reconstruction from mirrored canonical maps."""
+    perceptual_weight: float = 0.5
+    """Weight of the perceptual term."""
+    contour_slope: float = 10.0
+    """Gradients of the depth are scaled down where the surface is steeper than this as seen; 0 leaves them."""
+    skip_steep: bool = True
+    """Whether pixels whose surface is seen edge-on are left out of the comparison."""
+    flatness_weight: float = 0.0
+    """Weight of the mean absolute difference between neighbouring pixels of the albedo: shading must not hide there."""
+    smoothness_weight: float = 0.0
+    """Weight of the mean absolute second difference of the canonical depth, in percent of a world unit."""
+    translation_weight: float = 0.0
+    """Weight of the mean squared translation, in units of 5 percent of the image's width: turning a head and shifting
+    it look alike."""
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Images put together again: from the canonical maps, and from their mirror images unless these are the same."""
+
+    parts: Decomposition
+    straight: Float[Tensor, "n 3 h w"]
+    mirrored: Float[Tensor, "n 3 h w"] | None
+    mask: Bool[Tensor, "n h w"]
+
+
+@dataclass(frozen=True)
+class TrueParts:
+    """What images really consist of, for training with the truth; ``mask`` is where the canonical maps are known."""
+
+    parts: Decomposition
+    mask: Bool[Tensor, "n h w"]
+
+
+def reconstruct(decomposer: Decomposer, parts: Decomposition, config: LossConfig) -> Reconstruction:
+    """Render the parts in their own view and light, also with the canonical maps mirrored (Wu et al., section 3.1)."""
+    camera, network, n = decomposer.camera, decomposer.config, len(parts.view)
+    max_slope = config.contour_slope or None
+    if network.symmetric_depth:
+        seen = render(parts, camera, max_slope=max_slope, skip_steep=config.skip_steep)
+        mirrored = None
+        if not network.symmetric_albedo:
+            mirrored = warp_image(shade(parts.canon_albedo.flip(3), seen.canon_shading), seen.grid)
+        return Reconstruction(parts, seen.recon_image, mirrored, seen.recon_mask)
+    twin = parts.mirrored()
+    both = Decomposition(
+        canon_depth=torch.cat([parts.canon_depth, twin.canon_depth]),
+        canon_albedo=torch.cat([parts.canon_albedo, twin.canon_albedo]),
+        view=parts.view.repeat(2, 1),
+        light=parts.light.repeat(2, 1),
+    )
+    seen = render(both, camera, max_slope=max_slope, skip_steep=config.skip_steep)
+    mask = torch.logical_and(seen.recon_mask[:n], seen.recon_mask[n:])
+    return Reconstruction(parts, seen.recon_image[:n], seen.recon_image[n:], mask)
+
+
+def decomposition_loss(
+    decomposer: Decomposer,
+    images: Float[Tensor, "n 3 h w"],
+    features: nn.Module | None,
+    config: LossConfig,
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    """The published loss (Wu et al., Equations 3 to 6), and what `health_values` says, as numbers."""
+    made = reconstruct(decomposer, decomposer(images), config)
+    recons = [made.straight] if made.mirrored is None else [made.straight, made.mirrored]
+    weights = (1.0, config.flip_weight)
+    sigma, feature_sigma = decomposer.sigmas(images)
+    terms: dict[str, Tensor] = {}
+    loss = images.new_zeros(())
+    for i, (recon, name) in enumerate(zip(recons, ("loss/pixels", "loss/pixels_mirrored"), strict=False)):
+        terms[name] = laplace_loss(images, recon, sigma[:, i], made.mask)
+        loss = loss + weights[i] * terms[name]
+    if features is not None and config.perceptual_weight > 0:
+        with torch.no_grad():
+            target = features(images)
+        # Where the surface is not seen the target's own pixels stand in, so that the holes carry no error.
+        filled = [torch.where(made.mask[:, None], recon, images) for recon in recons]
+        maps = features(torch.cat(filled)).split(len(images))
+        small = downsample_mask(made.mask, target.shape[-1])
+        likelihoods = [gaussian_loss(target, m, feature_sigma[:, i], small) for i, m in enumerate(maps)]
+        terms["loss/features"] = likelihoods[0]
+        loss = loss + config.perceptual_weight * sum(w * x for w, x in zip(weights, likelihoods, strict=False))
+    if config.flatness_weight:
+        loss = loss + config.flatness_weight * roughness(made.parts.canon_albedo)
+    if config.smoothness_weight:
+        loss = loss + config.smoothness_weight * 100 * bending(made.parts.canon_depth)
+    if config.translation_weight:
+        unit = 0.05 * 2 * decomposer.camera.center_depth * math.tan(math.radians(decomposer.camera.fov_deg) / 2)
+        loss = loss + config.translation_weight * (made.parts.view[:, 3:5] / unit).square().sum(dim=1).mean()
+    terms["loss/total"] = loss
+    terms |= health_values(decomposer, made, images)
+    # One transfer for all numbers: on an accelerator each costs a wait.
+    return loss, dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
+
+
+def roughness(albedo: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
+    """Mean absolute difference between neighbouring pixels."""
+    return (albedo[:, :, 1:] - albedo[:, :, :-1]).abs().mean() + (albedo[..., 1:] - albedo[..., :-1]).abs().mean()
+
+
+def bending(depth: Float[Tensor, "n h w"]) -> Float[Tensor, ""]:
+    """Mean absolute second difference along rows and columns."""
+    down = (depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]).abs().mean()
+    return down + (depth[:, :, 2:] - 2 * depth[:, :, 1:-1] + depth[:, :, :-2]).abs().mean()
+
+
+def supervised_loss(
+    decomposer: Decomposer, images: Float[Tensor, "n 3 h w"], truth: TrueParts
+) -> tuple[Float[Tensor, ""], dict[str, float]]:
+    """The same networks trained with the truth: an upper bound to measure against, not a way to train.
+
+    Each part's mean absolute error in a unit of about its spread: one percent of depth, 0.1 of albedo and light, ten
+    degrees of view.
+    """
+    parts, true, mask = decomposer(images), truth.parts, truth.mask
+    terms = {
+        "loss/depth": masked_mean((parts.canon_depth - true.canon_depth).abs(), mask) * 100,
+        "loss/albedo": masked_mean((parts.canon_albedo - true.canon_albedo).abs().mean(dim=1), mask) * 10,
+        "loss/view": (parts.view - true.view)[:, :5].abs().mean() * 5,
+        "loss/light": (parts.light - true.light).abs().mean() * 10,
+    }
+    terms["loss/total"] = torch.stack(list(terms.values())).sum()
+    with torch.no_grad():
+        made = reconstruct(decomposer, parts, LossConfig())
+    terms |= health_values(decomposer, made, images)
+    total = terms["loss/total"]
+    return total, dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
+
+
+@torch.no_grad()
+def health_values(
+    decomposer: Decomposer, made: Reconstruction, images: Float[Tensor, "n 3 h w"]
+) -> dict[str, Float[Tensor, ""]]:
+    """Numbers that tell a healthy decomposition from a collapsed one; the loss alone does not.
+
+    Returns:
+        Scalars: mean absolute error of the compared pixels and their share, spread of the depth within a face, share
+        of faces whose nose is nearer than their cheeks, mean and spread of the angles in degrees over the batch, share
+        of view and light outputs that are `SATURATED`.
+    """
+    parts, config = made.parts, decomposer.config
+    view = torch.rad2deg(parts.view[:, :3])
+    spread = view.std(dim=0, correction=min(len(view) - 1, 1))  # the deviation of a single face is 0, not NaN
+    unit = torch.cat(
+        [
+            view / config.max_rotation_deg,
+            parts.view[:, 3:5] / config.max_translation,
+            parts.light[:, :2] * 2 - 1,
+            parts.light[:, 2:],
+        ],
+        dim=1,
+    )
+    return {
+        "health/pixel_error": masked_mean((images - made.straight).abs().mean(dim=1), made.mask),
+        "health/seen": made.mask.float().mean(),
+        "health/depth_std": parts.canon_depth.std(dim=(1, 2)).mean(),
+        "health/convex_share": is_convex(parts.canon_depth).float().mean(),
+        "health/pitch_mean_deg": view[:, 0].mean(),
+        "health/pitch_std_deg": spread[0],
+        "health/yaw_std_deg": spread[1],
+        "health/roll_std_deg": spread[2],
+        "health/saturated_share": (unit.abs() > SATURATED).float().mean(),
+    }

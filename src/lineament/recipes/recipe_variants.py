@@ -1,0 +1,109 @@
+"""Recipes for training a decomposer: ours, ours with one part taken out or put in, and the published one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from lineament.recipes.train_decomposer import TrainDecomposerConfig
+
+Change: TypeAlias = Callable[[TrainDecomposerConfig], TrainDecomposerConfig]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe, as a change of the settings that it starts from."""
+
+    name: str
+    explanation: str
+    change: Change
+
+
+def _setting(*, network: dict[str, Any] | None = None, loss: dict[str, Any] | None = None, **settings: Any) -> Change:
+    """The change that gives these settings these values, and leaves the others."""
+
+    def change(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
+        return replace(
+            config,
+            network=replace(config.network, **(network or {})),
+            loss=replace(config.loss, **(loss or {})),
+            **settings,
+        )
+
+    return change
+
+
+def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
+    """The recipe of Wu et al., CVPR 2020, at our size of network and batch.
+
+    Its perceptual feature is VGG16. Without that file only pixels are compared, as in its own ablation; the
+    discriminator is ours.
+    """
+    return _setting(
+        learning_rate=1e-4,
+        adam_beta2=0.999,
+        weight_decay=5e-4,
+        warmup_steps=0,
+        decay=0.0,
+        ellipsoid_steps=0,
+        clip_norm=0.0,
+        ema_steps=0.0,
+        recover=False,
+        network={"min_sigma": 0.0, "equivariant": False, "symmetric_depth": False, "symmetric_albedo": False},
+        loss={
+            "flip_weight": 0.5,
+            "perceptual_weight": 0.0 if config.vgg16 is None else 1.0,
+            "contour_slope": 0.0,
+            "skip_steep": False,
+            "flatness_weight": 0.0,
+            "smoothness_weight": 0.0,
+            "translation_weight": 0.0,
+        },
+    )(config)
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("full", "our recipe", _setting()),
+        Variant("no ellipsoid", "the depth starts at random", _setting(ellipsoid_steps=0)),
+        Variant("no clipping", "gradients of any size", _setting(clip_norm=0.0)),
+        Variant(
+            "contours unbounded",
+            "gradients of the depth are not scaled down on steep surfaces",
+            _setting(loss={"contour_slope": 0.0}),
+        ),
+        Variant(
+            "steep compared", "surfaces seen edge-on are compared like others", _setting(loss={"skip_steep": False})
+        ),
+        Variant("no averaging", "the last weights instead of their average", _setting(ema_steps=0.0)),
+        Variant("confidence unbounded", "the confidence may claim any precision", _setting(network={"min_sigma": 0.0})),
+        Variant(
+            "not equivariant",
+            "view and light may answer to mirroring in any way",
+            _setting(network={"equivariant": False}),
+        ),
+        Variant(
+            "soft symmetry",
+            "the depth is only drawn towards its mirror image",
+            _setting(network={"symmetric_depth": False}),
+        ),
+        Variant(
+            "symmetric albedo",
+            "the albedo, too, is its own mirror image",
+            _setting(network={"symmetric_albedo": True}),
+        ),
+        Variant("pixels only", "no perceptual term", _setting(loss={"perceptual_weight": 0.0})),
+        Variant(
+            "published optimizer",
+            "Adam with a beta2 of 0.999, a constant learning rate and no warm-up",
+            _setting(adam_beta2=0.999, warmup_steps=0, decay=0.0),
+        ),
+        Variant("flat albedo", "differences between albedo pixels cost", _setting(loss={"flatness_weight": 0.05})),
+        Variant("smooth depth", "bends of the depth cost", _setting(loss={"smoothness_weight": 0.01})),
+        Variant("shifts cost", "translations cost", _setting(loss={"translation_weight": 0.05})),
+        Variant("published", "the recipe of Wu et al. with only its faults mended", _published),
+        Variant("recovering", "our recipe, which goes back when it collapses", _setting(recover=True)),
+    )
+}
+"""By name. All but "recovering" and "published" leave it to the settings they start from whether collapses are mended;
+a comparison starts from settings that do not."""

@@ -1,0 +1,117 @@
+"""The loss and the health numbers, against their definitions."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from lineament.networks.decomposer import Decomposer
+from lineament.ops.photometric import laplace_loss
+from lineament.ops.render import render
+from lineament.recipes.decomposition_loss import (
+    LossConfig,
+    Reconstruction,
+    TrueParts,
+    bending,
+    decomposition_loss,
+    health_values,
+    reconstruct,
+    roughness,
+    supervised_loss,
+)
+from tests import tiny
+
+SOFT = replace(tiny.DECOMPOSER, symmetric_depth=False)
+
+
+def images(n: int = 2) -> torch.Tensor:
+    return torch.from_numpy(tiny.images(n, 64)).permute(0, 3, 1, 2) / 127.5 - 1
+
+
+def lively(symmetric_depth: bool) -> Decomposer:
+    return tiny.decomposer(replace(tiny.DECOMPOSER, symmetric_depth=symmetric_depth), gain=20.0)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_loss_is_what_it_says(symmetric: bool) -> None:
+    # The Laplace likelihoods of the reconstruction and of that from mirrored maps, in their common mask.
+    decomposer, faces = lively(symmetric), images()
+    loss, values = decomposition_loss(decomposer, faces, None, LossConfig(flip_weight=0.7, translation_weight=0.0))
+    parts = decomposer(faces)
+    straight, mirrored = render(parts, decomposer.camera), render(parts.mirrored(), decomposer.camera)
+    mask = torch.logical_and(straight.recon_mask, mirrored.recon_mask)
+    sigma = decomposer.sigmas(faces)[0]
+    expected = laplace_loss(faces, straight.recon_image, sigma[:, 0], mask)
+    expected = expected + 0.7 * laplace_loss(faces, mirrored.recon_image, sigma[:, 1], mask)
+    torch.testing.assert_close(loss, expected, rtol=1e-4, atol=1e-4)
+    assert values["loss/total"] == pytest.approx(float(loss))
+
+
+def test_symmetric_maps_need_no_second_rendering() -> None:
+    # With both maps symmetric the mirrored reconstruction would be the same image, and is left out.
+    decomposer = tiny.decomposer(replace(tiny.DECOMPOSER, symmetric_albedo=True), gain=20.0)
+    parts = decomposer(images())
+    assert reconstruct(decomposer, parts, LossConfig()).mirrored is None
+    straight, mirrored = render(parts, decomposer.camera), render(parts.mirrored(), decomposer.camera)
+    torch.testing.assert_close(straight.recon_image, mirrored.recon_image, rtol=0, atol=1e-5)
+
+
+def test_extra_terms_add_their_weight() -> None:
+    decomposer, faces = tiny.decomposer(), images()
+    none = LossConfig(translation_weight=0.0)
+    plain, _ = decomposition_loss(decomposer, faces, None, none)
+    parts = decomposer(faces)
+    width = 2 * math.tan(math.radians(5))
+    terms = {
+        "flatness": roughness(parts.canon_albedo),
+        "smoothness": 100 * bending(parts.canon_depth),
+        "translation": (parts.view[:, 3:5] / (0.05 * width)).square().sum(dim=1).mean(),
+    }
+    for name, term in terms.items():
+        weighted, _ = decomposition_loss(decomposer, faces, None, replace(none, **{f"{name}_weight": 2.0}))
+        torch.testing.assert_close(weighted - plain, 2 * term, atol=1e-5, rtol=1e-3)
+
+
+def test_roughness_and_bending_of_known_maps() -> None:
+    ramp = torch.arange(8.0).expand(1, 3, 8, 8)
+    assert float(roughness(ramp)) == 1.0  # one per pixel sideways, none downwards
+    assert float(bending(ramp[:, 0])) == 0.0
+    parabola = (torch.arange(8.0) ** 2).expand(1, 8, 8)
+    assert float(bending(parabola)) == 2.0
+
+
+def test_health_of_one_face_and_of_shapes() -> None:
+    decomposer = tiny.decomposer()
+    parts = decomposer(torch.zeros(1, 3, 64, 64))
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    bowl = 0.9 + 0.1 * (x**2 + y**2)
+    everywhere = torch.ones(1, 64, 64, dtype=torch.bool)
+    faces = torch.zeros(1, 3, 64, 64)
+    for depth, convex in ((bowl, 1.0), (2 - bowl, 0.0)):
+        made = Reconstruction(replace(parts, canon_depth=depth[None]), faces + 0.25, None, everywhere)
+        values = health_values(decomposer, made, faces)
+        assert values["health/convex_share"] == convex
+        assert values["health/pixel_error"] == 0.25
+        assert values["health/seen"] == 1
+        assert values["health/yaw_std_deg"] == 0
+        assert values["health/saturated_share"] == 0
+    # Yaw at its end and ambient light at zero: two of the nine outputs.
+    view, light = torch.zeros(1, 6), torch.tensor([[0.0, 0.5, 0.0, 0.0]])
+    view[0, 1] = torch.pi / 3
+    made = Reconstruction(replace(parts, view=view, light=light), faces, None, everywhere)
+    assert float(health_values(decomposer, made, faces)["health/saturated_share"]) == pytest.approx(2 / 9)
+
+
+def test_supervised_loss_is_zero_at_the_truth_and_only_there() -> None:
+    decomposer, faces = tiny.decomposer(gain=20.0), images()
+    parts = decomposer(faces)
+    everywhere = torch.ones(2, 64, 64, dtype=torch.bool)
+    loss, _ = supervised_loss(decomposer, faces, TrueParts(parts, everywhere))
+    assert float(loss) == 0
+    for name in ("canon_depth", "canon_albedo", "view", "light"):
+        off = replace(parts, **{name: getattr(parts, name) + 0.1})
+        assert float(supervised_loss(decomposer, faces, TrueParts(off, everywhere))[0]) > 0.1
+    # Unknown pixels of the canonical maps do not count.
+    off = replace(parts, canon_depth=parts.canon_depth + 0.1)
+    assert float(supervised_loss(decomposer, faces, TrueParts(off, ~everywhere))[0]) == 0

@@ -1,0 +1,91 @@
+"""Sets of ellipsoid faces with known shape, pose, light and albedo, and the folders that hold such sets."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from lineament.records.camera import Camera
+from lineament.records.truth import FaceTruth
+from tests.worlds import FRONTAL, Ellipsoid
+
+COLUMNS = ("yaw", "pitch", "roll", "tx", "ty", "tz", "ambient", "diffuse", "dx", "dy", "w_nose")
+BEHIND = 1.1
+LABELS = ("background", "hair", "skin")
+
+
+def known_faces(num: int = 4, size: int = 64, seed: int = 0) -> FaceTruth:
+    """Ellipsoids of different depth and width, turned and lit; the images are noise."""
+    rng, camera = np.random.default_rng(seed), Camera()
+    view = rng.normal(size=(num, 6)) * [0.1, 0.25, 0.06, 0.004, 0.004, 0.004]
+    light = rng.uniform([0.2, 0.3, -0.9, -0.9], [0.6, 0.7, 0.9, 0.9], (num, 4))
+    seen, front = [], []
+    for turned in view:
+        face = Ellipsoid((0, 0, 1.02), (rng.uniform(0.045, 0.055), 0.07, rng.uniform(0.06, 0.1)))
+        seen.append(face.seen(camera, size, size, turned))
+        front.append(face.seen(camera, size, size, FRONTAL))
+    stack = [torch.stack([getattr(s, name) for s in sights]) for sights in (seen, front) for name in ("depth", "mask")]
+    depth, mask, canon_depth, canon_mask = (part.numpy() for part in stack)
+    rows = np.linspace(0, np.pi, size)
+    albedo = 0.5 + 0.3 * np.sin(rows[:, None, None] * [2, 3, 4]) * np.sin(
+        rows[:, None] + rng.normal(size=(num, 1, 1, 1))
+    )
+    return FaceTruth(
+        images=rng.integers(0, 256, (num, size, size, 3), np.uint8),
+        depth=np.where(mask, depth, BEHIND).astype(np.float32),
+        mask=mask,
+        view=view.astype(np.float32),
+        light=light.astype(np.float32),
+        canon_depth=np.where(canon_mask, canon_depth, BEHIND).astype(np.float32),
+        canon_mask=canon_mask,
+        canon_albedo=albedo.astype(np.float32),
+        face=mask & (np.arange(size)[:, None] > size // 3),
+    )
+
+
+def write_rendered(folder: Path, truth: FaceTruth, start: int = 0) -> Path:
+    """The layout of rendered faces."""
+    (folder / "images").mkdir(parents=True)
+    (folder / "truth").mkdir()
+    values = np.zeros((len(truth), len(COLUMNS)), np.float64)
+    values[:, [1, 0, 2, 3, 4, 5]] = truth.view
+    values[:, :3] = np.degrees(values[:, :3])
+    values[:, 6:10] = truth.light
+    index = np.arange(start, start + len(truth))
+    np.savez_compressed(folder / "truth.npz", index=index, names=np.array(COLUMNS), values=values)
+    rows = [",".join(map(str, (i, *row))) for i, row in zip(index, values.tolist(), strict=True)]
+    (folder / "truth.csv").write_text("\n".join([",".join(("index", *COLUMNS)), *rows]) + "\n", encoding="utf-8")
+    if truth.face is not None:
+        (folder / "info.json").write_text(json.dumps({"labels": LABELS}), encoding="utf-8")
+    for i, row in enumerate(index):
+        Image.fromarray(truth.images[i]).save(folder / "images" / f"{row:06d}.png")
+        write_face(folder / "truth" / f"{row:06d}.npz", truth, i)
+    return folder
+
+
+def write_face(path: Path, truth: FaceTruth, i: int, **changed: np.ndarray) -> None:
+    """The arrays of one face, some of them changed."""
+    arrays = {
+        "depth": truth.depth[i],
+        "mask": truth.mask[i].astype(np.uint8),
+        "canon_depth": truth.canon_depth[i],
+        "canon_mask": truth.canon_mask[i].astype(np.uint8),
+        "canon_albedo": truth.canon_albedo[i].astype(np.float16),
+        "landmarks": np.zeros((12, 3), np.float32),
+    }
+    if truth.face is not None:
+        arrays["label"] = truth.mask[i].astype(np.uint8) + truth.face[i]
+    np.savez_compressed(path, **(arrays | changed))
+
+
+def write_pairs(folder: Path, truth: FaceTruth) -> Path:
+    """The layout of image/depth pairs, depth in 16 bits."""
+    for kind in ("image", "depth"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(len(truth)):
+        Image.fromarray(truth.images[i]).save(folder / "image" / f"image_{i:06d}.png")
+        value = np.round((1.1 - truth.depth[i].astype(np.float64)) / 0.2 * 65535).astype(np.uint16)
+        Image.fromarray(value).save(folder / "depth" / f"depth_{i:06d}.png")
+    return folder
