@@ -14,15 +14,22 @@ from lineament.recipes.decomposition_loss import (
     Reconstruction,
     TrueParts,
     bending,
+    cycle_loss,
     decomposition_loss,
     health_values,
+    random_views_and_lights,
     reconstruct,
     roughness,
     supervised_loss,
 )
+from lineament.records.decomposition import Decomposition
 from tests import tiny
 
-SOFT = replace(tiny.DECOMPOSER, symmetric_depth=False)
+NONE = LossConfig(cycle_weight=0.0)
+
+
+def rng() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def images(n: int = 2) -> torch.Tensor:
@@ -37,7 +44,7 @@ def lively(symmetric_depth: bool) -> Decomposer:
 def test_loss_is_what_it_says(symmetric: bool) -> None:
     # The Laplace likelihoods of the reconstruction and of that from mirrored maps, in their common mask.
     decomposer, faces = lively(symmetric), images()
-    loss, values = decomposition_loss(decomposer, faces, None, LossConfig(flip_weight=0.7, translation_weight=0.0))
+    loss, values = decomposition_loss(decomposer, faces, None, replace(NONE, flip_weight=0.7), rng())
     parts = decomposer(faces)
     straight, mirrored = render(parts, decomposer.camera), render(parts.mirrored(), decomposer.camera)
     mask = torch.logical_and(straight.recon_mask, mirrored.recon_mask)
@@ -59,17 +66,17 @@ def test_symmetric_maps_need_no_second_rendering() -> None:
 
 def test_extra_terms_add_their_weight() -> None:
     decomposer, faces = tiny.decomposer(), images()
-    none = LossConfig(translation_weight=0.0)
-    plain, _ = decomposition_loss(decomposer, faces, None, none)
+    plain, _ = decomposition_loss(decomposer, faces, None, NONE, rng())
     parts = decomposer(faces)
     width = 2 * math.tan(math.radians(5))
     terms = {
         "flatness": roughness(parts.canon_albedo),
         "smoothness": 100 * bending(parts.canon_depth),
+        "cycle": cycle_loss(decomposer, parts, rng()),
         "translation": (parts.view[:, 3:5] / (0.05 * width)).square().sum(dim=1).mean(),
     }
     for name, term in terms.items():
-        weighted, _ = decomposition_loss(decomposer, faces, None, replace(none, **{f"{name}_weight": 2.0}))
+        weighted, _ = decomposition_loss(decomposer, faces, None, replace(NONE, **{f"{name}_weight": 2.0}), rng())
         torch.testing.assert_close(weighted - plain, 2 * term, atol=1e-5, rtol=1e-3)
 
 
@@ -115,3 +122,39 @@ def test_supervised_loss_is_zero_at_the_truth_and_only_there() -> None:
     # Unknown pixels of the canonical maps do not count.
     off = replace(parts, canon_depth=parts.canon_depth + 0.1)
     assert float(supervised_loss(decomposer, faces, TrueParts(off, ~everywhere))[0]) == 0
+
+
+def test_cycle_asks_for_the_view_and_light_that_were_rendered(monkeypatch: pytest.MonkeyPatch) -> None:
+    decomposer = tiny.decomposer(gain=20.0)
+    parts = decomposer(images(4))
+    view, light = random_views_and_lights(4, rng(), decomposer)
+    expected = render(Decomposition(parts.canon_depth, parts.canon_albedo, view, light), decomposer.camera).recon_image
+    shown: list[torch.Tensor] = []
+
+    def said(image: torch.Tensor) -> torch.Tensor:
+        shown.append(image)
+        return view + torch.tensor([0.0, math.radians(20), 0, 0, 0, 0])
+
+    monkeypatch.setattr(decomposer, "view", said)
+    monkeypatch.setattr(decomposer, "light", lambda image: light)
+    # Wrong by one standard deviation in one of five numbers.
+    assert float(cycle_loss(decomposer, parts, rng())) == pytest.approx(0.2, rel=1e-5)
+    torch.testing.assert_close(shown[0], expected.clamp(-1, 1))
+
+
+def test_only_view_and_light_learn_from_the_cycle() -> None:
+    decomposer = tiny.decomposer(gain=20.0).requires_grad_()
+    cycle_loss(decomposer, decomposer(images()), rng()).backward()
+    learned = {name for name, net in decomposer.named_children() if any(p.grad is not None for p in net.parameters())}
+    assert learned == {"view_net", "light_net"}
+
+
+def test_rendered_views_and_lights_are_within_what_can_be_said() -> None:
+    decomposer = tiny.decomposer()
+    view, light = random_views_and_lights(5000, rng(), decomposer)
+    angles = torch.rad2deg(view[:, :3])
+    assert float(angles.abs().max()) == pytest.approx(54)
+    torch.testing.assert_close(angles.std(dim=0), torch.tensor([10.0, 20.0, 5.0]), rtol=0.1, atol=0)
+    assert float(view[:, 5].abs().max()) == 0
+    assert (light.amin(0) >= torch.tensor([0.2, 0.2, -0.9, -0.9])).all()
+    assert (light.amax(0) <= torch.tensor([0.7, 0.8, 0.9, 0.9])).all()

@@ -15,6 +15,8 @@ BASE = TrainDecomposerConfig(out=Path("run"), images=Path("faces"), recover=Fals
 CHANGES = {
     "full": {},
     "no ellipsoid": {"ellipsoid_steps": 0},
+    "depth never held": {"hold_depth_steps": 0},
+    "no cycle": {"loss.cycle_weight": 0.0},
     "no clipping": {"clip_norm": 0.0},
     "contours unbounded": {"loss.contour_slope": 0.0},
     "steep compared": {"loss.skip_steep": False},
@@ -53,6 +55,8 @@ PUBLISHED = {
     "loss.skip_steep": False,
     "loss.flatness_weight": 0.0,
     "loss.smoothness_weight": 0.0,
+    "loss.cycle_weight": 0.0,
+    "hold_depth_steps": 0,
     "loss.translation_weight": 0.0,
 }
 """Of Wu et al., CVPR 2020, and its supplement; what is not there but here is off."""

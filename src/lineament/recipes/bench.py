@@ -144,7 +144,7 @@ def bench_rasterizer(config: BenchConfig) -> list[BenchRow]:
         view = (torch.randn(n, 6) * torch.tensor([0.1, 0.3, 0.1, 0.01, 0.01, 0.0])).requires_grad_()
 
         def step(decomposer: Decomposer = decomposer, images: torch.Tensor = images) -> None:
-            decomposition_loss(decomposer, images, None, LossConfig())[0].backward()
+            decomposition_loss(decomposer, images, None, LossConfig(), torch.Generator())[0].backward()
 
         def raster(depth: torch.Tensor = depth, view: torch.Tensor = view, camera=decomposer.camera) -> None:
             rasterize_depth(depth, view, camera)[0].sum().backward()

@@ -23,6 +23,12 @@ from lineament.ops.shape_metrics import is_convex
 from lineament.ops.warp import warp_image
 from lineament.records.decomposition import Decomposition
 
+VIEW_SPREAD = (math.radians(10), math.radians(20), math.radians(5), 0.004, 0.004, 0.0)
+"""Standard deviations of pitch, yaw and roll, and of the translation (2 % of the image's width), of rendered views."""
+
+LIGHT_RANGE = ((0.2, 0.7), (0.2, 0.8), (-0.9, 0.9), (-0.9, 0.9))
+"""Ends of ambient, diffuse and light direction of rendered lights."""
+
 SATURATED = 0.95
 """An output of tanh beyond this has next to no gradient left."""
 
@@ -39,6 +45,9 @@ class LossConfig:
     """Gradients of the depth are scaled down where the surface is steeper than this as seen; 0 leaves them."""
     skip_steep: bool = True
     """Whether pixels whose surface is seen edge-on are left out of the comparison."""
+    cycle_weight: float = 1.0
+    """Weight of the error of view and light on images rendered from the decomposer's own canonical maps in views and
+    lights drawn at random, where the answer is known."""
     flatness_weight: float = 0.0
     """Weight of the mean absolute difference between neighbouring pixels of the albedo: shading must not hide there."""
     smoothness_weight: float = 0.0
@@ -93,8 +102,9 @@ def decomposition_loss(
     images: Float[Tensor, "n 3 h w"],
     features: nn.Module | None,
     config: LossConfig,
+    rng: torch.Generator,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The published loss (Wu et al., Equations 3 to 6), and what `health_values` says, as numbers."""
+    """The published loss (Wu et al., Equations 3 to 6) and our terms; and what `health_values` says, as numbers."""
     made = reconstruct(decomposer, decomposer(images), config)
     recons = [made.straight] if made.mirrored is None else [made.straight, made.mirrored]
     weights = (1.0, config.flip_weight)
@@ -114,6 +124,9 @@ def decomposition_loss(
         likelihoods = [gaussian_loss(target, m, feature_sigma[:, i], small) for i, m in enumerate(maps)]
         terms["loss/features"] = likelihoods[0]
         loss = loss + config.perceptual_weight * sum(w * x for w, x in zip(weights, likelihoods, strict=False))
+    if config.cycle_weight:
+        terms["loss/cycle"] = cycle_loss(decomposer, made.parts, rng)
+        loss = loss + config.cycle_weight * terms["loss/cycle"]
     if config.flatness_weight:
         loss = loss + config.flatness_weight * roughness(made.parts.canon_albedo)
     if config.smoothness_weight:
@@ -125,6 +138,35 @@ def decomposition_loss(
     terms |= health_values(decomposer, made, images)
     # One transfer for all numbers: on an accelerator each costs a wait.
     return loss, dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
+
+
+def random_views_and_lights(
+    n: int, rng: torch.Generator, decomposer: Decomposer
+) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
+    """Views and lights such as portraits have, and wider."""
+    view = torch.randn(n, 6, generator=rng) * torch.tensor(VIEW_SPREAD)
+    limit = 0.9 * math.radians(decomposer.config.max_rotation_deg)  # tanh does not reach its ends
+    view[:, :3] = view[:, :3].clamp(-limit, limit)
+    low, high = torch.tensor(LIGHT_RANGE).unbind(1)
+    light = low + (high - low) * torch.rand(n, 4, generator=rng)
+    return view.to(decomposer.tilt.device), light.to(decomposer.tilt.device)
+
+
+def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generator) -> Float[Tensor, ""]:
+    """How wrong view and light are about images whose view and light are known, because we rendered them.
+
+    The reconstruction alone learns to turn too little: while the canonical face is blurred or wrong, half a turn costs
+    less than a whole one, and then the depth grows to make up for it (the bas-relief ambiguity). Here the answer is
+    known, so nothing is gained by hedging. The canonical maps are taken as they are; only the view and light networks
+    learn from this.
+    """
+    view, light = random_views_and_lights(len(parts.view), rng, decomposer)
+    with torch.no_grad():
+        maps = (parts.canon_depth.detach(), parts.canon_albedo.detach())
+        image = render(Decomposition(*maps, view, light), decomposer.camera).recon_image.clamp(-1, 1)
+    unit = view.new_tensor(VIEW_SPREAD[:5])
+    turned = ((decomposer.view(image) - view)[:, :5] / unit).abs().mean()
+    return turned + (decomposer.light(image) - light).abs().mean()
 
 
 def roughness(albedo: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:

@@ -45,6 +45,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         warmup_steps=0,
         decay=0.0,
         ellipsoid_steps=0,
+        hold_depth_steps=0,
         clip_norm=0.0,
         ema_steps=0.0,
         recover=False,
@@ -52,6 +53,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         loss={
             "flip_weight": 0.5,
             "perceptual_weight": 0.0 if config.vgg16 is None else 1.0,
+            "cycle_weight": 0.0,
             "contour_slope": 0.0,
             "skip_steep": False,
             "flatness_weight": 0.0,
@@ -66,6 +68,12 @@ VARIANTS: dict[str, Variant] = {
     for variant in (
         Variant("full", "our recipe", _setting()),
         Variant("no ellipsoid", "the depth starts at random", _setting(ellipsoid_steps=0)),
+        Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
+        Variant(
+            "no cycle",
+            "view and light do not learn from images with known answers",
+            _setting(loss={"cycle_weight": 0.0}),
+        ),
         Variant("no clipping", "gradients of any size", _setting(clip_norm=0.0)),
         Variant(
             "contours unbounded",

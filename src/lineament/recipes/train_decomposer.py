@@ -55,7 +55,7 @@ from lineament.recipes.run_folder import (
 from lineament.store.pictures import save_png, to_uint8
 from lineament.store.truth import load_truth
 
-_STREAM_INIT, _STREAM_STEP, _STREAM_PREVIEW = 1, 2, 5
+_STREAM_INIT, _STREAM_STEP, _STREAM_PREVIEW, _STREAM_CYCLE = 1, 2, 5, 7
 
 FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate", "cache")
 """What may change in the middle of a training."""
@@ -126,6 +126,9 @@ class TrainDecomposerConfig:
     """Decomposer to go on from, instead of an ellipsoid."""
     ellipsoid_steps: int = 150
     """Steps in which the depth is first fitted to an ellipsoid; 0 starts from random depth."""
+    hold_depth_steps: int = 200
+    """First steps in which the depth stays that ellipsoid: else it grows deeper before the view network has learned to
+    turn, and half the turning of a face twice as deep looks much the same (the bas-relief ambiguity)."""
     clip_norm: float = 1.0
     """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
     a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
@@ -248,9 +251,9 @@ class Trainer:
         self.recoveries, self.seconds, self.restarted_from = recoveries, seconds, self.step
         self.monitor.restarted(self.step)
 
-    def rng(self) -> torch.Generator:
+    def rng(self, stream: int = _STREAM_STEP) -> torch.Generator:
         """Random numbers of this step on this process; a recovered training draws others."""
-        stream = _STREAM_STEP + 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
+        stream += 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
         return step_generator(self.config.seed, stream, self.step)
 
     def fit_ellipsoid(self, stream: FaceStream) -> None:
@@ -276,10 +279,15 @@ class Trainer:
         Raises:
             NonFiniteError: the loss or a gradient is not finite; no weight was changed.
         """
+        # Held only while the depth still is the ellipsoid: not with --init, and not in a supervised training.
+        held = self.config.ellipsoid_steps and self.config.init is None and batch.truth is None
+        self.decomposer.depth_net.requires_grad_(not held or self.step >= self.config.hold_depth_steps)
         if batch.truth is not None:
             loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
         else:
-            loss, values = decomposition_loss(self.decomposer, batch.images, self.features, self.config.loss)
+            loss, values = decomposition_loss(
+                self.decomposer, batch.images, self.features, self.config.loss, self.rng(_STREAM_CYCLE)
+            )
         if any_process(self.fabric, not math.isfinite(values["loss/total"])):
             raise NonFiniteError(f"the loss became {values['loss/total']} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)
