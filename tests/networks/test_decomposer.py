@@ -8,6 +8,7 @@ import torch
 
 from lineament.errors import ConfigError
 from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, Decomposer, DecomposerConfig
+from lineament.ops.shapes import ellipsoid_depth
 from lineament.records.camera import Camera
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
@@ -79,6 +80,18 @@ def test_view_and_light_of_the_mirror_image_are_mirrored() -> None:
     assert float((free(images.flip(3)).view - free(images).view * torch.tensor(VIEW_SIGNS)).abs().max()) > 1e-3
 
 
+def test_start_from_a_shape() -> None:
+    network = Decomposer(tiny.DECOMPOSER)
+    shape = ellipsoid_depth(64, near=0.95, far=1.05)
+    network.start_from(shape)
+    depth = network.depth(noise(3)).detach()
+    assert torch.equal(depth[0], depth[2])  # how faces differ is learned
+    relief, wanted = depth[0, 32, 20:44] - depth[0, 32, 32], shape[32, 20:44] - shape[32, 32]
+    torch.testing.assert_close(relief, wanted, atol=1e-3, rtol=0.1)
+    with pytest.raises(ConfigError, match=r"needs --network\.mean-shape"):
+        small(64, mean_shape=False).start_from(shape)
+
+
 @pytest.mark.parametrize("symmetric", [False, True])
 def test_canonical_maps_are_symmetric_where_asked(symmetric: bool) -> None:
     network = small(64, symmetric_depth=symmetric, symmetric_albedo=symmetric)
@@ -140,7 +153,7 @@ def test_parameter_count_of_the_default() -> None:
     # A pin: a change makes every saved decomposer unreadable.
     with torch.device("meta"):
         network = Decomposer(DecomposerConfig())
-    assert sum(p.numel() for p in network.parameters()) == 3_953_618
+    assert sum(p.numel() for p in network.parameters()) == 3_953_618 + 64**2  # and the mean shape
 
 
 def test_wrong_resolution() -> None:

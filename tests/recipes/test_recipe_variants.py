@@ -14,7 +14,8 @@ BASE = TrainDecomposerConfig(out=Path("run"), images=Path("faces"), recover=Fals
 
 CHANGES = {
     "full": {},
-    "no ellipsoid": {"ellipsoid_steps": 0},
+    "no ellipsoid": {"ellipsoid": False},
+    "no mean shape": {"network.mean_shape": False},
     "depth never held": {"hold_depth_steps": 0},
     "no cycle": {"loss.cycle_weight": 0.0},
     "no clipping": {"clip_norm": 0.0},
@@ -39,7 +40,8 @@ PUBLISHED = {
     "weight_decay": 5e-4,
     "warmup_steps": 0,
     "decay": 0.0,
-    "ellipsoid_steps": 0,
+    "ellipsoid": False,
+    "network.mean_shape": False,
     "clip_norm": 0.0,
     "ema_steps": 0.0,
     "recover": False,

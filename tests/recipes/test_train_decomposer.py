@@ -14,7 +14,7 @@ from lineament.errors import CollapseError, ConfigError, FileFormatError, Mismat
 from lineament.networks.decomposer import DecomposerConfig
 from lineament.networks.discriminator import Discriminator
 from lineament.networks.perceptual import VGG16Features
-from lineament.ops.seeding import step_generator
+from lineament.ops.shape_metrics import is_convex
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes import run_folder, train_decomposer
 from lineament.recipes.decomposition_loss import LossConfig
@@ -61,7 +61,7 @@ def settings(sources: Path, out: Path, **changes: Any) -> TrainDecomposerConfig:
         batch_size=4,
         loss=LossConfig(smoothness_weight=0.01, flatness_weight=0.01),
         decay=0.0,
-        ellipsoid_steps=2,
+        hold_depth_steps=1,
         snapshot_steps=2,
         devices=CPU,
     )
@@ -303,7 +303,7 @@ def test_other_settings_are_refused_by_name(sources: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("source", ["generator", "images"])
 def test_one_source_batch_of_one_and_no_features(sources: Path, tmp_path: Path, source: str) -> None:
     other = {"generator": "images", "images": "generator"}[source]
-    run(settings(sources, tmp_path / "run", batch_size=1, steps=1, features=None, ellipsoid_steps=0, **{other: None}))
+    run(settings(sources, tmp_path / "run", batch_size=1, steps=1, features=None, ellipsoid=False, **{other: None}))
 
 
 def test_goes_on_from_another_decomposer(sources: Path, tmp_path: Path) -> None:
@@ -339,20 +339,36 @@ def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
 # Parts
 
 
-def test_ellipsoid_start_is_convex(sources: Path, tmp_path: Path) -> None:
-    config = settings(sources, tmp_path, ellipsoid_steps=30, learning_rate=1e-3)
-    fabric = make_fabric(CPU)
-    trainer = Trainer(config, fabric)
-    stream = make_stream(config, fabric)
-    images = stream.batch(0, 4, step_generator(0, 2, 0)).images
-    target = ellipsoid_depth(64, **train_decomposer.ELLIPSOID)
-    with torch.no_grad():
-        before = (trainer.decomposer.depth(images) - target).abs().mean()
-    trainer.fit_ellipsoid(stream)
-    with torch.no_grad():
-        after = (trainer.decomposer.depth(images) - target).abs().mean()
-        assert after < 0.8 * before
-        assert torch.equal(trainer.ema.depth(images), trainer.decomposer.depth(images))
+@pytest.mark.parametrize("ellipsoid", [True, False])
+def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid: bool) -> None:
+    config = settings(sources, tmp_path, ellipsoid=ellipsoid)
+    trainer = Trainer(config, make_fabric(CPU))
+    trainer.start()
+    images = torch.from_numpy(tiny.images(3, 64)).permute(0, 3, 1, 2) / 127.5 - 1
+    for network in (trainer.decomposer, trainer.ema):
+        depth = network.depth(images).detach()[:, :, 2:-2]
+        raw = torch.atanh((depth - 1) / 0.1)
+        expected = torch.zeros(64, 60)
+        if ellipsoid:
+            expected = torch.atanh((ellipsoid_depth(64, **train_decomposer.ELLIPSOID)[:, 2:-2] - 1) / 0.1)
+            assert bool(is_convex(network.depth(images).detach()).all())
+        # The same for every image, but for a common shift.
+        shift = raw - expected
+        torch.testing.assert_close(shift, shift.mean().expand_as(shift), atol=1e-4, rtol=0)
+
+
+def test_the_depth_is_held_at_first(sources: Path, tmp_path: Path) -> None:
+    config = settings(sources, tmp_path, hold_depth_steps=2)
+    trainer, stream = Trainer(config, make_fabric(CPU)), make_stream(config, make_fabric(CPU))
+    trainer.start()
+    before = [p.detach().clone() for p in trainer.shape_parameters()]
+    others = [p.detach().clone() for p in trainer.decomposer.view_net.parameters()]
+    for step in range(3):
+        trainer.step = step
+        trainer.train_step(stream.batch(step, 4, trainer.rng()))
+        same = all(torch.equal(a, b) for a, b in zip(before, trainer.shape_parameters(), strict=True))
+        assert same is (step < 2)
+        assert not all(torch.equal(a, b) for a, b in zip(others, trainer.decomposer.view_net.parameters(), strict=True))
 
 
 def test_vgg16_as_the_feature(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

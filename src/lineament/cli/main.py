@@ -91,6 +91,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "EditConfig",
         _show_renderables,
     ),
+    ("decompose",): Command(
+        "Take faces apart: a picture of the parts, and the numbers.",
+        "lineament.recipes.decompose",
+        "DecomposeConfig",
+        _show_renderables,
+    ),
     ("evaluate", "edits"): Command(
         "Measure what an atlas's edits do on faces it has never seen.",
         "lineament.recipes.evaluate_edits",
@@ -101,6 +107,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "Measure decomposers on faces whose shape, pose and light are known.",
         "lineament.recipes.evaluate_decomposer",
         "EvaluateDecomposerConfig",
+        _show_renderables,
+    ),
+    ("evaluate", "consistency"): Command(
+        "Measure whether a decomposer contradicts itself, on faces of which nothing is known.",
+        "lineament.recipes.evaluate_consistency",
+        "EvaluateConsistencyConfig",
         _show_renderables,
     ),
     ("evaluate", "recipes"): Command(

@@ -4,7 +4,7 @@ Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
     section 3 and its supplement (Unsup3D). Deviations, each switchable (`DecomposerConfig`): fewer channels; the
     standard deviations of the confidence maps are bounded below; view and light of the mirror image are those of the
-    image, mirrored, by construction; the canonical depth is its own mirror image.
+    image, mirrored, by construction; the canonical depth is its own mirror image and starts from a mean shape.
 """
 
 import math
@@ -52,6 +52,9 @@ class DecomposerConfig:
     """Largest shift in world units; at the centre depth the image is 0.175 wide."""
     min_sigma: float = 0.1
     """Smallest standard deviation that the confidence maps can claim."""
+    mean_shape: bool = True
+    """Whether the depth network says how a face differs from one learned mean shape. Without it the network must be
+    taught its first shape, and learns in doing so to answer alike to every image."""
     equivariant: bool = True
     """Whether view and light answer exactly to mirroring: yaw, roll, horizontal shift and light_x change their sign."""
     symmetric_depth: bool = True
@@ -193,6 +196,12 @@ class Decomposer(nn.Module):
         self.camera = camera or Camera()
         wide, slim = config.widths(config.channels), config.widths(config.pose_channels)
         self.depth_net = EncoderDecoder(1, wide, config.code_dim)
+        self.mean_shape: nn.Parameter | None = None
+        if config.mean_shape:
+            self.mean_shape = nn.Parameter(torch.zeros(config.resolution, config.resolution))
+            last = self.depth_net.decoder[-1]
+            for parameter in last.parameters():
+                nn.init.zeros_(parameter)
         self.albedo_net = EncoderDecoder(3, wide, config.code_dim)
         self.view_net = Encoder(6, slim, config.code_dim)
         self.light_net = Encoder(4, slim, config.code_dim)
@@ -211,11 +220,26 @@ class Decomposer(nn.Module):
         """Canonical depth: centred, squashed into the camera's interval, fixed at the left and right border."""
         camera = self.camera
         raw = self.depth_net(image).squeeze(1)
+        if self.mean_shape is not None:
+            raw = raw + self.mean_shape
         if self.config.symmetric_depth:
             raw = (raw + raw.flip(2)) / 2
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
         depth = (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
         return depth * (1 - self.border) + camera.border_depth * self.border
+
+    @torch.no_grad()
+    def start_from(self, depth: Float[Tensor, "h w"]) -> None:
+        """Make this the mean shape, but for a common shift: the raw values are centred in `depth`.
+
+        Raises:
+            ConfigError: the network has no mean shape.
+        """
+        if self.mean_shape is None:
+            raise ConfigError("a start from a shape needs --network.mean-shape")
+        camera = self.camera
+        unit = (2 * depth - camera.max_depth - camera.min_depth) / (camera.max_depth - camera.min_depth)
+        self.mean_shape.copy_(torch.atanh(unit.clamp(-0.99, 0.99)))
 
     def albedo(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """Canonical albedo in [-1, 1]."""

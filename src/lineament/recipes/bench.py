@@ -167,9 +167,7 @@ def training_actions(variant: str, n: int, memory_format: torch.memory_format) -
 
     The parts are timed forward and backward: all five networks, and what is rendered from what they say.
     """
-    plain = TrainDecomposerConfig(
-        out=Path(), images=Path(), batch_size=n, loss=LossConfig(perceptual_weight=0.0), ellipsoid_steps=0
-    )
+    plain = TrainDecomposerConfig(out=Path(), images=Path(), batch_size=n, loss=LossConfig(perceptual_weight=0.0))
     trainer = Trainer(VARIANTS[variant].change(plain), make_fabric(Devices(accelerator="cpu")))
     decomposer, loss = trainer.decomposer, trainer.config.loss
     decomposer.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]

@@ -163,7 +163,10 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
     view, light = random_views_and_lights(len(parts.view), rng, decomposer)
     with torch.no_grad():
         maps = (parts.canon_depth.detach(), parts.canon_albedo.detach())
-        image = render(Decomposition(*maps, view, light), decomposer.camera).recon_image.clamp(-1, 1)
+        seen = render(Decomposition(*maps, view, light), decomposer.camera)
+        # Where no surface is seen the warp fetches a second, displaced face.
+        mean = seen.recon_image.mean(dim=(2, 3), keepdim=True)
+        image = torch.where(seen.recon_mask[:, None], seen.recon_image, mean).clamp(-1, 1)
     unit = view.new_tensor(VIEW_SPREAD[:5])
     turned = ((decomposer.view(image) - view)[:, :5] / unit).abs().mean()
     return turned + (decomposer.light(image) - light).abs().mean()

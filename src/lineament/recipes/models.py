@@ -18,7 +18,8 @@ from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
 SCHEMA_VERSION = 1
-_BEFORE = {"decomposer": {"equivariant": False, "symmetric_depth": False, "symmetric_albedo": False}}
+_YOUNG = ("mean_shape", "equivariant", "symmetric_depth", "symmetric_albedo")
+_BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False)}
 """What files say by saying nothing of settings that are younger than they are."""
 
 ConfigT = TypeVar("ConfigT")

@@ -44,12 +44,18 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         weight_decay=5e-4,
         warmup_steps=0,
         decay=0.0,
-        ellipsoid_steps=0,
+        ellipsoid=False,
         hold_depth_steps=0,
         clip_norm=0.0,
         ema_steps=0.0,
         recover=False,
-        network={"min_sigma": 0.0, "equivariant": False, "symmetric_depth": False, "symmetric_albedo": False},
+        network={
+            "min_sigma": 0.0,
+            "mean_shape": False,
+            "equivariant": False,
+            "symmetric_depth": False,
+            "symmetric_albedo": False,
+        },
         loss={
             "flip_weight": 0.5,
             "perceptual_weight": 0.0 if config.vgg16 is None else 1.0,
@@ -67,7 +73,12 @@ VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
         Variant("full", "our recipe", _setting()),
-        Variant("no ellipsoid", "the depth starts at random", _setting(ellipsoid_steps=0)),
+        Variant("no ellipsoid", "the depth starts flat", _setting(ellipsoid=False)),
+        Variant(
+            "no mean shape",
+            "the depth network alone says the shape, which starts at random",
+            _setting(network={"mean_shape": False}),
+        ),
         Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
         Variant(
             "no cycle",

@@ -124,10 +124,10 @@ class TrainDecomposerConfig:
     """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
     init: Path | None = None
     """Decomposer to go on from, instead of an ellipsoid."""
-    ellipsoid_steps: int = 150
-    """Steps in which the depth is first fitted to an ellipsoid; 0 starts from random depth."""
+    ellipsoid: bool = True
+    """Whether the mean shape starts as an ellipsoid, which is convex, so never a hollow mask; else it starts flat."""
     hold_depth_steps: int = 200
-    """First steps in which the depth stays that ellipsoid: else it grows deeper before the view network has learned to
+    """First steps in which the depth stays as it starts: else it grows deeper before the view network has learned to
     turn, and half the turning of a face twice as deep looks much the same (the bas-relief ambiguity)."""
     clip_norm: float = 1.0
     """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
@@ -256,22 +256,20 @@ class Trainer:
         stream += 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
         return step_generator(self.config.seed, stream, self.step)
 
-    def fit_ellipsoid(self, stream: FaceStream) -> None:
-        """Start the depth as an ellipsoid: convex, so never a hollow mask."""
+    def start(self) -> None:
+        """Start from another decomposer, or from an ellipsoid."""
         config = self.config
-        if not config.ellipsoid_steps:
-            return
-        target = ellipsoid_depth(config.network.resolution, **ELLIPSOID).to(self.fabric.device)
-        optimizer = torch.optim.Adam(self.decomposer.depth_net.parameters(), lr=1e-3)
-        for index in range(config.ellipsoid_steps):
-            rng = step_generator(config.seed, _STREAM_INIT, index + 1)
-            images = stream.batch(index, config.batch_size // self.fabric.world_size, rng).images
-            loss = (self.decomposer.depth(images) - target).abs().mean() * 100
-            optimizer.zero_grad()
-            loss.backward()
-            average_gradients(self.fabric, list(self.decomposer.depth_net.parameters()))
-            optimizer.step()
+        if config.init is not None:
+            self.decomposer.load_state_dict(load_decomposer(config.init).state_dict())
+        elif config.ellipsoid and config.network.mean_shape:
+            shape = ellipsoid_depth(config.network.resolution, **ELLIPSOID)
+            self.decomposer.start_from(shape.to(self.fabric.device))
         self.ema.load_state_dict(self.decomposer.state_dict())
+
+    def shape_parameters(self) -> list[nn.Parameter]:
+        """Of the depth network and the mean shape."""
+        own = [p for name, p in self.decomposer.named_parameters() if name == "mean_shape"]
+        return [*self.decomposer.depth_net.parameters(), *own]
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step of gradient descent.
@@ -279,9 +277,9 @@ class Trainer:
         Raises:
             NonFiniteError: the loss or a gradient is not finite; no weight was changed.
         """
-        # Held only while the depth still is the ellipsoid: not with --init, and not in a supervised training.
-        held = self.config.ellipsoid_steps and self.config.init is None and batch.truth is None
-        self.decomposer.depth_net.requires_grad_(not held or self.step >= self.config.hold_depth_steps)
+        held = self.step < self.config.hold_depth_steps and self.config.init is None and batch.truth is None
+        for parameter in self.shape_parameters():
+            parameter.requires_grad_(not held)
         if batch.truth is not None:
             loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
         else:
@@ -295,7 +293,8 @@ class Trainer:
         parameters: list[Tensor] = list(self.decomposer.parameters())
         average_gradients(self.fabric, parameters)
         limit = self.config.clip_norm or math.inf
-        norms = [nn.utils.clip_grad_norm_(part.parameters(), limit) for part in self.decomposer.children()]
+        rest = [net.parameters() for name, net in self.decomposer.named_children() if name != "depth_net"]
+        norms = [nn.utils.clip_grad_norm_(part, limit) for part in (self.shape_parameters(), *rest)]
         norm = float(torch.stack(norms).norm())
         if not math.isfinite(norm):
             raise NonFiniteError(f"the gradient became {norm} at step {self.step}")
@@ -322,8 +321,13 @@ ONLY_SAID = ("frozen views",)
 _HEALTHY, _HEALTHY_BEFORE = "healthy", "healthy-before"
 
 
+def decomposer_path(folder: RunFolder) -> Path:
+    """The file of the averaged decomposer."""
+    return folder.path / "decomposer.safetensors"
+
+
 def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last: Mapping[str, float]) -> None:
-    """The averaged decomposer and a picture of what it does; then this state becomes the last healthy one."""
+    """The averaged decomposer and a picture of what it does."""
     config = trainer.config
     source = config.images or config.supervise
     provenance = {
@@ -338,15 +342,13 @@ def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last
         "scores": {k: v for k, v in last.items() if k.startswith("health/")},
     }
     header = config.network.to_dict()
-    save_network(folder.path / "decomposer.safetensors", "decomposer", trainer.ema, header, provenance)
+    save_network(decomposer_path(folder), "decomposer", trainer.ema, header, provenance)
     if isinstance(trainer.features, DiscriminatorFeatures):
         path = folder.path / "features.safetensors"
         save_network(path, "features", trainer.features, trainer.features.config.to_dict(), provenance)
     samples = folder.path / "samples"
     samples.mkdir(exist_ok=True)
     save_png(samples / f"{trainer.step:06d}.png", decomposition_rows(trainer.ema, preview(trainer, stream)))
-    folder.rename_state(_HEALTHY, _HEALTHY_BEFORE)
-    folder.save_state(*trainer.state(), name=_HEALTHY)
 
 
 class Validation:
@@ -389,7 +391,7 @@ def recover(trainer: Trainer, folder: RunFolder, collapse: Collapse) -> None:
     if not collapse.curable or len(trainer.recoveries) >= MAX_RECOVERIES or saved is None:
         again = f" after {len(trainer.recoveries)} restarts" if trainer.recoveries else ""
         raise CollapseError(
-            f"the training {said}{again}; the last healthy decomposer is {folder.path / 'decomposer.safetensors'}. "
+            f"the training {said}{again}; the last healthy decomposer is {decomposer_path(folder)}. "
             "Look at the images it was given (samples/ shows some): aligned faces in varied poses are expected"
         )
     trainer.recover(*saved, reason=f"{said}; went back to step {saved[1]['step']}")
@@ -418,7 +420,7 @@ def run(config: TrainDecomposerConfig) -> Path:
 
 
 def prepare(trainer: Trainer, stream: FaceStream, folder: RunFolder) -> None:
-    """Look at the images, load the perceptual feature, and take up the saved state or start from an ellipsoid."""
+    """Look at the images, load the perceptual feature, and take up the saved state or start anew."""
     config, fabric = trainer.config, trainer.fabric
     sample = stream.batch(0, NUM_CHECKED, step_generator(config.seed, _STREAM_PREVIEW, 1), mirror=False).images
     checked = to_uint8(sample)
@@ -435,11 +437,7 @@ def prepare(trainer: Trainer, stream: FaceStream, folder: RunFolder) -> None:
     if fabric.is_global_zero:
         for warning in warnings:
             console.print(f"warning: {warning}")
-    if config.init is not None:
-        trainer.decomposer.load_state_dict(load_decomposer(config.init).state_dict())
-        trainer.ema.load_state_dict(trainer.decomposer.state_dict())
-    else:
-        trainer.fit_ellipsoid(stream)
+    trainer.start()
     if fabric.is_global_zero:
         folder.save_state(*trainer.state(), name=_HEALTHY)
 
@@ -493,9 +491,12 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
                 if trainer.step % 20 == 0 or trainer.step == 1 or due:
                     folder.log(trainer.step, values | {"seconds": trainer.seconds})
                     bar.update(task, note=note_of(values))
-                # A state under suspicion must not become the one to go back to.
-                if due and not (config.recover and trainer.monitor.suspicious):
+                healthy = not (config.recover and trainer.monitor.suspicious)
+                if due and (healthy or not decomposer_path(folder).exists()):
                     write_snapshot(trainer, stream, folder, values)
+                if due and healthy:  # a state under suspicion must not become the one to go back to
+                    folder.rename_state(_HEALTHY, _HEALTHY_BEFORE)
+                    folder.save_state(*trainer.state(), name=_HEALTHY)
                 elif trainer.step == config.steps:
                     console.print(
                         "warning: the end looks unhealthy; the decomposer is that of the last snapshot before"
@@ -507,4 +508,4 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
                 break
     if trainer.step < config.steps:
         console.print(f"stopped at step {trainer.step}; the same command goes on")
-    return folder.path / "decomposer.safetensors"
+    return decomposer_path(folder)

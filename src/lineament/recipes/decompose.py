@@ -1,0 +1,260 @@
+"""Take faces apart: one picture of the parts, the semantics as a table and, if asked, all numbers as arrays."""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+
+from lineament import __version__
+from lineament.errors import ConfigError, ImageError, InputError, MismatchError
+from lineament.networks.decomposer import Decomposer
+from lineament.ops.seeding import latents
+from lineament.ops.shading import normals_from_depth
+from lineament.recipes.console import console
+from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.edit import parse_seeds
+from lineament.recipes.editing import measure
+from lineament.recipes.figures import PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
+from lineament.recipes.inspect_file import number
+from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.shipped import shipped_path
+from lineament.recipes.training_data import shrink, to_tensor
+from lineament.records.decomposition import Decomposition
+from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
+from lineament.store.atomic import atomic_write
+from lineament.store.images import ImageSource, SkippedImages, decode_image
+from lineament.store.pictures import save_png, to_uint8
+
+MAX_FACES = 100
+MIN_TILE_PX = 96
+"""Smaller faces are enlarged by a whole factor."""
+TURNS_DEG = (-30.0, 30.0)
+LIGHTS_X = (1.2, -1.2)
+ROWS = (*PART_NAMES, *(f"turned {turn:+g}°" for turn in TURNS_DEG), "lit from left", "lit from right")
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class DecomposeConfig:
+    """Take faces apart into depth, albedo, view and light, and put them together anew: turned and relit.
+
+    The faces are a generator's or, with --images, photographs. The picture has a column for each face; the depth is
+    shown as a relief lit from above left. Without files, the shipped networks are used.
+
+    Example: ``lineament decompose --seeds 0-7 --out parts.png``
+    """
+
+    out: Path = Path("parts.png")
+    """Picture (.png)."""
+    images: Path | None = None
+    """Folder or zip of images to take apart, instead of a generator's; cropped to squares like training images."""
+    faces: int = 8
+    """How many of --images, in the order of their names."""
+    seeds: str | None = None
+    """Which of the generator's faces: numbers and ranges, such as 0-7,12; 0-7 if not given."""
+    decomposer: Path | None = None
+    """The network that takes apart; the shipped one if not given."""
+    generator: Path | None = None
+    """The network that draws the faces; the shipped one if not given."""
+    truncation: float = 0.7
+    """Truncation of the generator's faces."""
+    maps: Path | None = None
+    """File (.npz) for the numbers: depth, albedo, normals, view, light and semantics of each face."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        for name in ("seeds", "generator"):
+            if self.images is not None and getattr(self, name) is not None:
+                raise ConfigError(f"--images and --{name} were given, expected one of them; leave one out")
+        if not 1 <= self.faces <= MAX_FACES:
+            raise ConfigError(f"faces is {self.faces}, expected 1 to {MAX_FACES}; take more apart in parts")
+        if not 0 < self.truncation <= 1:
+            raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        for path, option, suffix in ((self.out, "--out", ".png"), (self.maps, "--maps", ".npz")):
+            if path is None:
+                continue
+            if path.suffix.lower() != suffix:
+                raise ConfigError(f"{option} is {path}, expected a name in {suffix}")
+            if not path.absolute().parent.is_dir():
+                raise InputError(f"the folder {path.parent} does not exist; create it or choose another {option}")
+
+
+@dataclass(frozen=True)
+class DecomposeResult:
+    """What the decomposer says of every face.
+
+    Attributes:
+        path: the picture.
+        maps: the numbers; None if they were not asked for.
+        names: of the faces, such as "seed 3" or "a/b.png".
+        semantics: in the order and units of `SCALAR_SEMANTICS`.
+    """
+
+    path: Path
+    maps: Path | None
+    names: tuple[str, ...]
+    semantics: Float[np.ndarray, "n m"]
+
+    def table(self) -> Table:
+        """One row per face."""
+        table = Table(title="What the decomposer measures", title_justify="left")
+        table.add_column("face", style="bold", overflow="fold")
+        for semantic in SCALAR_SEMANTICS:
+            table.add_column(Text(f"{semantic.name}\n[{semantic.unit}]"), justify="right", no_wrap=True)
+        for name, values in zip(self.names, self.semantics.tolist(), strict=True):
+            table.add_row(Text(name), *map(number, values))
+        return table
+
+    def renderables(self) -> list[RenderableType]:
+        """For standard output: the table, the paths."""
+        return [self.table(), *(str(path) for path in (self.path, self.maps) if path is not None)]
+
+
+@dataclass(frozen=True)
+class Faces:
+    """Faces to take apart.
+
+    Attributes:
+        images: in [-1, 1], at the decomposer's resolution.
+        names: for people.
+        numbers: what tells which faces they are, for the file of numbers.
+        origin: words for the picture's file.
+    """
+
+    images: Float[Tensor, "n 3 h w"]
+    names: list[str]
+    numbers: dict[str, np.ndarray]
+    origin: dict[str, str]
+
+
+def photographs(path: Path, count: int, resolution: int) -> Faces:
+    """The first usable images of a folder or zip.
+
+    Raises:
+        ImageError: there is none.
+    """
+    source, skipped = ImageSource(path), SkippedImages()
+    names: list[str] = []
+    images: list[np.ndarray] = []
+    for raw, data in source.read_all():
+        name = "".join(c if c.isprintable() else "?" for c in raw)  # not every name is text that can be shown
+        try:
+            images.append(decode_image(data, resolution))
+        except ImageError as error:
+            skipped.reasons[name] = str(error)
+            continue
+        names.append(name)
+        if len(names) == count:
+            break
+    if not names:
+        raise ImageError(f"{path} has no usable image among {len(source)}: {skipped.summary()}")
+    if skipped.reasons:
+        console.print(skipped.summary(), soft_wrap=True, markup=False)
+    origin = {"lineament:faces": f"{len(names)} of {path.name}"}
+    return Faces(to_tensor(np.stack(images)), names, {"images": np.array(names)}, origin)
+
+
+def generated(path: Path | None, seeds: list[int], truncation: float, resolution: int, device: torch.device) -> Faces:
+    """Faces that a generator draws, the same as those of `lineament edit`.
+
+    Raises:
+        MismatchError: the generator's images are smaller than ``resolution``.
+    """
+    path = path or shipped_path("generator.safetensors")
+    generator = load_generator(path, device)
+    found = generator.config.resolution
+    if found < resolution:
+        raise MismatchError(
+            f"{path} makes {found} px images, the decomposer takes {resolution} px: choose networks that fit"
+        )
+    z = latents(0, seeds, generator.config.z_dim).to(device)
+    images = torch.cat([shrink(generator(part, truncation).clamp(-1, 1), resolution) for part in z.split(_BATCH)])
+    origin = {
+        "lineament:faces": f"seeds {','.join(map(str, seeds))} at truncation {truncation:g}",
+        "lineament:generator": network_fingerprint(generator),
+    }
+    return Faces(images, [f"seed {seed}" for seed in seeds], {"seeds": np.array(seeds, np.int64)}, origin)
+
+
+def pictures_of(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"], parts: Decomposition) -> list[Tensor]:
+    """For each of `ROWS` one batch of pictures, n 3 side side in [-1, 1]."""
+    resolution = decomposer.config.resolution
+    side = resolution * -(-MIN_TILE_PX // resolution)
+    views = [turned(parts, yaw, decomposer) for yaw in TURNS_DEG]
+    views += [relit(parts, light_x, decomposer) for light_x in LIGHTS_X]
+    return [*part_pictures(decomposer, images, parts, side), *(seen(view, decomposer.camera, side) for view in views)]
+
+
+def numbers_of(
+    decomposer: Decomposer, parts: Decomposition, semantics: Float[np.ndarray, "n m"]
+) -> dict[str, np.ndarray]:
+    """Everything a decomposer says, as plain arrays.
+
+    Convention:
+        Signs and frames as in docs/conventions.md. ``view`` and ``light`` are relative to the canonical face, which
+        may stand tilted; ``semantics`` are relative to the upright one, the canonical face pitched by ``tilt``.
+    """
+    normals = normals_from_depth(parts.canon_depth, decomposer.camera)
+    tensors = {
+        "canon_depth": parts.canon_depth,  # n h w
+        "canon_albedo": parts.canon_albedo.permute(0, 2, 3, 1) / 2 + 0.5,  # n h w 3 in [0, 1]
+        "normals": normals.permute(0, 2, 3, 1),  # n h w 3, unit length
+        "view": parts.view,  # n 6: pitch, yaw, roll in radians, shift in world units
+        "light": parts.light,  # n 4: ambient, diffuse, dx, dy
+        "tilt": decomposer.tilt,  # radians
+    }
+    units = np.array([semantic.unit for semantic in SCALAR_SEMANTICS])
+    words = {"semantics": semantics, "names": np.array(SEMANTIC_NAMES), "units": units}
+    return {name: tensor.cpu().numpy() for name, tensor in tensors.items()} | words
+
+
+@torch.no_grad()
+def run(config: DecomposeConfig) -> DecomposeResult:
+    """Take apart, measure, write.
+
+    Raises:
+        ConfigError: the seeds cannot be read, or are too many.
+        ImageError: the folder or zip cannot be used.
+        MismatchError: the generator's images are smaller than what the decomposer takes.
+        StorageError: a file cannot be written.
+    """
+    seeds = parse_seeds("0-7" if config.seeds is None else config.seeds)
+    if len(seeds) > MAX_FACES:
+        raise ConfigError(f"{len(seeds)} seeds, expected at most {MAX_FACES}; take more apart in parts")
+    device = make_fabric(config.devices).device
+    decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors"), device)
+    resolution = decomposer.config.resolution
+    if config.images is None:
+        faces = generated(config.generator, seeds, config.truncation, resolution, device)
+    else:
+        faces = photographs(config.images, config.faces, resolution)
+    images = faces.images.to(device)
+    batches = images.split(_BATCH)
+    found = [decomposer(batch) for batch in batches]
+    shown = [pictures_of(decomposer, *pair) for pair in zip(batches, found, strict=True)]
+    rows = [to_uint8(torch.cat(row)) for row in zip(*shown, strict=True)]
+    semantics = measure(decomposer, images)
+    if config.maps is not None:
+        parts = Decomposition(*(torch.cat([getattr(p, f.name) for p in found]) for f in fields(Decomposition)))
+        arrays = faces.numbers | numbers_of(decomposer, parts, semantics)
+        with atomic_write(config.maps) as handle:
+            np.savez_compressed(handle, **arrays)  # pyright: ignore[reportArgumentType]
+    save_png(
+        config.out,
+        labelled_rows(np.concatenate(rows), ROWS, [Path(name).name for name in faces.names]),
+        text={
+            "Software": f"Lineament {__version__}",
+            "lineament:decomposer": network_fingerprint(decomposer),
+            **faces.origin,
+        },
+    )
+    return DecomposeResult(config.out, config.maps, tuple(faces.names), semantics)
