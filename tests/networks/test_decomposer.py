@@ -80,6 +80,31 @@ def test_view_and_light_of_the_mirror_image_are_mirrored() -> None:
     assert float((free(images.flip(3)).view - free(images).view * torch.tensor(VIEW_SIGNS)).abs().max()) > 1e-3
 
 
+def share_of_faces(net: torch.nn.Module, images: torch.Tensor) -> float:
+    """How much of the spread of a layer's values is between images."""
+    values = net(images)
+    return float(values.std(dim=0).mean() / values.std())
+
+
+def test_he_weights_carry_the_image_through() -> None:
+    torch.manual_seed(0)
+    network = Decomposer(DecomposerConfig())
+    images = torch.from_numpy(tiny.images(16, 64)).permute(0, 3, 1, 2) / 127.5 - 1
+    nets = [torch.nn.Sequential(net.encoder, net.decoder[:-1]) for net in (network.depth_net, network.albedo_net)]
+    with torch.no_grad():
+        assert max(share_of_faces(net, images) for net in nets) < 0.2  # PyTorch's default
+        network.init_he()
+        assert min(share_of_faces(net, images) for net in nets) > 0.3
+        # All activations have about the size of the input's, and the outputs start small.
+        x = images
+        for layer in [*network.albedo_net.encoder, *network.albedo_net.decoder[:-1]]:
+            x = layer(x)
+            assert 0.2 < float(x.square().mean().sqrt()) < 3
+        parts = network(images)
+        assert float(parts.view.abs().max()) < 0.3
+        assert float(parts.canon_depth[:, :, 2:-2].std()) < 1e-6
+
+
 def test_start_from_a_shape() -> None:
     network = Decomposer(tiny.DECOMPOSER)
     shape = ellipsoid_depth(64, near=0.95, far=1.05)

@@ -29,6 +29,7 @@ LIGHT_SIGNS = (1, 1, -1, 1)
 
 NUM_BORDER_COLUMNS = 2
 FULL_SIZE_CHANNELS = 16
+HEAD_GAIN = 0.1
 CONFIDENCE_CHANNEL_MAX = 64
 
 
@@ -199,8 +200,7 @@ class Decomposer(nn.Module):
         self.mean_shape: nn.Parameter | None = None
         if config.mean_shape:
             self.mean_shape = nn.Parameter(torch.zeros(config.resolution, config.resolution))
-            last = self.depth_net.decoder[-1]
-            for parameter in last.parameters():
+            for parameter in self.depth_net.decoder[-1].parameters():
                 nn.init.zeros_(parameter)
         self.albedo_net = EncoderDecoder(3, wide, config.code_dim)
         self.view_net = Encoder(6, slim, config.code_dim)
@@ -227,6 +227,32 @@ class Decomposer(nn.Module):
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
         depth = (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
         return depth * (1 - self.border) + camera.border_depth * self.border
+
+    @torch.no_grad()
+    def init_he(self) -> None:
+        """Random weights that carry the image through to the outputs; biases 0.
+
+        PyTorch's default shrinks the signal at every layer without a norm, until only biases are left: at the end of
+        the depth network images differ by 1/25 of what they differ by at its bottleneck, and faces get one shape.
+
+        Source: He et al., "Delving Deep into Rectifiers", ICCV 2015; for transposed convolutions with the number of
+        inputs that an output pixel really sees.
+        """
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+                taps = math.prod(module.kernel_size)
+                if isinstance(module, nn.ConvTranspose2d):
+                    taps = 1 if module.stride == (1, 1) else taps // math.prod(module.stride)
+                nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        # Outputs start small, so that no tanh is saturated; how faces differ from the mean shape starts at nothing.
+        heads = [self.view_net.layers[-1], self.light_net.layers[-1], self.albedo_net.decoder[-1]]
+        heads += [self.confidence_net.feature_head, self.confidence_net.pixel_head[-1]]
+        for head in (*heads, self.depth_net.decoder[-1]):
+            head.weight.mul_(HEAD_GAIN)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        if self.mean_shape is not None:
+            nn.init.zeros_(self.depth_net.decoder[-1].weight)  # pyright: ignore[reportArgumentType]
 
     @torch.no_grad()
     def start_from(self, depth: Float[Tensor, "h w"]) -> None:

@@ -44,6 +44,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         weight_decay=5e-4,
         warmup_steps=0,
         decay=0.0,
+        he_init=False,
         ellipsoid=False,
         hold_depth_steps=0,
         clip_norm=0.0,
@@ -79,6 +80,7 @@ VARIANTS: dict[str, Variant] = {
             "the depth network alone says the shape, which starts at random",
             _setting(network={"mean_shape": False}),
         ),
+        Variant("default init", "weights start by PyTorch's default", _setting(he_init=False)),
         Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
         Variant(
             "no cycle",

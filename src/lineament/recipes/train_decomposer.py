@@ -124,6 +124,8 @@ class TrainDecomposerConfig:
     """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
     init: Path | None = None
     """Decomposer to go on from, instead of an ellipsoid."""
+    he_init: bool = True
+    """Whether weights start as `Decomposer.init_he` says instead of by PyTorch's default."""
     ellipsoid: bool = True
     """Whether the mean shape starts as an ellipsoid, which is convex, so never a hollow mask; else it starts flat."""
     hold_depth_steps: int = 200
@@ -200,6 +202,8 @@ class Trainer:
         self.config, self.fabric = config, fabric
         torch.manual_seed(int(philox(config.seed, _STREAM_INIT, 0).integers(2**62)))
         decomposer: Any = Decomposer(config.network)
+        if config.he_init:
+            decomposer.init_he()
         self.decomposer: Decomposer = decomposer.to(fabric.device, memory_format=torch.channels_last)
         self.ema: Decomposer = copy.deepcopy(self.decomposer).eval().requires_grad_(False)
         self.optimizer = self._new_optimizer()
