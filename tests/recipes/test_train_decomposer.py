@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from lineament.errors import CollapseError, ConfigError, FileFormatError, MismatchError, StorageError
+from lineament.errors import CollapseError, ConfigError, DataError, FileFormatError, MismatchError, StorageError
 from lineament.networks.decomposer import DecomposerConfig
 from lineament.networks.discriminator import Discriminator
 from lineament.networks.perceptual import VGG16Features
@@ -333,6 +335,43 @@ def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
         run(settings(sources, tmp_path / "run", network=large))
     with pytest.raises(FileFormatError, match="kind 'decomposer', expected 'generator'"):
         run(settings(sources, tmp_path / "other", generator=sources / "decomposer.safetensors"))
+
+
+def odd_images(kind: str) -> np.ndarray:
+    """Image sets that nobody should train on, uint8 (n, h, w, 3)."""
+    blobs = tiny.images(12, 64)
+    noise = np.random.default_rng(0).integers(0, 256, blobs.shape, dtype=np.uint8)
+    return {
+        "constant": np.full_like(blobs, 90),
+        "one": np.repeat(blobs[:1], 12, axis=0),
+        "three": blobs[:3],
+        "grey": np.repeat(blobs.mean(axis=3, keepdims=True).astype(np.uint8), 3, axis=3),
+        "noise": noise,
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("constant", "are blank"),
+        ("one", "are the same"),
+        ("three", "only 3 distinct images"),
+        ("grey", "are grey"),
+        ("noise", "does not look like photographs"),
+    ],
+)
+def test_images_that_teach_nothing_are_told(sources: Path, tmp_path: Path, capsys: Any, kind: str, said: str) -> None:
+    (tmp_path / "in").mkdir()
+    for i, array in enumerate(odd_images(kind)):
+        Image.fromarray(array).save(tmp_path / "in" / f"{i}.png")
+    config = settings(sources, tmp_path / "run", generator=None, features=None, images=tmp_path / "in")
+    if kind in ("constant", "one"):
+        with pytest.raises(DataError, match=said):
+            run(config)
+        return
+    network = load_decomposer(run(config))
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert all(bool(torch.isfinite(value).all()) for value in network.state_dict().values())
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ NATIVE_PX = 64
 UNIT_SIGNS = {"deg": "°", "% width": "\N{THIN SPACE}%"}
 ROW_NOTES = {
     "image": "what the generator drew",
-    "reconstruction": "put together again from the parts below; white where no surface is seen",
+    "reconstruction": "put together again from the parts below; white outside of the face's oval",
     "relief": "the depth alone, as a plaster cast lit from above left",
     "normals": "where the surface faces",
     "albedo": "colour without light",
