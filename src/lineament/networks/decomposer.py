@@ -30,6 +30,9 @@ LIGHT_SIGNS = (1, 1, -1, 1)
 NUM_BORDER_COLUMNS = 2
 FULL_SIZE_CHANNELS = 16
 HEAD_GAIN = 0.1
+MEAN_SHAPE_SPACING = 4
+"""Pixels between the points of the mean shape. One for every pixel would be free to etch what is not relief, such as
+the outline of the eyes, into the shape of everybody."""
 CONFIDENCE_CHANNEL_MAX = 64
 
 
@@ -199,7 +202,8 @@ class Decomposer(nn.Module):
         self.depth_net = EncoderDecoder(1, wide, config.code_dim)
         self.mean_shape: nn.Parameter | None = None
         if config.mean_shape:
-            self.mean_shape = nn.Parameter(torch.zeros(config.resolution, config.resolution))
+            coarse = config.resolution // MEAN_SHAPE_SPACING
+            self.mean_shape = nn.Parameter(torch.zeros(coarse, coarse))
             for parameter in self.depth_net.decoder[-1].parameters():
                 nn.init.zeros_(parameter)
         self.albedo_net = EncoderDecoder(3, wide, config.code_dim)
@@ -221,7 +225,7 @@ class Decomposer(nn.Module):
         camera = self.camera
         raw = self.depth_net(image).squeeze(1)
         if self.mean_shape is not None:
-            raw = raw + self.mean_shape
+            raw = raw + self._resized(self.mean_shape, self.config.resolution)
         if self.config.symmetric_depth:
             raw = (raw + raw.flip(2)) / 2
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
@@ -265,7 +269,12 @@ class Decomposer(nn.Module):
             raise ConfigError("a start from a shape needs --network.mean-shape")
         camera = self.camera
         unit = (2 * depth - camera.max_depth - camera.min_depth) / (camera.max_depth - camera.min_depth)
-        self.mean_shape.copy_(torch.atanh(unit.clamp(-0.99, 0.99)))
+        self.mean_shape.copy_(self._resized(torch.atanh(unit.clamp(-0.99, 0.99)), len(self.mean_shape)))
+
+    @staticmethod
+    def _resized(raw: Tensor, size: int) -> Tensor:
+        """A square map, bicubic; its corners stay."""
+        return F.interpolate(raw[None, None], (size, size), mode="bicubic", align_corners=True)[0, 0]
 
     def albedo(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """Canonical albedo in [-1, 1]."""
