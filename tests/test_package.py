@@ -9,6 +9,7 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -82,10 +83,18 @@ def names_read(tree: ast.AST) -> set[str]:
     return {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
 
 
+def takes(run: Any, config: type) -> bool:
+    """Whether this is the verb that these settings are of; they may stand in a module of their own."""
+    return run is not None and next(iter(inspect.signature(run).parameters.values())).annotation is config
+
+
 @pytest.mark.parametrize(("module", "config"), CONFIGS, ids=[config.__name__ for _, config in CONFIGS])
 def test_every_setting_is_read_and_explained(module: ModuleType, config: type) -> None:
     source = inspect.getsource(module)
-    assert {field.name for field in fields(config)} - names_read(ast.parse(source)) == set()
+    runners = [importlib.import_module(name) for name in NAMES if name.startswith("lineament.recipes.")]
+    runners = [other for other in runners if takes(getattr(other, "run", None), config)]
+    read = [names_read(ast.parse(inspect.getsource(reader))) for reader in {module, *runners}]
+    assert {field.name for field in fields(config)} - set().union(*read) == set()
     (definition,) = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == config.__name__]
     body = definition.body
     for node, after in zip(body, [*body[1:], None], strict=True):

@@ -16,7 +16,7 @@ from lineament.cli.main import main
 from lineament.errors import BusyError, ConfigError, FileFormatError
 from lineament.networks.decomposer import Decomposer
 from lineament.recipes import compare_recipes as module
-from lineament.recipes import run_folder, train_decomposer
+from lineament.recipes import decomposer_training, run_folder, train_decomposer
 from lineament.recipes.compare_recipes import (
     CompareRecipesConfig,
     PairScore,
@@ -27,10 +27,10 @@ from lineament.recipes.compare_recipes import (
     training_settings,
     write_score,
 )
+from lineament.recipes.decomposer_training import TrainDecomposerConfig
 from lineament.recipes.devices import Devices
 from lineament.recipes.evaluate_decomposer import Estimate
 from lineament.recipes.run_folder import RunFolder
-from lineament.recipes.train_decomposer import TrainDecomposerConfig
 from tests import tiny
 from tests.truths import known_faces, write_pairs, write_rendered
 
@@ -83,14 +83,14 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def break_loss(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Decomposer], bool]], None]:
     """Makes the loss NaN whenever a condition holds."""
-    original = train_decomposer.decomposition_loss
+    original = decomposer_training.decomposition_loss
 
     def make(when: Callable[[Decomposer], bool]) -> None:
         def broken(decomposer: Decomposer, *args: Any) -> tuple[torch.Tensor, dict[str, float]]:
             loss, values = original(decomposer, *args)
             return (loss, values | {"loss/total": math.nan}) if when(decomposer) else (loss, values)
 
-        monkeypatch.setattr(train_decomposer, "decomposition_loss", broken)
+        monkeypatch.setattr(decomposer_training, "decomposition_loss", broken)
 
     return make
 

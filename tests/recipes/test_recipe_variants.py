@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from lineament.recipes.decomposer_training import TrainDecomposerConfig
 from lineament.recipes.decomposition_loss import LossConfig
 from lineament.recipes.recipe_variants import VARIANTS
-from lineament.recipes.train_decomposer import TrainDecomposerConfig
 
 BASE = TrainDecomposerConfig(out=Path("run"), images=Path("faces"), recover=False)
 

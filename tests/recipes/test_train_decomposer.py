@@ -18,20 +18,21 @@ from lineament.networks.discriminator import Discriminator
 from lineament.networks.perceptual import VGG16Features
 from lineament.ops.shape_metrics import is_convex
 from lineament.ops.shapes import ellipsoid_depth
-from lineament.recipes import run_folder, train_decomposer
-from lineament.recipes.decomposition_loss import LossConfig
-from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.face_stream import Batch
-from lineament.recipes.health import Collapse, HealthMonitor
-from lineament.recipes.models import load_decomposer, load_features, save_network
-from lineament.recipes.train_decomposer import (
+from lineament.recipes import decomposer_training, run_folder, train_decomposer
+from lineament.recipes.decomposer_training import (
+    ELLIPSOID,
     TrainDecomposerConfig,
     Trainer,
     features_path,
     learning_rate_at,
     make_stream,
-    run,
 )
+from lineament.recipes.decomposition_loss import LossConfig
+from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.face_stream import Batch
+from lineament.recipes.health import Collapse, HealthMonitor
+from lineament.recipes.models import load_decomposer, load_features, save_network
+from lineament.recipes.train_decomposer import run
 from lineament.store import atomic
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
@@ -150,7 +151,7 @@ def test_nan_that_stays_ends_the_training_and_keeps_the_snapshot(
     config = settings(sources, tmp_path / "run")
     run(replace(config, steps=2))
     before = (config.out / STATE).read_bytes()
-    original = train_decomposer.decomposition_loss
+    original = decomposer_training.decomposition_loss
     tries: list[int] = []
 
     def broken(*args: Any) -> tuple[torch.Tensor, dict[str, float]]:
@@ -161,7 +162,7 @@ def test_nan_that_stays_ends_the_training_and_keeps_the_snapshot(
         return loss + ((loss - loss) ** 2).sqrt(), values
 
     with monkeypatch.context() as patch:
-        patch.setattr(train_decomposer, "decomposition_loss", broken)
+        patch.setattr(decomposer_training, "decomposition_loss", broken)
         with pytest.raises(
             CollapseError, match=rf"the {where} became nan at step \d after 3 restarts; the last healthy"
         ):
@@ -389,7 +390,7 @@ def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid
         raw = torch.atanh((depth - 1) / 0.1)
         expected = torch.zeros(64, 60)
         if ellipsoid:
-            expected = torch.atanh((ellipsoid_depth(64, **train_decomposer.ELLIPSOID)[:, 2:-2] - 1) / 0.1)
+            expected = torch.atanh((ellipsoid_depth(64, **ELLIPSOID)[:, 2:-2] - 1) / 0.1)
             assert bool(is_convex(network.depth(images).detach()).all())
         # The same for every image, but for a common shift; the points of the mean shape round off the rim.
         shift = raw - expected

@@ -33,6 +33,10 @@ HEAD_GAIN = 0.1
 MEAN_SHAPE_SPACING = 4
 """Pixels between the points of the mean shape. One for every pixel would be free to etch what is not relief, such as
 the outline of the eyes, into the shape of everybody."""
+
+MEAN_SHAPE_GAIN = 5.0
+"""Adam moves every parameter by about the learning rate: this lets the mean shape move in tens of steps and not in
+hundreds, as all the weights of a network together would."""
 CONFIDENCE_CHANNEL_MAX = 64
 
 
@@ -225,7 +229,7 @@ class Decomposer(nn.Module):
         camera = self.camera
         raw = self.depth_net(image).squeeze(1)
         if self.mean_shape is not None:
-            raw = raw + self._resized(self.mean_shape, self.config.resolution)
+            raw = raw + MEAN_SHAPE_GAIN * self._resized(self.mean_shape, self.config.resolution)
         if self.config.symmetric_depth:
             raw = (raw + raw.flip(2)) / 2
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
@@ -269,7 +273,8 @@ class Decomposer(nn.Module):
             raise ConfigError("a start from a shape needs --network.mean-shape")
         camera = self.camera
         unit = (2 * depth - camera.max_depth - camera.min_depth) / (camera.max_depth - camera.min_depth)
-        self.mean_shape.copy_(self._resized(torch.atanh(unit.clamp(-0.99, 0.99)), len(self.mean_shape)))
+        raw = torch.atanh(unit.clamp(-0.99, 0.99))
+        self.mean_shape.copy_(self._resized(raw, len(self.mean_shape)) / MEAN_SHAPE_GAIN)
 
     @staticmethod
     def _resized(raw: Tensor, size: int) -> Tensor:

@@ -23,11 +23,11 @@ from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
+from lineament.recipes.decomposer_training import TrainDecomposerConfig, Trainer
 from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss, reconstruct
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.face_stream import Batch
 from lineament.recipes.recipe_variants import VARIANTS
-from lineament.recipes.train_decomposer import TrainDecomposerConfig, Trainer
 from lineament.records.decomposition import Decomposition
 
 

@@ -21,13 +21,14 @@ from lineament.errors import BusyError, ConfigError, FileFormatError, TrainingEr
 from lineament.networks.decomposer import DecomposerConfig
 from lineament.recipes import train_decomposer
 from lineament.recipes.console import console
+from lineament.recipes.decomposer_training import TrainDecomposerConfig
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.evaluate_decomposer import Estimate, _cell, evaluate, mean_depth, mean_of
 from lineament.recipes.health import healthy
 from lineament.recipes.models import load_decomposer
 from lineament.recipes.recipe_variants import VARIANTS
 from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_NAME, RunFolder
-from lineament.recipes.train_decomposer import ONLY_SAID, TrainDecomposerConfig
+from lineament.recipes.train_decomposer import ONLY_SAID
 from lineament.records.truth import FaceTruth
 from lineament.store.atomic import remove_stale_temporaries, write_text_atomic
 from lineament.store.tensors import read_header

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from lineament.recipes.train_decomposer import TrainDecomposerConfig
+from lineament.recipes.decomposer_training import TrainDecomposerConfig
 
 Change: TypeAlias = Callable[[TrainDecomposerConfig], TrainDecomposerConfig]
 

@@ -10,311 +10,41 @@ Source:
     `lineament.networks.decomposer`.
 """
 
-import copy
-import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
 
-import torch
-import tyro
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from lineament import __version__
 from lineament.errors import CollapseError, ConfigError, NonFiniteError
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.perceptual import DiscriminatorFeatures
-from lineament.ops.seeding import philox, step_generator
-from lineament.ops.shapes import ellipsoid_depth
+from lineament.ops.seeding import step_generator
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.data_checks import baseline_error, check_images
-from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss, supervised_loss
-from lineament.recipes.devices import Devices, any_process, average_gradients, make_fabric
+from lineament.recipes.decomposer_training import TrainDecomposerConfig, Trainer, features_path, make_stream
+from lineament.recipes.devices import any_process, make_fabric
 from lineament.recipes.evaluate_decomposer import evaluate, mean_depth
 from lineament.recipes.face_stream import Batch, FaceStream
 from lineament.recipes.figures import decomposition_rows
 from lineament.recipes.health import Collapse, HealthMonitor
-from lineament.recipes.models import (
-    load_decomposer,
-    load_features,
-    load_vgg16,
-    network_fingerprint,
-    save_network,
-)
-from lineament.recipes.run_folder import (
-    GentleStop,
-    RunFolder,
-    flatten_module,
-    flatten_optimizer,
-    restore_module,
-    restore_optimizer,
-)
+from lineament.recipes.models import load_features, load_vgg16, network_fingerprint, save_network
+from lineament.recipes.run_folder import GentleStop, RunFolder
 from lineament.store.pictures import save_png, to_uint8
 from lineament.store.truth import load_truth
 
-_STREAM_INIT, _STREAM_STEP, _STREAM_PREVIEW, _STREAM_CYCLE = 1, 2, 5, 7
+_STREAM_PREVIEW = 5
 
 FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate", "cache")
 """What may change in the middle of a training."""
-
-TILT_RATE = 0.01
-"""Share of a batch in the running mean of the pitch."""
-
-FINAL_RATE = 0.05
-"""The learning rate at the end, as a share of the full one."""
-
-ELLIPSOID = {"near": 0.95, "far": 1.05, "half_height": 0.9}
-"""The first shape. Its height exceeds the image: a tight crop cuts heads off above and below, not at the sides."""
 
 VALIDATION_FACES = 100
 """Faces that every snapshot is scored on."""
 
 NUM_CHECKED = 512
 """Images that are looked at before a training."""
-
-
-@dataclass(frozen=True)
-class TrainDecomposerConfig:
-    """Settings of a decomposer's training.
-
-    Example: ``lineament train decomposer --generator runs/faces/generator.safetensors --out runs/faces-3d``
-    """
-
-    out: Path
-    """Run folder; the same command goes on where it stopped."""
-    generator: Path | None = None
-    """Generator whose samples are taken apart."""
-    images: Path | None = None
-    """Folder or zip of images to take apart, instead of samples or beside them."""
-    supervise: Path | None = None
-    """Folder of faces with their truth to learn from, instead of both: not our method but a bound to measure it
-    against."""
-    validation: Path | None = None
-    """Folder of faces with known depth, on which every snapshot is scored beside the mean depth; never learned from."""
-    features: Path | None = None
-    """Discriminator (or its features) for the perceptual term. If not given, the discriminator.safetensors beside the
-    generator is taken; if there is none, or with --loss.perceptual-weight 0, only pixels are compared."""
-    vgg16: Path | None = None
-    """VGG16 weights, to use that network as the perceptual feature instead. It was trained on labels."""
-    network: DecomposerConfig = field(default_factory=DecomposerConfig)
-    """Shape of the decomposer."""
-    loss: LossConfig = field(default_factory=LossConfig)
-    """Terms of the loss."""
-    steps: int = 6000
-    """Length of the training."""
-    batch_size: int = 16
-    """Images per step, over all devices."""
-    generated_fraction: float = 0.5
-    """Share of generated images in a batch where both sources are given."""
-    truncation: float = 0.8
-    """Truncation of the generator's samples."""
-    learning_rate: float = 5e-4
-    """Adam's learning rate."""
-    adam_beta2: float = 0.99
-    """Adam's memory of squared gradients. With the usual 0.999 a gradient after a calm stretch may move every weight
-    by three times the learning rate; with 0.99 by no more than the learning rate."""
-    weight_decay: float = 0.0
-    """Adam's weight decay."""
-    warmup_steps: int = 100
-    """Steps in which the learning rate rises from 0: Adam's first steps are its largest."""
-    decay: float = 0.4
-    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
-    init: Path | None = None
-    """Decomposer to go on from, instead of an ellipsoid."""
-    he_init: bool = True
-    """Whether weights start as `Decomposer.init_he` says instead of by PyTorch's default."""
-    ellipsoid: bool = True
-    """Whether the mean shape starts as an ellipsoid, which is convex, so never a hollow mask; else it starts flat."""
-    hold_depth_steps: int = 200
-    """First steps in which the depth stays as it starts: else it grows deeper before the view network has learned to
-    turn, and half the turning of a face twice as deep looks much the same (the bas-relief ambiguity)."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
-    a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
-    ema_steps: float = 100.0
-    """Half-life of the weight average in steps; 0 takes the weights as they are."""
-    recover: bool = True
-    """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
-    snapshot_steps: int = 250
-    """Steps between two snapshots."""
-    cache: Path | None = None
-    """Folder for the decoded images; in the run folder if not given."""
-    seed: int = 0
-    """Of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        if self.generator is None and self.images is None and self.supervise is None:
-            raise ConfigError("nothing to train on: give --generator, --images or both")
-        if self.supervise is not None and (self.generator is not None or self.images is not None):
-            raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
-        if self.vgg16 is not None and self.features is not None:
-            raise ConfigError("--features and --vgg16 are two perceptual features; give one")
-        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("generated_fraction", "decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 to 1")
-        if not 0 <= self.adam_beta2 < 1:
-            raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")
-
-
-def learning_rate_at(step: int, config: TrainDecomposerConfig) -> float:
-    """Rises linearly over the warm-up and falls linearly over the last steps."""
-    warmth = min((step + 1) / max(config.warmup_steps, 1), 1.0)
-    left = (config.steps - step) / max(config.decay * config.steps, 1e-8)
-    return config.learning_rate * warmth * min(max(left, FINAL_RATE), 1.0)
-
-
-def features_path(config: TrainDecomposerConfig) -> Path | None:
-    """The discriminator of the perceptual term: the one named, or the one beside the generator."""
-    if config.loss.perceptual_weight == 0 or config.features is not None or config.generator is None:
-        return config.features if config.loss.perceptual_weight else None
-    beside = config.generator.with_name("discriminator.safetensors")
-    return beside if beside.exists() else None
-
-
-def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
-    """The faces to train on."""
-    size = config.network.resolution
-    return FaceStream(
-        size,
-        fabric,
-        generator=config.generator,
-        images=config.images,
-        truth=load_truth(config.supervise, size) if config.supervise else None,
-        cache_dir=config.cache or config.out / "cache",
-        fraction=config.generated_fraction,
-        truncation=config.truncation,
-        seed=config.seed,
-    )
-
-
-class Trainer:
-    """The decomposer, its optimizer and everything that a resumed training must get back."""
-
-    def __init__(self, config: TrainDecomposerConfig, fabric: Fabric) -> None:
-        self.config, self.fabric = config, fabric
-        torch.manual_seed(int(philox(config.seed, _STREAM_INIT, 0).integers(2**62)))
-        decomposer: Any = Decomposer(config.network)
-        if config.he_init:
-            decomposer.init_he()
-        self.decomposer: Decomposer = decomposer.to(fabric.device, memory_format=torch.channels_last)
-        self.ema: Decomposer = copy.deepcopy(self.decomposer).eval().requires_grad_(False)
-        self.optimizer = self._new_optimizer()
-        self.features: nn.Module | None = None
-        self.monitor = HealthMonitor()
-        self.step = 0
-        self.seconds = 0.0
-        self.recoveries: list[str] = []
-        self.restarted_from = -1
-        self.said: list[str] = []
-
-    def _new_optimizer(self) -> torch.optim.Adam:
-        c = self.config
-        betas = (0.9, c.adam_beta2)
-        return torch.optim.Adam(
-            self.decomposer.parameters(), lr=c.learning_rate, betas=betas, weight_decay=c.weight_decay
-        )
-
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Everything that changes during training."""
-        tensors = flatten_module("decomposer", self.decomposer) | flatten_module("ema", self.ema)
-        counters = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "recoveries": self.recoveries,
-            "restarted_from": self.restarted_from,
-            "said": self.said,
-            "monitor": self.monitor.state(),
-        }
-        return tensors | flatten_optimizer("optimizer", self.optimizer), counters
-
-    def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
-        restore_module("decomposer", self.decomposer, tensors)
-        restore_module("ema", self.ema, tensors)
-        restore_optimizer("optimizer", self.optimizer, tensors)
-        for name in ("step", "seconds", "recoveries", "restarted_from", "said"):
-            setattr(self, name, counters[name])
-        self.monitor.restore(counters["monitor"])
-
-    def recover(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any], reason: str) -> None:
-        """Go back to a healthy state, with half the learning rate, other batches and a fresh optimizer.
-
-        Adam's memory of the healthy state has seen none of what threw it; other batches alone would meet it again.
-        """
-        recoveries, seconds = [*self.recoveries, reason], self.seconds
-        self.restore(tensors, counters)
-        self.optimizer = self._new_optimizer()
-        self.recoveries, self.seconds, self.restarted_from = recoveries, seconds, self.step
-        self.monitor.restarted(self.step)
-
-    def rng(self, stream: int = _STREAM_STEP) -> torch.Generator:
-        """Random numbers of this step on this process; a recovered training draws others."""
-        stream += 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
-        return step_generator(self.config.seed, stream, self.step)
-
-    def start(self) -> None:
-        """Start from another decomposer, or from an ellipsoid."""
-        config = self.config
-        if config.init is not None:
-            self.decomposer.load_state_dict(load_decomposer(config.init).state_dict())
-        elif config.ellipsoid and config.network.mean_shape:
-            shape = ellipsoid_depth(config.network.resolution, **ELLIPSOID)
-            self.decomposer.start_from(shape.to(self.fabric.device))
-        self.ema.load_state_dict(self.decomposer.state_dict())
-
-    def shape_parameters(self) -> list[nn.Parameter]:
-        """Of the depth network and the mean shape."""
-        own = [p for name, p in self.decomposer.named_parameters() if name == "mean_shape"]
-        return [*self.decomposer.depth_net.parameters(), *own]
-
-    def train_step(self, batch: Batch) -> dict[str, float]:
-        """One step of gradient descent.
-
-        Raises:
-            NonFiniteError: the loss or a gradient is not finite; no weight was changed.
-        """
-        held = self.step < self.config.hold_depth_steps and self.config.init is None and batch.truth is None
-        for parameter in self.shape_parameters():
-            parameter.requires_grad_(not held)
-        if batch.truth is not None:
-            loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
-        else:
-            loss, values = decomposition_loss(
-                self.decomposer, batch.images, self.features, self.config.loss, self.rng(_STREAM_CYCLE)
-            )
-        if any_process(self.fabric, not math.isfinite(values["loss/total"])):
-            raise NonFiniteError(f"the loss became {values['loss/total']} at step {self.step}")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        parameters: list[Tensor] = list(self.decomposer.parameters())
-        average_gradients(self.fabric, parameters)
-        limit = self.config.clip_norm or math.inf
-        rest = [net.parameters() for name, net in self.decomposer.named_children() if name != "depth_net"]
-        norms = [nn.utils.clip_grad_norm_(part, limit) for part in (self.shape_parameters(), *rest)]
-        norm = float(torch.stack(norms).norm())
-        if not math.isfinite(norm):
-            raise NonFiniteError(f"the gradient became {norm} at step {self.step}")
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.config) * 0.5 ** len(self.recoveries)
-        self.optimizer.step()
-        decay = 0.5 ** (1 / max(min(self.config.ema_steps, (self.step + 1) * 0.1), 1e-8))
-        with torch.no_grad():
-            averages: list[Tensor] = list(self.ema.parameters())
-            torch._foreach_lerp_(averages, parameters, 1 - decay)
-            # The EMA's tilt is what its own views average to; it trails the trained one's by the same half-life.
-            pitch = torch.tensor(math.radians(values["health/pitch_mean_deg"]))
-            self.decomposer.tilt.lerp_(pitch.to(self.decomposer.tilt), TILT_RATE)
-            self.ema.tilt.copy_(self.decomposer.tilt)
-        return values | {"gradient_norm": norm}
-
 
 MAX_RECOVERIES = 3
 """A training that collapses again after so many restarts has a cause that a smaller learning rate does not mend."""
@@ -502,9 +232,7 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
                     folder.rename_state(_HEALTHY, _HEALTHY_BEFORE)
                     folder.save_state(*trainer.state(), name=_HEALTHY)
                 elif trainer.step == config.steps:
-                    console.print(
-                        "warning: the end looks unhealthy; the decomposer is that of the last snapshot before"
-                    )
+                    console.print("warning: the end looks unhealthy; look at samples/ before you use the decomposer")
                 if due or stopping:
                     folder.save_state(*trainer.state())
             bar.update(task, completed=trainer.step)
