@@ -50,7 +50,7 @@ def decomposer(config: DecomposerConfig = DECOMPOSER, seed: int = 0, gain: float
     """An untrained decomposer; ``gain`` scales what view and light depend on, so that they vary from face to face."""
     torch.manual_seed(seed)
     network = Decomposer(config).eval().requires_grad_(False)
-    torch.nn.init.normal_(network.depth_net.decoder[-1].weight, std=0.1)  # as after a while of training
+    torch.nn.init.normal_(network.depth_net.head.weight, std=0.1)  # as after a while of training
     for net in (network.view_net, network.light_net):
         net.layers[-1].weight.mul_(gain)
     return network

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, Decomposer, DecomposerConfig
+from lineament.networks.decomposer import LIGHT_SIGNS, MEAN_GAIN, VIEW_SIGNS, Decomposer, DecomposerConfig
+from lineament.ops.render import render
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.records.camera import Camera
+from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
 
@@ -25,8 +27,8 @@ def small(resolution: int, **changes: bool) -> Decomposer:
 @pytest.mark.parametrize("size", [64, 128])
 def test_shapes_and_ranges(size: int) -> None:
     network = small(size)
-    network.depth_net.decoder[-1].weight.mul_(200)
-    network.albedo_net.decoder[-1].weight.mul_(200)
+    network.depth_net.head.weight.mul_(200)
+    network.albedo_net.head.weight.mul_(200)
     parts = network(noise(2, size))
     camera = network.camera
     assert parts.canon_depth.shape == (2, size, size)
@@ -92,11 +94,12 @@ def test_he_weights_carry_the_image_through() -> None:
     images = torch.from_numpy(tiny.images(16, 64)).permute(0, 3, 1, 2) / 127.5 - 1
     nets = [torch.nn.Sequential(net.encoder, net.decoder[:-1]) for net in (network.depth_net, network.albedo_net)]
     with torch.no_grad():
-        assert max(share_of_faces(net, images) for net in nets) < 0.2  # PyTorch's default
+        seen = network.front(images, torch.zeros(16, 6))
+        assert max(share_of_faces(net, seen) for net in nets) < 0.2  # PyTorch's default
         network.init_he()
-        assert min(share_of_faces(net, images) for net in nets) > 0.3
+        assert min(share_of_faces(net, seen) for net in nets) > 0.3
         # All activations have about the size of the input's, and the outputs start small.
-        x = images
+        x = network.front(images, network.view(images))
         for layer in [*network.albedo_net.encoder, *network.albedo_net.decoder[:-1]]:
             x = layer(x)
             assert 0.2 < float(x.square().mean().sqrt()) < 3
@@ -114,7 +117,7 @@ def test_start_from_a_shape() -> None:
     relief, wanted = depth[0, 32, 20:44] - depth[0, 32, 32], shape[32, 20:44] - shape[32, 32]
     torch.testing.assert_close(relief, wanted, atol=1e-3, rtol=0.1)
     with pytest.raises(ConfigError, match=r"needs --network\.mean-shape"):
-        small(64, mean_shape=False).start_from(shape)
+        small(64, mean_shape=False, aligned=False).start_from(shape)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -178,7 +181,8 @@ def test_parameter_count_of_the_default() -> None:
     # A pin: a change makes every saved decomposer unreadable.
     with torch.device("meta"):
         network = Decomposer(DecomposerConfig())
-    assert sum(p.numel() for p in network.parameters()) == 3_953_618 + 16**2  # and the mean shape
+    means, mirror_images = 16**2 + 3 * 64**2, 2 * 3 * 24 * 4**2
+    assert sum(p.numel() for p in network.parameters()) == 3_953_618 + means + mirror_images
 
 
 def test_wrong_resolution() -> None:
@@ -189,7 +193,7 @@ def test_wrong_resolution() -> None:
 def test_mean_of_the_raw_depth_is_taken_out() -> None:
     network, images = small(64), noise()
     before = network.depth(images)
-    network.depth_net.decoder[-1].bias.add_(3.0)
+    network.depth_net.head.bias.add_(3.0)
     torch.testing.assert_close(network.depth(images), before, atol=1e-5, rtol=0)
 
 
@@ -215,3 +219,44 @@ def test_upright_without_tilt_changes_nothing() -> None:
     angles, moved = tiny.decomposer().upright(view, light)
     assert torch.allclose(angles, view, atol=1e-5)
     assert torch.allclose(moved, light, atol=1e-6)
+
+
+def test_aligned_networks_see_a_face_from_the_front() -> None:
+    # Turn a picture of a known surface; what the networks see is the picture again where it is not hidden.
+    network = Decomposer(tiny.DECOMPOSER)
+    network.start_from(ellipsoid_depth(64, near=0.95, far=1.05))
+    rows, columns = torch.meshgrid(torch.linspace(-3, 3, 64), torch.linspace(-3, 3, 64), indexing="ij")
+    albedo = torch.stack([rows.sin(), columns.sin(), (rows + columns).cos()])[None].mul(0.8)
+    depth = network.depth(albedo).detach()  # untrained: the mean shape
+    view = torch.tensor([[0.1, 0.3, 0.1, 0.005, -0.005, 0.0]])
+    light = torch.tensor([[1.0, 0.0, 0.0, 0.0]])
+    seen = render(Decomposition(depth, albedo, view, light), network.camera).recon_image
+    face, mirrored = network.front(seen, view).split(3, dim=1)
+    middle = (slice(None), slice(None), slice(16, 48), slice(16, 48))
+    turned, turned_back = ((image - albedo)[middle].abs().mean() for image in (seen, face))
+    assert float(turned_back) < 0.1 * float(turned)
+    torch.testing.assert_close(mirrored, face.flip(3))
+    assert torch.equal(small(64, aligned=False).front(seen, view), seen)
+
+
+def test_aligned_needs_a_mean_shape() -> None:
+    with pytest.raises(ConfigError, match=r"--network\.no-aligned"):
+        DecomposerConfig(mean_shape=False)
+
+
+def test_mean_albedo_is_its_own_mirror_image_and_of_all_faces() -> None:
+    network = Decomposer(tiny.DECOMPOSER).requires_grad_(False)
+    images = noise(2)
+    before = network.albedo(images).atanh()
+    assert network.mean_albedo is not None
+    network.mean_albedo[0, 5, 7] = 0.1
+    change = network.albedo(images).atanh() - before
+    expected = torch.zeros_like(change)
+    expected[:, 0, 5, [7, 56]] = 0.1 * MEAN_GAIN / 2
+    torch.testing.assert_close(change, expected, atol=1e-4, rtol=1e-3)
+
+
+def test_every_parameter_belongs_to_one_part() -> None:
+    for network in (small(64), small(64, mean_shape=False, mean_albedo=False, aligned=False)):
+        listed = [id(p) for part in network.parts() for p in part]
+        assert sorted(listed) == sorted(id(p) for p in network.parameters())

@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
-from lineament.ops.camera import rotation_matrices
+from lineament.ops.camera import project, rotation_matrices, unproject, view_from_canon
+from lineament.ops.warp import warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 
@@ -34,9 +35,9 @@ MEAN_SHAPE_SPACING = 4
 """Pixels between the points of the mean shape. One for every pixel would be free to etch what is not relief, such as
 the outline of the eyes, into the shape of everybody."""
 
-MEAN_SHAPE_GAIN = 5.0
-"""Adam moves every parameter by about the learning rate: this lets the mean shape move in tens of steps and not in
-hundreds, as all the weights of a network together would."""
+MEAN_GAIN = 5.0
+"""Adam moves every parameter by about the learning rate: this lets the mean shape and albedo move in tens of steps and
+not in hundreds, as all the weights of a network together would."""
 CONFIDENCE_CHANNEL_MAX = 64
 
 
@@ -63,16 +64,27 @@ class DecomposerConfig:
     mean_shape: bool = True
     """Whether the depth network says how a face differs from one learned mean shape. Without it the network must be
     taught its first shape, and learns in doing so to answer alike to every image."""
+    mean_albedo: bool = True
+    """As `mean_shape`, of the albedo: one learned map, its own mirror image. What all faces share, such as brows, is
+    then known within tens of steps; until the albedo has it, the shape is bent to look like it."""
     equivariant: bool = True
     """Whether view and light answer exactly to mirroring: yaw, roll, horizontal shift and light_x change their sign."""
     symmetric_depth: bool = True
     """Whether the canonical depth is exactly its own mirror image; else it is only drawn towards it in training."""
     symmetric_albedo: bool = False
     """As `symmetric_depth`, of the albedo. Real faces have partings, moles and patches."""
+    aligned: bool = True
+    """Whether the depth and albedo networks see the face from the front: the image is first turned back through the
+    mean shape by the view found, and its mirror image stands beside it. Then the same pixels show the same part of
+    every face. Needs `mean_shape`."""
 
     def __post_init__(self) -> None:
         if self.resolution not in (64, 128):
             raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
+        if self.aligned and not self.mean_shape:
+            raise ConfigError(
+                "aligned networks look through the mean shape; give --network.no-aligned with --network.no-mean-shape"
+            )
 
     def widths(self, base: int) -> list[int]:
         """Channels at half, quarter ... of the resolution, down to 4 px."""
@@ -106,10 +118,10 @@ def _downward(in_channels: int, widths: list[int], *, norm: bool) -> list[nn.Mod
 class EncoderDecoder(nn.Module):
     """Image to image through a bottleneck without skips, so that the canonical map forgets the view."""
 
-    def __init__(self, out_channels: int, widths: list[int], code_dim: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, widths: list[int], code_dim: int) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            *_downward(3, widths, norm=True), nn.Conv2d(widths[-1], code_dim, 4), nn.ReLU(inplace=True)
+            *_downward(in_channels, widths, norm=True), nn.Conv2d(widths[-1], code_dim, 4), nn.ReLU(inplace=True)
         )
         up: list[nn.Module] = [nn.ConvTranspose2d(code_dim, widths[-1], 4), nn.ReLU(inplace=True)]
         up += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.ReLU(inplace=True)]
@@ -123,7 +135,12 @@ class EncoderDecoder(nn.Module):
         up += [nn.Conv2d(last, out_channels, 5, padding=2)]
         self.decoder = nn.Sequential(*up)
 
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h w"]:
+    @property
+    def head(self) -> nn.Conv2d:
+        """The last convolution."""
+        return self.decoder[-1]  # pyright: ignore[reportReturnType]
+
+    def forward(self, image: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
         """Raw values, before any squashing."""
         return self.decoder(self.encoder(image))
 
@@ -203,14 +220,18 @@ class Decomposer(nn.Module):
         self.config = config
         self.camera = camera or Camera()
         wide, slim = config.widths(config.channels), config.widths(config.pose_channels)
-        self.depth_net = EncoderDecoder(1, wide, config.code_dim)
+        seen = 6 if config.aligned else 3
+        self.depth_net = EncoderDecoder(seen, 1, wide, config.code_dim)
         self.mean_shape: nn.Parameter | None = None
         if config.mean_shape:
             coarse = config.resolution // MEAN_SHAPE_SPACING
             self.mean_shape = nn.Parameter(torch.zeros(coarse, coarse))
-            for parameter in self.depth_net.decoder[-1].parameters():
+            for parameter in self.depth_net.head.parameters():
                 nn.init.zeros_(parameter)
-        self.albedo_net = EncoderDecoder(3, wide, config.code_dim)
+        self.albedo_net = EncoderDecoder(seen, 3, wide, config.code_dim)
+        self.mean_albedo: nn.Parameter | None = None
+        if config.mean_albedo:
+            self.mean_albedo = nn.Parameter(torch.zeros(3, config.resolution, config.resolution))
         self.view_net = Encoder(6, slim, config.code_dim)
         self.light_net = Encoder(4, slim, config.code_dim)
         # How wrong a reconstruction may be is a smooth, simple map: half the channels do.
@@ -224,12 +245,46 @@ class Decomposer(nn.Module):
         # mean pitch of the training views is kept, and `measure` speaks of angles and light relative to it.
         self.register_buffer("tilt", torch.zeros(()))
 
+    def parts(self) -> tuple[list[nn.Parameter], ...]:
+        """The parameters of what learns apart: shape, albedo, view, light and confidence."""
+        shape, albedo = list(self.depth_net.parameters()), list(self.albedo_net.parameters())
+        shape += [] if self.mean_shape is None else [self.mean_shape]
+        albedo += [] if self.mean_albedo is None else [self.mean_albedo]
+        others = (self.view_net, self.light_net, self.confidence_net)
+        return shape, albedo, *(list(net.parameters()) for net in others)
+
+    def front(self, image: Float[Tensor, "n 3 h w"], view: Float[Tensor, "n 6"]) -> Float[Tensor, "n c h w"]:
+        """What the depth and albedo networks see: the face from the front beside its mirror image, if `aligned`.
+
+        Every point of the mean shape takes the colour of the pixel on which it falls in the view. What is hidden there
+        takes a wrong one, but its mirror image is then seen. Nothing is learned through this about shape or view.
+        """
+        if not self.config.aligned:
+            return image
+        with torch.no_grad():
+            size, camera = self.config.resolution, self.camera
+            shape = self._depth_of(self._mean_raw()).expand(len(image), -1, -1)
+            pixels = project(view_from_canon(unproject(shape, camera), view, camera), camera, size, size)
+            face = warp_image(image, pixels * (2 / (size - 1)) - 1)
+        return torch.cat([face, face.flip(3)], dim=1).contiguous(memory_format=torch.channels_last)
+
     def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
-        """Canonical depth: centred, squashed into the camera's interval, fixed at the left and right border."""
-        camera = self.camera
-        raw = self.depth_net(image).squeeze(1)
+        """Canonical depth of images."""
+        return self._depth_from(self.front(image, self.view(image)))
+
+    def _depth_from(self, front: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
+        raw = self.depth_net(front).squeeze(1)
         if self.mean_shape is not None:
-            raw = raw + MEAN_SHAPE_GAIN * self._resized(self.mean_shape, self.config.resolution)
+            raw = raw + self._mean_raw()
+        return self._depth_of(raw)
+
+    def _mean_raw(self) -> Float[Tensor, "1 h w"]:
+        assert self.mean_shape is not None
+        return MEAN_GAIN * self._resized(self.mean_shape, self.config.resolution)[None]
+
+    def _depth_of(self, raw: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+        """Centred, squashed into the camera's interval, fixed at the left and right border."""
+        camera = self.camera
         if self.config.symmetric_depth:
             raw = (raw + raw.flip(2)) / 2
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
@@ -255,12 +310,12 @@ class Decomposer(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         # Outputs start small, so that no tanh is saturated; how faces differ from the mean shape starts at nothing.
-        heads = [self.view_net.layers[-1], self.light_net.layers[-1], self.albedo_net.decoder[-1]]
+        heads = [self.view_net.layers[-1], self.light_net.layers[-1], self.albedo_net.head]
         heads += [self.confidence_net.feature_head, self.confidence_net.pixel_head[-1]]
-        for head in (*heads, self.depth_net.decoder[-1]):
+        for head in (*heads, self.depth_net.head):
             head.weight.mul_(HEAD_GAIN)  # pyright: ignore[reportCallIssue, reportArgumentType]
         if self.mean_shape is not None:
-            nn.init.zeros_(self.depth_net.decoder[-1].weight)  # pyright: ignore[reportArgumentType]
+            nn.init.zeros_(self.depth_net.head.weight)
 
     @torch.no_grad()
     def start_from(self, depth: Float[Tensor, "h w"]) -> None:
@@ -274,7 +329,7 @@ class Decomposer(nn.Module):
         camera = self.camera
         unit = (2 * depth - camera.max_depth - camera.min_depth) / (camera.max_depth - camera.min_depth)
         raw = torch.atanh(unit.clamp(-0.99, 0.99))
-        self.mean_shape.copy_(self._resized(raw, len(self.mean_shape)) / MEAN_SHAPE_GAIN)
+        self.mean_shape.copy_(self._resized(raw, len(self.mean_shape)) / MEAN_GAIN)
 
     @staticmethod
     def _resized(raw: Tensor, size: int) -> Tensor:
@@ -282,8 +337,13 @@ class Decomposer(nn.Module):
         return F.interpolate(raw[None, None], (size, size), mode="bicubic", align_corners=True)[0, 0]
 
     def albedo(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Canonical albedo in [-1, 1]."""
-        raw = self.albedo_net(image)
+        """Canonical albedo of images, in [-1, 1]."""
+        return self._albedo_from(self.front(image, self.view(image)))
+
+    def _albedo_from(self, front: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 h w"]:
+        raw = self.albedo_net(front)
+        if self.mean_albedo is not None:
+            raw = raw + MEAN_GAIN * (self.mean_albedo + self.mean_albedo.flip(2)) / 2
         if self.config.symmetric_albedo:
             raw = (raw + raw.flip(3)) / 2
         return torch.tanh(raw)
@@ -307,12 +367,9 @@ class Decomposer(nn.Module):
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Decomposition:
         """Take images apart."""
-        return Decomposition(
-            canon_depth=self.depth(image),
-            canon_albedo=self.albedo(image),
-            view=self.view(image),
-            light=self.light(image),
-        )
+        view = self.view(image)
+        front = self.front(image, view)
+        return Decomposition(self._depth_from(front), self._albedo_from(front), view, self.light(image))
 
     def measure(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
         """The scalar semantics of images, in the order and units of `SCALAR_SEMANTICS`.

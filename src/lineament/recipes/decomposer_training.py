@@ -230,11 +230,6 @@ class Trainer:
             self.decomposer.start_from(shape.to(self.fabric.device))
         self.ema.load_state_dict(self.decomposer.state_dict())
 
-    def shape_parameters(self) -> list[nn.Parameter]:
-        """Of the depth network and the mean shape."""
-        own = [p for name, p in self.decomposer.named_parameters() if name == "mean_shape"]
-        return [*self.decomposer.depth_net.parameters(), *own]
-
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step of gradient descent.
 
@@ -242,7 +237,7 @@ class Trainer:
             NonFiniteError: the loss or a gradient is not finite; no weight was changed.
         """
         held = self.step < self.config.hold_depth_steps and self.config.init is None and batch.truth is None
-        for parameter in self.shape_parameters():
+        for parameter in self.decomposer.parts()[0]:
             parameter.requires_grad_(not held)
         if batch.truth is not None:
             loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
@@ -257,8 +252,7 @@ class Trainer:
         parameters: list[Tensor] = list(self.decomposer.parameters())
         average_gradients(self.fabric, parameters)
         limit = self.config.clip_norm or math.inf
-        rest = [net.parameters() for name, net in self.decomposer.named_children() if name != "depth_net"]
-        norms = [nn.utils.clip_grad_norm_(part, limit) for part in (self.shape_parameters(), *rest)]
+        norms = [nn.utils.clip_grad_norm_(part, limit) for part in self.decomposer.parts()]
         norm = float(torch.stack(norms).norm())
         if not math.isfinite(norm):
             raise NonFiniteError(f"the gradient became {norm} at step {self.step}")

@@ -48,13 +48,6 @@ class LossConfig:
     cycle_weight: float = 1.0
     """Weight of the error of view and light on images rendered from the decomposer's own canonical maps in views and
     lights drawn at random, where the answer is known."""
-    flatness_weight: float = 0.0
-    """Weight of the mean absolute difference between neighbouring pixels of the albedo: shading must not hide there."""
-    smoothness_weight: float = 0.0
-    """Weight of the mean absolute second difference of the canonical depth, in percent of a world unit."""
-    translation_weight: float = 0.0
-    """Weight of the mean squared translation, in units of 5 percent of the image's width: turning a head and shifting
-    it look alike."""
 
 
 @dataclass(frozen=True)
@@ -127,13 +120,6 @@ def decomposition_loss(
     if config.cycle_weight:
         terms["loss/cycle"] = cycle_loss(decomposer, made.parts, rng)
         loss = loss + config.cycle_weight * terms["loss/cycle"]
-    if config.flatness_weight:
-        loss = loss + config.flatness_weight * roughness(made.parts.canon_albedo)
-    if config.smoothness_weight:
-        loss = loss + config.smoothness_weight * 100 * bending(made.parts.canon_depth)
-    if config.translation_weight:
-        unit = 0.05 * 2 * decomposer.camera.center_depth * math.tan(math.radians(decomposer.camera.fov_deg) / 2)
-        loss = loss + config.translation_weight * (made.parts.view[:, 3:5] / unit).square().sum(dim=1).mean()
     terms["loss/total"] = loss
     terms |= health_values(decomposer, made, images)
     # One transfer for all numbers: on an accelerator each costs a wait.
@@ -170,17 +156,6 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
     unit = view.new_tensor(VIEW_SPREAD[:5])
     turned = ((decomposer.view(image) - view)[:, :5] / unit).abs().mean()
     return turned + (decomposer.light(image) - light).abs().mean()
-
-
-def roughness(albedo: Float[Tensor, "n 3 h w"]) -> Float[Tensor, ""]:
-    """Mean absolute difference between neighbouring pixels."""
-    return (albedo[:, :, 1:] - albedo[:, :, :-1]).abs().mean() + (albedo[..., 1:] - albedo[..., :-1]).abs().mean()
-
-
-def bending(depth: Float[Tensor, "n h w"]) -> Float[Tensor, ""]:
-    """Mean absolute second difference along rows and columns."""
-    down = (depth[:, 2:] - 2 * depth[:, 1:-1] + depth[:, :-2]).abs().mean()
-    return down + (depth[:, :, 2:] - 2 * depth[:, :, 1:-1] + depth[:, :, :-2]).abs().mean()
 
 
 def supervised_loss(

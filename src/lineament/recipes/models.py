@@ -18,7 +18,7 @@ from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
 SCHEMA_VERSION = 1
-_YOUNG = ("mean_shape", "equivariant", "symmetric_depth", "symmetric_albedo")
+_YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
 _BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False)}
 """What files say by saying nothing of settings that are younger than they are."""
 

@@ -53,6 +53,8 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         network={
             "min_sigma": 0.0,
             "mean_shape": False,
+            "mean_albedo": False,
+            "aligned": False,
             "equivariant": False,
             "symmetric_depth": False,
             "symmetric_albedo": False,
@@ -63,9 +65,6 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
             "cycle_weight": 0.0,
             "contour_slope": 0.0,
             "skip_steep": False,
-            "flatness_weight": 0.0,
-            "smoothness_weight": 0.0,
-            "translation_weight": 0.0,
         },
     )(config)
 
@@ -77,8 +76,14 @@ VARIANTS: dict[str, Variant] = {
         Variant("no ellipsoid", "the depth starts flat", _setting(ellipsoid=False)),
         Variant(
             "no mean shape",
-            "the depth network alone says the shape, which starts at random",
-            _setting(network={"mean_shape": False}),
+            "the depth network alone says the shape, which starts at random; nothing to align faces with",
+            _setting(network={"mean_shape": False, "aligned": False}),
+        ),
+        Variant("no mean albedo", "the albedo network alone says the albedo", _setting(network={"mean_albedo": False})),
+        Variant(
+            "not aligned",
+            "the depth and albedo networks see the image as it is",
+            _setting(network={"aligned": False}),
         ),
         Variant("default init", "weights start by PyTorch's default", _setting(he_init=False)),
         Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
@@ -119,9 +124,6 @@ VARIANTS: dict[str, Variant] = {
             "Adam with a beta2 of 0.999, a constant learning rate and no warm-up",
             _setting(adam_beta2=0.999, warmup_steps=0, decay=0.0),
         ),
-        Variant("flat albedo", "differences between albedo pixels cost", _setting(loss={"flatness_weight": 0.05})),
-        Variant("smooth depth", "bends of the depth cost", _setting(loss={"smoothness_weight": 0.01})),
-        Variant("shifts cost", "translations cost", _setting(loss={"translation_weight": 0.05})),
         Variant("published", "the recipe of Wu et al. with only its faults mended", _published),
         Variant("recovering", "our recipe, which goes back when it collapses", _setting(recover=True)),
     )
