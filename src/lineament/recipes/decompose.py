@@ -25,7 +25,7 @@ from lineament.recipes.editing import measure
 from lineament.recipes.figures import PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
 from lineament.recipes.inspect_file import number
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
-from lineament.recipes.shipped import shipped_path
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import shrink, to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
@@ -68,6 +68,9 @@ class DecomposeConfig:
     """Truncation of the generator's faces."""
     maps: Path | None = None
     """File (.npz) for the numbers: depth, albedo, normals, view, light and semantics of each face."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
+    synthetic faces."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
@@ -163,13 +166,12 @@ def photographs(path: Path, count: int, resolution: int) -> Faces:
     return Faces(to_tensor(np.stack(images)), names, {"images": np.array(names)}, origin)
 
 
-def generated(path: Path | None, seeds: list[int], truncation: float, resolution: int, device: torch.device) -> Faces:
+def generated(path: Path, seeds: list[int], truncation: float, resolution: int, device: torch.device) -> Faces:
     """Faces that a generator draws, the same as those of `lineament edit`.
 
     Raises:
         MismatchError: the generator's images are smaller than ``resolution``.
     """
-    path = path or shipped_path("generator.safetensors")
     generator = load_generator(path, device)
     found = generator.config.resolution
     if found < resolution:
@@ -231,10 +233,11 @@ def run(config: DecomposeConfig) -> DecomposeResult:
     if len(seeds) > MAX_FACES:
         raise ConfigError(f"{len(seeds)} seeds, expected at most {MAX_FACES}; take more apart in parts")
     device = make_fabric(config.devices).device
-    decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors"), device)
+    decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors", config.pair), device)
     resolution = decomposer.config.resolution
     if config.images is None:
-        faces = generated(config.generator, seeds, config.truncation, resolution, device)
+        path = config.generator or shipped_path("generator.safetensors", config.pair)
+        faces = generated(path, seeds, config.truncation, resolution, device)
     else:
         faces = photographs(config.images, config.faces, resolution)
     images = faces.images.to(device)

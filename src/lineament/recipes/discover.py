@@ -31,7 +31,7 @@ from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import affordable_hold, linear_step, measure, synthesize_edited
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
-from lineament.recipes.shipped import shipped_path
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.records.atlas import Atlas, Direction, SeenRange
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atlas import save_atlas
@@ -73,6 +73,9 @@ class DiscoverConfig:
     """Of the samples."""
     report: bool = True
     """Write the HTML report."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
+    synthetic faces."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
@@ -288,8 +291,10 @@ def calibrate(
 
 def load_pair(config: DiscoverConfig, fabric: Fabric) -> tuple[Generator, Decomposer]:
     """The generator and decomposer asked for, or the shipped ones."""
-    generator = load_generator(config.generator or shipped_path("generator.safetensors"), fabric.device)
-    decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors"), fabric.device)
+    generator = load_generator(config.generator or shipped_path("generator.safetensors", config.pair), fabric.device)
+    decomposer = load_decomposer(
+        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
+    )
     return generator, decomposer
 
 

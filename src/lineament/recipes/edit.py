@@ -33,7 +33,7 @@ from lineament.recipes.editing import (
 )
 from lineament.recipes.inspect_file import number
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
-from lineament.recipes.shipped import shipped_path
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import check_atlas_matches, load_atlas
@@ -81,6 +81,9 @@ class EditConfig:
     """The atlas's generator; the shipped one if not given."""
     decomposer: Path | None = None
     """The atlas's decomposer, to measure with; the shipped one if not given and if it is the atlas's."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
+    synthetic faces."""
     seeds: str = "0-7"
     """Which faces: numbers and ranges, such as 0-7,12."""
     run_seed: int = 0
@@ -260,8 +263,8 @@ def load_editor(config: EditConfig, device: torch.device) -> Editor:
     Raises:
         MismatchError: the generator or the named decomposer is not the atlas's.
     """
-    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors"))
-    generator_path = config.generator or shipped_path("generator.safetensors")
+    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
+    generator_path = config.generator or shipped_path("generator.safetensors", config.pair)
     generator = load_generator(generator_path, device)
     name = generator_path if config.generator else "the shipped generator (name yours by --generator)"
     check_atlas_matches(atlas, network_fingerprint(generator), name)
@@ -285,7 +288,7 @@ def _find_decomposer(config: EditConfig, atlas: Atlas, device: torch.device) -> 
             )
         return decomposer
     try:
-        decomposer = load_decomposer(shipped_path("decomposer.safetensors"), device)
+        decomposer = load_decomposer(shipped_path("decomposer.safetensors", config.pair), device)
     except InputError:
         decomposer = None
     if decomposer is not None and network_fingerprint(decomposer) == atlas.decomposer_fingerprint:

@@ -33,7 +33,7 @@ from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import calibrated_step, synthesize_edited
 from lineament.recipes.evaluate_decomposer import Estimate, _cell, correlation_of, mean_of, ratio_of
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
-from lineament.recipes.shipped import shipped_path
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import shrink, to_tensor
 from lineament.records.atlas import Atlas
 from lineament.records.decomposition import Decomposition
@@ -80,6 +80,9 @@ class EvaluateConsistencyConfig:
     """Faces looked at; of photographs, so many are drawn."""
     seed: int = 12345
     """Of the faces; must not be the atlas's own."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
+    synthetic faces."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
@@ -293,10 +296,10 @@ def score_generated(
     config: EvaluateConsistencyConfig, fabric: Fabric, decomposer: Decomposer
 ) -> tuple[Faces, list[ConsistencyRow]]:
     """Generated faces, and what stays when they are edited; errors as `run`."""
-    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors"))
+    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
     if config.seed == atlas.seed:
         raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
-    path = config.generator or shipped_path("generator.safetensors")
+    path = config.generator or shipped_path("generator.safetensors", config.pair)
     generator = load_generator(path, fabric.device)
     check_atlas_matches(atlas, network_fingerprint(generator), path)
     z = latents(config.seed, range(config.faces), generator.config.z_dim).to(fabric.device)
@@ -315,7 +318,9 @@ def run(config: EvaluateConsistencyConfig) -> ConsistencyReport:
         ImageError: too few photographs.
     """
     fabric = make_fabric(config.devices)
-    decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors"), fabric.device)
+    decomposer = load_decomposer(
+        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
+    )
     photographs = None
     if config.images is not None:
         images = draw_photographs(config.images, decomposer.config.resolution, config.faces, config.seed)

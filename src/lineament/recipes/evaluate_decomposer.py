@@ -43,7 +43,7 @@ from lineament.ops.warp import inverse_warp_grid, warp_image
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.models import load_decomposer
-from lineament.recipes.shipped import shipped_path
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import to_tensor
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
@@ -85,6 +85,9 @@ class EvaluateDecomposerConfig:
     """Measure only the first faces."""
     out: Path | None = None
     """JSON file for the numbers."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
+    synthetic faces."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
@@ -96,7 +99,7 @@ class EvaluateDecomposerConfig:
     def paths(self) -> dict[str, Path]:
         """The file of each decomposer by the name of its row."""
         first = "shipped decomposer" if self.decomposer is None else "decomposer"
-        paths = {first: self.decomposer or shipped_path("decomposer.safetensors")}
+        paths = {first: self.decomposer or shipped_path("decomposer.safetensors", self.pair)}
         for text in self.also:
             name, equals, path = text.partition("=")
             if not (name and equals and path):

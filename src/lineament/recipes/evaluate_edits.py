@@ -21,7 +21,7 @@ from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import calibrated_step, measure, synthesize_edited
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
-from lineament.recipes.shipped import shipped_path
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
@@ -52,6 +52,9 @@ class EvaluateEditsConfig:
     """Size of the yaw edit whose median and sign are reported."""
     seed: int = 12345
     """Of the faces; must not be the atlas's own."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
+    synthetic faces."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
@@ -252,9 +255,11 @@ def run(config: EvaluateEditsConfig) -> EditReport:
     if config.seed == atlas.seed:
         raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
     fabric = make_fabric(config.devices)
-    generator_path = config.generator or shipped_path("generator.safetensors")
+    generator_path = config.generator or shipped_path("generator.safetensors", config.pair)
     generator = load_generator(generator_path, fabric.device)
-    decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors"), fabric.device)
+    decomposer = load_decomposer(
+        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
+    )
     check_atlas_matches(atlas, network_fingerprint(generator), generator_path)
     report = evaluate(config, atlas, generator, decomposer, atlas.names)
     if config.out is not None:

@@ -2,13 +2,17 @@
 
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from lineament.errors import InputError
 
-PAIR = "faces64"
+Pair: TypeAlias = Literal["faces64", "renders64"]
+"""A generator and its decomposer, trained on photographs or on renders of synthetic faces whose truth is known."""
+
+PAIR: Pair = "faces64"
 
 
-def shipped_path(name: str, pair: str = PAIR) -> Path:
+def shipped_path(name: str, pair: Pair = PAIR) -> Path:
     """Path of a file of a shipped pair of networks.
 
     Raises:
