@@ -260,3 +260,16 @@ def test_every_parameter_belongs_to_one_part() -> None:
     for network in (small(64), small(64, mean_shape=False, mean_albedo=False, aligned=False)):
         listed = [id(p) for part in network.parts() for p in part]
         assert sorted(listed) == sorted(id(p) for p in network.parameters())
+
+
+def test_what_the_networks_see_follows_image_and_view_but_teaches_no_view() -> None:
+    network = Decomposer(tiny.DECOMPOSER)
+    image, view = noise(1), torch.full((1, 6), 0.01)
+    for training in (False, True):
+        network.train(training)
+        leaves = image.clone().requires_grad_(), view.clone().requires_grad_()
+        network.front(*leaves).square().sum().backward()
+        assert leaves[0].grad is not None
+        assert (leaves[1].grad is None) is training
+        assert network.mean_shape is not None
+        assert network.mean_shape.grad is None

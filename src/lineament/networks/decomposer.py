@@ -257,15 +257,16 @@ class Decomposer(nn.Module):
         """What the depth and albedo networks see: the face from the front beside its mirror image, if `aligned`.
 
         Every point of the mean shape takes the colour of the pixel on which it falls in the view. What is hidden there
-        takes a wrong one, but its mirror image is then seen. Nothing is learned through this about shape or view.
+        takes a wrong one, but its mirror image is then seen. Differentiable in image and view; in training nothing is
+        learned through this about the view or the mean shape, which have better teachers.
         """
         if not self.config.aligned:
             return image
-        with torch.no_grad():
-            size, camera = self.config.resolution, self.camera
-            shape = self._depth_of(self._mean_raw()).expand(len(image), -1, -1)
-            pixels = project(view_from_canon(unproject(shape, camera), view, camera), camera, size, size)
-            face = warp_image(image, pixels * (2 / (size - 1)) - 1)
+        size, camera = self.config.resolution, self.camera
+        shape = self._depth_of(self._mean_raw().detach()).expand(len(image), -1, -1)
+        view = view.detach() if self.training else view
+        pixels = project(view_from_canon(unproject(shape, camera), view, camera), camera, size, size)
+        face = warp_image(image, pixels * (2 / (size - 1)) - 1)
         return torch.cat([face, face.flip(3)], dim=1).contiguous(memory_format=torch.channels_last)
 
     def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
