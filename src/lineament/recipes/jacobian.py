@@ -1,0 +1,188 @@
+"""The Jacobian of canonical depth and albedo with respect to w, by regression on samples or by exact derivatives.
+
+Both estimate the mean gradient: for normal w least squares finds it too (Stein's lemma), from one number per pixel and
+sample where a derivative gives d. A generator's w are not normal: least squares then follows how w is curved, most of
+all in directions in which w hardly varies, so the two are compared in the metric of the covariance of w.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from lineament.errors import ConfigError, NonFiniteError
+from lineament.estimators.pixel_jacobian import PixelJacobian
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan2 import Generator
+from lineament.ops.seeding import latents
+from lineament.recipes.console import progress_bar
+from lineament.recipes.training_data import shrink
+
+TANGENTS = 32
+"""Directions of w that are followed at a time; more gain nothing on a CPU and cost memory."""
+
+
+def images_of(generator: Generator, w: Float[Tensor, "n d"], resolution: int) -> Float[Tensor, "n 3 r r"]:
+    """What a decomposer is shown of w: images with constant noise, clipped to [-1, 1], at its resolution."""
+    return shrink(generator.synthesize(generator.broadcast(w)).clamp(-1, 1), resolution)
+
+
+def maps_of(decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
+    """Canonical depth and then albedo of the images of w, each flattened."""
+    parts = decomposer(images_of(generator, w, decomposer.config.resolution))
+    return torch.cat([parts.canon_depth.flatten(1), parts.canon_albedo.flatten(1)], dim=1)
+
+
+def map_mask(decomposer: Decomposer) -> Bool[np.ndarray, " p"]:
+    """True where `maps_of` speaks of the face; the border columns, whose depth is fixed, are left out of all maps."""
+    inside = (decomposer.border == 0).flatten().cpu().numpy()
+    return np.tile(inside, 4)
+
+
+@torch.no_grad()
+def sampled_jacobian(
+    decomposer: Decomposer,
+    generator: Generator,
+    numbers: range,
+    *,
+    seed: int,
+    truncation: float,
+    batch_size: int = 64,
+    state: PixelJacobian | None = None,
+    after_batch: Callable[[PixelJacobian], bool] | None = None,
+) -> PixelJacobian:
+    """Least squares of the maps on w.
+
+    Args:
+        decomposer: takes the images apart.
+        generator: makes them.
+        numbers: of the images under the seed.
+        seed: of the samples.
+        truncation: at which w is sampled.
+        batch_size: images at a time; changes speed and memory, not the result beyond rounding.
+        state: samples ``numbers[: state.moments.count]`` that an earlier run has added; more are added to it.
+        after_batch: called after every batch, to save the state; returns whether to stop.
+
+    Returns:
+        The state, to be solved once the samples are complete.
+
+    Raises:
+        ShapeError: the networks gave NaN or infinity; the row of the batch is named.
+    """
+    jacobian = state or PixelJacobian()
+    device = generator.mapping.w_avg.device
+    with progress_bar() as bar:
+        task = bar.add_task("sampling maps", total=len(numbers), completed=jacobian.moments.count, note="")
+        for first in range(jacobian.moments.count, len(numbers), batch_size):
+            batch = numbers[first : first + batch_size]
+            w = generator.map(latents(seed, batch, generator.config.z_dim).to(device), truncation)
+            maps = maps_of(decomposer, generator, w)
+            jacobian.partial_fit(w.double().cpu().numpy(), maps.cpu().numpy())
+            bar.advance(task, len(batch))
+            if after_batch is not None and after_batch(jacobian):
+                break
+    return jacobian
+
+
+def exact_jacobian(
+    decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], chunk: int = TANGENTS
+) -> Float[np.ndarray, "p d"]:
+    """Mean over w of the exact derivatives of `maps_of`, by forward mode: one pass for every direction of w.
+
+    Args:
+        decomposer: in eval mode.
+        generator: in eval mode.
+        w: where the derivatives are taken.
+        chunk: directions followed at a time.
+
+    Raises:
+        ConfigError: a network is in training mode.
+        NonFiniteError: a derivative is NaN or infinite.
+    """
+    return _mean_derivative(lambda one: maps_of(decomposer, generator, one), decomposer, generator, w, chunk)
+
+
+def exact_semantics_gradient(
+    decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], chunk: int = TANGENTS
+) -> Float[np.ndarray, "m d"]:
+    """As `exact_jacobian`, of the scalar semantics in the order and units of `SCALAR_SEMANTICS`."""
+
+    def semantics(one: Tensor) -> Tensor:
+        return decomposer.measure(images_of(generator, one, decomposer.config.resolution))
+
+    return _mean_derivative(semantics, decomposer, generator, w, chunk)
+
+
+@torch.no_grad()
+def _mean_derivative(
+    function: Callable[[Tensor], Tensor], decomposer: Decomposer, generator: Generator, w: Tensor, chunk: int
+) -> np.ndarray:
+    if decomposer.training or generator.training:
+        raise ConfigError("derivatives need networks in eval mode; call eval() on both first")
+    if not len(w):
+        raise ConfigError("no w was given, expected at least one; sample some")
+    directions = torch.eye(w.shape[1], dtype=w.dtype, device=w.device)
+    total: Tensor | None = None
+    with _ForwardMode(), progress_bar() as bar, warnings.catch_warnings():
+        # PyTorch 2.13 scripts its own formulas when forward mode is first used, and warns itself of that.
+        warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", DeprecationWarning)
+        task = bar.add_task("exact derivatives", total=len(w), note="")
+        for i, at in enumerate(w):
+
+            def along(direction: Tensor, at: Tensor = at) -> Tensor:
+                return torch.func.jvp(lambda one: function(one[None])[0], (at,), (direction,))[1]
+
+            columns = torch.func.vmap(along, chunk_size=chunk)(directions)
+            if not columns.isfinite().all():
+                raise NonFiniteError(
+                    f"the derivatives at w number {i} are NaN or infinite, expected finite ones; leave that w out"
+                )
+            total = columns if total is None else total.add_(columns)
+            bar.advance(task)
+    assert total is not None
+    return np.ascontiguousarray((total / len(w)).T.cpu().numpy())
+
+
+class _ForwardMode(TorchFunctionMode):
+    """Within it, what PyTorch cannot differentiate in forward mode is replaced by what it can.
+
+    As of PyTorch 2.13 `grid_sample` has no forward derivative, that of `group_norm` refuses channels_last, and `vmap`
+    cannot change to that layout. The networks keep all three, which are faster in training.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        stand_ins = {F.group_norm: _group_norm, F.grid_sample: _grid_sample, Tensor.contiguous: _contiguous}
+        return stand_ins.get(func, func)(*args, **(kwargs or {}))
+
+
+def _contiguous(x: Tensor, *, memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    return x.contiguous()
+
+
+def _group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    grouped = x.reshape(len(x), groups, -1)
+    centred = grouped - grouped.mean(dim=2, keepdim=True)
+    normed = centred * torch.rsqrt(centred.square().mean(dim=2, keepdim=True) + eps)
+    return torch.addcmul(bias[:, None, None], normed.view(x.shape), weight[:, None, None])
+
+
+def _grid_sample(image: Tensor, grid: Tensor, *, mode: str, padding_mode: str, align_corners: bool) -> Tensor:
+    assert (mode, padding_mode, align_corners) == ("bilinear", "border", True)
+    height, width = image.shape[2:]
+    x = ((grid[..., 0] + 1) * ((width - 1) / 2)).clamp(0, width - 1)
+    y = ((grid[..., 1] + 1) * ((height - 1) / 2)).clamp(0, height - 1)
+    left, top = (x.detach().floor().clamp(max=width - 2), y.detach().floor().clamp(max=height - 2))
+    x, y = (x - left)[:, None], (y - top)[:, None]
+    first = (top * width + left).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
+    pixels = image.flatten(2)
+    shape = (*image.shape[:2], *grid.shape[1:3])
+    a, b, c, d = (pixels.gather(2, first + offset).view(shape) for offset in (0, 1, width, width + 1))
+    return (a * (1 - x) + b * x) * (1 - y) + (c * (1 - x) + d * x) * y
