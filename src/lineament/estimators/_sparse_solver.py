@@ -165,12 +165,13 @@ def alternate(
     window: int = 5,
 ) -> Solution:
     """Codes and directions in turn, until the objective falls by less than ``tol`` of itself in ``window`` turns."""
-    U = soft(project(J, V), alpha / 2)
+    scores = project(J, V)
+    U = soft(scores, alpha / 2)
     uu, uj = np.zeros((len(V), len(V))), np.zeros(V.shape)
     path: list[float] = []
     converged, may_revive = False, True
     while len(path) < max_iter and not converged:
-        scores = project(J, V)
+        scores = project(J, V) if path else scores
         update_codes(U, scores, V, alpha, num_sweeps=2)
         dead = np.flatnonzero(~U.any(axis=1))
         if len(dead) and may_revive:

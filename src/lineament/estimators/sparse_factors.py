@@ -14,7 +14,7 @@ from lineament.estimators._sparse_solver import Solution
 from lineament.ops.seeding import philox
 
 EXPLORED_ROWS = 8192  # rows on which starts are compared, so that their cost does not grow with the image
-ROUNDS = 3  # of rotation and alternation from each start
+ROUNDS = 2  # of rotation and alternation from each start
 SHORT_RUN = 8  # alternations in a round
 
 
@@ -79,8 +79,8 @@ class SparseFactors:
         n_components: int | str = "auto",
         *,
         max_components: int = 64,
-        alpha: float = 0.03,
-        beta: float = 0.06,
+        alpha: float = 0.02,
+        beta: float = 0.03,
         max_iter: int = 200,
         tol: float = 1e-4,
         n_restarts: int = 2,
