@@ -162,12 +162,20 @@ def random_images(n: int, resolution: int) -> torch.Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def training_actions(variant: str, n: int, memory_format: torch.memory_format) -> dict[str, Callable[[], object]]:
-    """A whole step of a decomposer's training at 64 px, comparing pixels only, and its two large parts.
+def training_actions(
+    variant: str, n: int, memory_format: torch.memory_format, resolution: int = 64
+) -> dict[str, Callable[[], object]]:
+    """A whole step of a decomposer's training, comparing pixels only, and its two large parts.
 
     The parts are timed forward and backward: all five networks, and what is rendered from what they say.
     """
-    plain = TrainDecomposerConfig(out=Path(), images=Path(), batch_size=n, loss=LossConfig(perceptual_weight=0.0))
+    plain = TrainDecomposerConfig(
+        out=Path(),
+        images=Path(),
+        batch_size=n,
+        network=DecomposerConfig(resolution=resolution),
+        loss=LossConfig(perceptual_weight=0.0),
+    )
     trainer = Trainer(VARIANTS[variant].change(plain), make_fabric(Devices(accelerator="cpu")))
     decomposer, loss = trainer.decomposer, trainer.config.loss
     decomposer.to(memory_format=memory_format)  # pyright: ignore[reportCallIssue]
@@ -209,6 +217,10 @@ def bench_training(config: BenchConfig) -> list[BenchRow]:
         mine, other = seconds[f"ours {name}"], seconds[f"theirs {name}"]
         label = f"{name} of {n} at 64 px, ours"
         rows.append(BenchRow(label, mine, "published recipe", other, other / mine, wanted.get(name, "")))
+    large = training_actions("full", n, torch.channels_last, resolution=128)["training step"]
+    cost = in_turns({"small": ours["training step"], "large": large}, config.repeats)
+    label = f"training step of {n} at 128 px, ours"
+    rows.append(BenchRow(label, cost["large"], "at 64 px", cost["small"], cost["large"] / cost["small"], ""))
     return rows
 
 
