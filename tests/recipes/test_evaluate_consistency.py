@@ -30,6 +30,7 @@ from lineament.recipes.evaluate_consistency import (
     run,
 )
 from lineament.recipes.training_data import to_tensor
+from lineament.records.decomposition import Decomposition
 from lineament.store.atlas import load_atlas, save_atlas
 from tests import tiny
 
@@ -42,6 +43,9 @@ class Told(Decomposer):
         self.eval().requires_grad_(False)
         for name, part in parts.items():
             setattr(self, name, part)
+
+    def forward(self, image: Tensor) -> Decomposition:
+        return Decomposition(self.depth(image), self.albedo(image), self.view(image), self.light(image))
 
 
 def same(image: Tensor) -> Tensor:
