@@ -1,0 +1,86 @@
+"""Localized semantics out of a pixel Jacobian: units made equal, pose and light taken out, latents whitened."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lineament.errors import ShapeError
+from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind_slices, remove_span
+from lineament.estimators.sparse_factors import SparseFactors
+
+MIN_VARIANCE = 1e-7
+"""Directions of w with a smaller share of the largest variance count as absent, as in `LinearSemantics`."""
+
+
+@dataclass(frozen=True, eq=False)
+class LocalComponents:
+    """What acts on parts of the face and on neither pose nor light.
+
+    Attributes:
+        maps: what one standard deviation of each component changes, in the maps' own units, "p k"; 0 outside the mask.
+        gradients: of the components with respect to w, "k d", in standard deviations: each has variance 1.
+        explained: share of the Jacobian's energy that each explains, see `SparseFactors`, " k".
+        scales: what each kind of map was divided by to be comparable.
+    """
+
+    maps: Float[np.ndarray, "p k"]
+    gradients: Float[np.ndarray, "k d"]
+    explained: Float[np.ndarray, " k"]
+    scales: dict[str, float]
+
+
+def find_components(
+    jacobian: PixelJacobian,
+    scalar_gradients: Float[np.ndarray, "m d"],
+    mask: Bool[np.ndarray, " p"],
+    factors: SparseFactors,
+) -> LocalComponents:
+    """Factorise a solved Jacobian into localized components.
+
+    The Jacobian is divided by `kind_scales`, freed of the scalar semantics (`remove_span`) and multiplied by
+    Sigma^(1/2), the symmetric root of the covariance of w: then a column of V is a direction in which a step of length
+    one is a standard deviation, whatever the shape of W, and directions that hardly occur do not count.
+
+    Args:
+        jacobian: after `PixelJacobian.solve`.
+        scalar_gradients: of pose and light, one row each; may have none.
+        mask: pixels that are looked at.
+        factors: how to factorise; fitted in place.
+
+    Raises:
+        ShapeError: the mask or the gradients do not fit the Jacobian.
+        ConfigError: as `SparseFactors.fit` and `kind_scales`.
+
+    Source:
+        Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021; the units, the
+        whitening and the removal of pose and light are ours.
+    """
+    p, d = jacobian.coef_.shape
+    if mask.shape != (p,) or scalar_gradients.shape[1:] != (d,):
+        raise ShapeError(
+            f"mask {mask.shape} and gradients {scalar_gradients.shape} do not fit a Jacobian of {p} x {d}; "
+            "take all three from the same networks"
+        )
+    scales = kind_scales(jacobian.y_std_, mask)
+    unit = np.ones(p, dtype=np.float32)
+    for kind, part in kind_slices(p).items():
+        unit[part] = scales[kind]
+    inner = np.flatnonzero(mask)
+    rows = jacobian.coef_[inner] / unit[inner, None]
+    if len(scalar_gradients):
+        rows = remove_span(rows, scalar_gradients, jacobian.w_cov_)
+    root, inverse_root = _roots(jacobian.w_cov_)
+    factors.fit(rows @ root.astype(rows.dtype))
+    maps = np.zeros((p, factors.n_components_), dtype=np.float32)
+    maps[inner] = factors.U_ * unit[inner, None]
+    return LocalComponents(maps, factors.V_.T @ inverse_root, factors.explained_variance_ratio_, scales)
+
+
+def _roots(cov: Float[np.ndarray, "d d"]) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d d"]]:
+    """The symmetric root of a covariance and its pseudo-inverse."""
+    variances, axes = np.linalg.eigh(cov)
+    present = variances > MIN_VARIANCE * variances.max()
+    std = np.sqrt(np.where(present, variances, 0.0))
+    inverse = np.where(present, 1 / np.where(present, std, 1.0), 0.0)
+    return (axes * std) @ axes.T, (axes * inverse) @ axes.T
