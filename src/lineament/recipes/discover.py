@@ -74,8 +74,7 @@ class DiscoverConfig:
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
-    synthetic faces."""
+    """Shipped networks that stand in for files not given; faces64 learned from photographs."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 

@@ -86,8 +86,7 @@ class EvaluateDecomposerConfig:
     out: Path | None = None
     """JSON file for the numbers."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given: faces64 learned from photographs, renders64 from renders of
-    synthetic faces."""
+    """Shipped networks that stand in for files not given; faces64 learned from photographs."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
