@@ -10,7 +10,8 @@ from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind
 from lineament.estimators.sparse_factors import SparseFactors
 
 MIN_VARIANCE = 1e-7
-"""Directions of w with a smaller share of the largest variance count as absent, as in `LinearSemantics`."""
+"""Directions of w with a smaller share of the largest variance count as absent: `LinearSemantics` looks closer, but
+dividing by their deviation would make gradients of rounding errors."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,17 +96,9 @@ class StreamingMoments:
         Raises:
             ShapeError: an array is missing or does not fit the others.
         """
-        missing = [name for name in _STATE_NAMES if name not in state]
-        if missing:
-            raise ShapeError(f"the saved moments lack {', '.join(missing)}; start the accumulation anew")
-        d, m = np.size(state["w_mean"]), np.size(state["y_mean"])
-        expected = {"count": (), "w_mean": (d,), "y_mean": (m,), "ww": (d, d), "wy": (d, m), "yy": (m, m)}
-        for name, shape in expected.items():
-            if np.shape(state[name]) != shape and not (name == "count" and np.size(state[name]) == 1):
-                raise ShapeError(
-                    f"the saved moments do not fit together: {name} has shape {np.shape(state[name])}, "
-                    f"expected {shape}; start the accumulation anew"
-                )
+        d, m = np.size(state.get("w_mean", ())), np.size(state.get("y_mean", ()))
+        count = np.shape(state["count"]) if np.size(state.get("count", ())) == 1 else ()  # one number of any shape
+        check_state(state, {"count": count, "w_mean": (d,), "y_mean": (m,), "ww": (d, d), "wy": (d, m), "yy": (m, m)})
         moments = cls()
         moments.count = int(np.asarray(state["count"]).item())
         for name in _STATE_NAMES[1:]:
@@ -114,9 +106,7 @@ class StreamingMoments:
         return moments
 
     def _check_widths(self, d: int, m: int) -> None:
-        for name, got, expected in (("w", d, len(self.w_mean)), ("y", m, len(self.y_mean))):
-            if got != expected:
-                raise ShapeError(f"{name} has {got} columns, but the samples so far had {expected}; do not mix sources")
+        check_widths({"w": (d, len(self.w_mean)), "y": (m, len(self.y_mean))})
 
     def _degrees_of_freedom(self) -> int:
         if self.count < 2:
@@ -153,3 +143,23 @@ def check_pair(w: np.ndarray, y: np.ndarray) -> None:
             raise ShapeError(f"{name} holds NaN or infinity, first in row {row}, expected finite numbers; leave it out")
     if len(w) != len(y):
         raise ShapeError(f"w has {len(w)} rows and y has {len(y)}, expected one y for each w; pair them")
+
+
+def check_widths(widths: Mapping[str, tuple[int, int]]) -> None:
+    """Raise ShapeError unless every kind of sample has as many columns, the first number, as before, the second."""
+    for name, (got, expected) in widths.items():
+        if got != expected:
+            raise ShapeError(f"{name} has {got} columns, but the samples so far had {expected}; do not mix sources")
+
+
+def check_state(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise ShapeError unless saved moments have all arrays of these names, and in these shapes."""
+    missing = [name for name in shapes if name not in state]
+    if missing:
+        raise ShapeError(f"the saved moments lack {', '.join(missing)}; start the accumulation anew")
+    for name, expected in shapes.items():
+        if np.shape(state[name]) != expected:
+            raise ShapeError(
+                f"the saved moments do not fit together: {name} has shape {np.shape(state[name])}, "
+                f"expected {expected}; start the accumulation anew"
+            )

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import ConfigError, ShapeError, StorageError
-from lineament.estimators.moments import StreamingMoments, check_pair
+from lineament.estimators.moments import StreamingMoments, check_pair, check_state, check_widths
 
 KINDS = ("depth", "albedo")
 MAX_BYTES = 2 << 30  # of the cross moments of w and the pixels; beyond it they live on disk
@@ -189,17 +189,9 @@ class PixelJacobian:
             ConfigError, StorageError: as `partial_fit`.
             ShapeError: an array is missing or does not fit the others.
         """
-        missing = [name for name in _STATE_NAMES if name not in state]
-        if missing:
-            raise ShapeError(f"the saved moments lack {', '.join(missing)}; start the accumulation anew")
         moments = StreamingMoments.from_dict(state)
-        d, p = len(moments.w_mean), np.size(state["pixel_mean"])
-        for name, shape in zip(_STATE_NAMES, ((p,), (p,), (p, d)), strict=True):
-            if np.shape(state[name]) != shape:
-                raise ShapeError(
-                    f"the saved moments do not fit together: {name} has shape {np.shape(state[name])}, "
-                    f"expected {shape}; start the accumulation anew"
-                )
+        d, p = len(moments.w_mean), np.size(state.get("pixel_mean", ()))
+        check_state(state, dict(zip(_STATE_NAMES, ((p,), (p,), (p, d)), strict=True)))
         restored = cls(max_bytes, scratch)
         if moments.count:
             restored._prepare(d, p)
@@ -208,11 +200,8 @@ class PixelJacobian:
         return restored
 
     def _check_widths(self, d: int, p: int) -> None:
-        if not self.moments.count:
-            return
-        for name, got, expected in (("w", d, self._wy.shape[1]), ("y", p, len(self._wy))):
-            if got != expected:
-                raise ShapeError(f"{name} has {got} columns, but the samples so far had {expected}; do not mix sources")
+        if self.moments.count:
+            check_widths({"w": (d, self._wy.shape[1]), "y": (p, len(self._wy))})
 
     def _prepare(self, d: int, p: int) -> None:
         """Make room before the first samples; forget a solution that they outdate."""
