@@ -4,13 +4,15 @@ Here U is held as "k p" and V as "k d", one component a row, so that each is con
 of rows and never copied whole; whatever is summed over its rows is summed over blocks in float64.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from lineament.estimators._blocks import row_blocks
+
 BLOCK_ROWS = 16384
+GRAM_ROWS = 2048  # copied in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,11 @@ class Solution:
     converged: bool
 
 
-def row_blocks(p: int) -> Iterator[slice]:
-    """Slices that cover p rows."""
-    return (slice(start, min(start + BLOCK_ROWS, p)) for start in range(0, p, BLOCK_ROWS))
-
-
 def gram(J: Float[np.ndarray, "p d"]) -> Float[np.ndarray, "d d"]:
     """J'J in float64; single precision would hide all singular values below 3e-4 of the largest."""
     total = np.zeros((J.shape[1], J.shape[1]))
-    for start in range(0, len(J), 2048):
-        rows = J[start : start + 2048].astype(np.float64)
+    for block in row_blocks(len(J), GRAM_ROWS):
+        rows = J[block].astype(np.float64)
         total += rows.T @ rows
     return total
 
@@ -43,7 +40,7 @@ def project(J: Float[np.ndarray, "p d"], V: Float[np.ndarray, "k d"]) -> Float[n
     """(J V)', in J's precision."""
     out = np.empty((len(V), len(J)), dtype=J.dtype)
     directions = V.T.astype(J.dtype)
-    for rows in row_blocks(len(J)):
+    for rows in row_blocks(len(J), BLOCK_ROWS):
         out[:, rows] = (J[rows] @ directions).T
     return out
 
@@ -78,7 +75,7 @@ def update_codes(
     others = (V @ V.T).astype(U.dtype)
     np.fill_diagonal(others, 0)
     threshold = alpha / 2
-    for rows in row_blocks(U.shape[1]):
+    for rows in row_blocks(U.shape[1], BLOCK_ROWS):
         block, score = U[:, rows].copy(), scores[:, rows]  # a block stays in the cache through all sweeps
         left, clipped = np.empty_like(block[0]), np.empty_like(block[0])
         for _ in range(num_sweeps):
@@ -98,7 +95,7 @@ def code_moments(
 ) -> tuple[Float[np.ndarray, "k k"], Float[np.ndarray, "k d"]]:
     """UU' and UJ, all that the directions depend on, in float64."""
     uu, uj = np.zeros((len(U), len(U))), np.zeros((len(U), J.shape[1]))
-    for rows in row_blocks(len(J)):
+    for rows in row_blocks(len(J), BLOCK_ROWS):
         uu += U[:, rows] @ U[:, rows].T
         uj += U[:, rows] @ J[rows]
     return uu, uj

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import ConfigError, ShapeError, StorageError
+from lineament.estimators._blocks import row_blocks
 from lineament.estimators.moments import StreamingMoments, check_pair, check_state, check_widths
 
 KINDS = ("depth", "albedo")
@@ -233,14 +234,12 @@ class PixelJacobian:
             ) from error
 
     def _blocks(self, width: int) -> Iterator[slice]:
-        """Runs of pixels of which ``width`` numbers each fit into a block."""
-        return _runs(len(self._wy), width)
+        return _pixel_blocks(len(self._wy), width)
 
 
-def _runs(p: int, width: int) -> Iterator[slice]:
-    size = max(BLOCK_VALUES // width, 1)
-    for start in range(0, p, size):
-        yield slice(start, min(start + size, p))
+def _pixel_blocks(p: int, width: int) -> Iterator[slice]:
+    """Runs of pixels of which ``width`` numbers each fit into a block."""
+    return row_blocks(p, max(BLOCK_VALUES // width, 1))
 
 
 def remove_span(
@@ -267,7 +266,7 @@ def remove_span(
     scale = np.where(scale > 0, 1 / np.where(scale > 0, scale, 1.0), 0.0)  # units cancel, as in `mahalanobis_step`
     project = (pulled * scale) @ np.linalg.pinv(gram * np.outer(scale, scale), rcond=1e-10, hermitian=True)
     rest = np.empty_like(J)
-    for block in _runs(len(J), J.shape[1]):
+    for block in _pixel_blocks(len(J), J.shape[1]):
         rest[block] = J[block] - (J[block] @ project) @ (A * scale[:, None])
     return rest
 
