@@ -9,7 +9,8 @@ import torch
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.stylegan2 import Generator, GeneratorConfig
 from lineament.recipes.models import network_fingerprint, save_network
-from lineament.records.atlas import Atlas, Direction, SeenRange
+from lineament.records.atlas import Atlas
+from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SCALAR_SEMANTICS
 from lineament.store.atlas import save_atlas
 

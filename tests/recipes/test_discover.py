@@ -1,5 +1,6 @@
 """Discovery, end to end on untrained networks, and its odd ends."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lineament.recipes import discover, run_folder
 from lineament.recipes.devices import Devices
 from lineament.recipes.discover import MAX_KEPT_VALUES, DiscoverConfig, Discovery, calibrate, run, uncalibrated_atlas
 from lineament.recipes.editing import affordable_hold
+from lineament.recipes.localize import PartsConfig
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint, save_network
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
@@ -23,6 +25,9 @@ from tests import tiny
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return tiny.save_pair(tmp_path_factory.mktemp("pair"))
+
+
+WITHOUT = PartsConfig(find=False)
 
 
 def settings(pair: tuple[Path, Path], out: Path, **changes: Any) -> DiscoverConfig:
@@ -42,7 +47,7 @@ def settings(pair: tuple[Path, Path], out: Path, **changes: Any) -> DiscoverConf
 
 def arrays(atlas: Atlas) -> dict[str, np.ndarray]:
     found = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov}
-    for direction in atlas.directions:
+    for direction in atlas.all_directions:
         for name in ("gradient", "step", "standard_error", "r2", "residual_std", "mean", "std", "calibration"):
             found[f"{direction.name}.{name}"] = np.asarray(getattr(direction, name))
         seen = direction.range_seen
@@ -91,18 +96,22 @@ def test_stop_and_resume_gives_the_same_bits(
 ) -> None:
     config = settings(pair, tmp_path / "out")
     stops: list[run_folder.GentleStop] = []
-    enter, sample = run_folder.GentleStop.__enter__, discover.sample_and_measure
+    enter = run_folder.GentleStop.__enter__
     count = 0
 
-    def counted(*args: Any) -> Any:
-        nonlocal count
-        count += 1
-        stops[-1].requested = count == batches
-        return sample(*args)
+    def counted(sample: Callable[..., Any]) -> Callable[..., Any]:
+        def one_more(*args: Any) -> Any:
+            nonlocal count
+            count += 1
+            stops[-1].requested = count == batches
+            return sample(*args)
+
+        return one_more
 
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
-        patch.setattr(discover, "sample_and_measure", counted)
+        for name in ("sample_and_measure", "sample_and_map"):
+            patch.setattr(discover, name, counted(getattr(discover, name)))
         assert run(config) is None
     assert not (config.out / "atlas.safetensors").exists()
     path = run(config)
@@ -132,8 +141,73 @@ def test_too_few_samples_are_refused_up_front(pair: tuple[Path, Path], tmp_path:
     assert not config.out.exists()
 
 
+def test_parts_need_halves_that_determine_them(pair: tuple[Path, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"half of 19 samples .* take more than 19, or --parts.no-find"):
+        run(settings(pair, tmp_path / "out", samples=19))
+
+
+WIDE = replace(tiny.GENERATOR64, w_dim=16, z_dim=16)
+
+
+@pytest.fixture(scope="session")
+def wide(pair: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A generator that has room beside pose and light."""
+    generator = tiny.generator(WIDE)
+    path = tmp_path_factory.mktemp("wide") / "generator.safetensors"
+    save_network(path, "generator", generator, generator.config.to_dict(), {})
+    return path, pair[1]
+
+
+def test_no_room_beside_pose_and_light_is_said(
+    pair: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run(settings(pair, tmp_path / "out", calibration_faces=1))
+    assert path is not None
+    assert load_atlas(path).local is None
+    assert "no parts of the face: pose and light use up all 8 dimensions of w" in capsys.readouterr().err
+
+
+def test_parts_are_found_held_apart_from_pose_and_scored(wide: tuple[Path, Path], tmp_path: Path) -> None:
+    atlases = []
+    for batch_size in (16, 7):
+        path = run(settings(wide, tmp_path / str(batch_size), calibration_faces=1, batch_size=batch_size))
+        assert path is not None
+        atlases.append(load_atlas(path))
+    found = atlases[0]
+    for name, value in arrays(found).items():
+        np.testing.assert_allclose(
+            arrays(atlases[1])[name], value, rtol=1e-2, atol=1e-2 * np.abs(value).max(initial=1e-3), err_msg=name
+        )
+    assert found.local is not None
+    assert len(found.part_names) >= 1
+    assert found.local.num_samples == 40
+    scalars, steps = found.gradients(), np.array([part.direction.step for part in found.local.parts])
+    moved = scalars @ steps.T / np.array([[d.std] for d in found.directions])
+    assert np.abs(moved).max() < 1e-3
+    assert all(part.direction.r2 < 1 for part in found.local.parts)  # 1 until measured
+    assert all(part.direction.range_seen.minimum < part.direction.range_seen.maximum for part in found.local.parts)
+
+
+def test_parts_can_be_left_out_and_found_otherwise_without_sampling_again(
+    wide: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(wide, tmp_path / "out", calibration_faces=1, parts=PartsConfig(count=3))
+    path = run(config)
+    assert path is not None
+    assert len(load_atlas(path).part_names) <= 3
+    monkeypatch.setattr(Discovery, "add", lambda *_: pytest.fail("sampled again"))
+    run(replace(config, parts=PartsConfig(count=2)))
+    assert len(load_atlas(path).part_names) <= 2
+    with pytest.raises(ConfigError, match=r"parts.find was True, now False"):
+        run(replace(config, parts=WITHOUT))
+    monkeypatch.undo()
+    path = run(replace(config, out=tmp_path / "without", parts=WITHOUT))
+    assert path is not None
+    assert load_atlas(path).local is None
+
+
 def test_ridge_takes_few_samples(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    path = run(settings(pair, tmp_path / "out", samples=9, ridge=0.1, calibration_faces=1))
+    path = run(settings(pair, tmp_path / "out", samples=9, ridge=0.1, calibration_faces=1, parts=WITHOUT))
     assert path is not None
     assert load_atlas(path).provenance["ridge"] == 0.1
 

@@ -21,7 +21,8 @@ from lineament.recipes.editing import (
     parse_edits,
     synthesize_edited,
 )
-from lineament.records.atlas import Atlas, Direction, SeenRange
+from lineament.records.atlas import Atlas
+from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
 

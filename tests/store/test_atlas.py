@@ -10,7 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lineament.errors import ConfigError, FileFormatError, InputError, MismatchError, ShapeError, VersionError
-from lineament.records.atlas import Atlas, Direction, SeenRange
+from lineament.records.atlas import Atlas
+from lineament.records.direction import Direction, SeenRange
+from lineament.records.parts import Localization, MapShape, Part
 from lineament.store.atlas import KIND, SCHEMA_VERSION, check_atlas_matches, load_atlas, save_atlas
 from lineament.store.tensors import load_tensors, read_header, save_tensors
 
@@ -67,6 +69,13 @@ def assert_same(left: object, right: object) -> None:
         if f.name == "directions":
             for one, other in zip(a, b, strict=True):
                 assert_same(one, other)
+        elif f.name == "local" and a is not None and b is not None:
+            assert_same(a, b)
+        elif f.name == "parts":
+            for one, other in zip(a, b, strict=True):
+                assert_same(one, other)
+        elif f.name == "direction":
+            assert_same(a, b)
         elif isinstance(a, np.ndarray):
             np.testing.assert_array_equal(a, b, strict=True)
         else:
@@ -74,17 +83,81 @@ def assert_same(left: object, right: object) -> None:
             assert type(a) is type(b)
 
 
+def make_local(d: int = 4, side: int = 6, **changes) -> Localization:
+    rng = np.random.default_rng(5)
+
+    def halves(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape).astype(np.float16).astype(np.float32)
+
+    parts = tuple(
+        Part(
+            direction=make_direction(name, d, seed=i + 2, unit="sd", r2=0.5),
+            place=name,
+            explained=0.5 / (i + 1),
+            stability=0.9 - 0.2 * i,
+            shape=MapShape(0.25, 0.0, -0.5, 0.125, 1.0, 0.0),
+        )
+        for i, name in enumerate(("mouth", "left_eye"))
+    )
+    values = {
+        "parts": parts,
+        "maps": halves(2, 4, side, side),
+        "scalar_maps": halves(2, 4, side, side),
+        "mean": halves(4, side, side),
+        "mask": np.eye(side, dtype=bool),
+        "scales": {"depth": 0.01, "albedo": 0.5},
+        "num_samples": 6000,
+    }
+    return Localization(**(values | changes))
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    save_atlas(tmp_path / "a.safetensors", make_atlas())
+    save_atlas(tmp_path / "a.safetensors", make_atlas(local=make_local()))
     return tmp_path / "a.safetensors"
 
 
 def test_round_trip(file: Path) -> None:
-    assert_same(load_atlas(file), make_atlas())
+    assert_same(load_atlas(file), make_atlas(local=make_local()))
     header = read_header(file)
-    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 1)
+    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 2)
     assert header.header["directions"][0]["name"] == "yaw"
+
+
+def test_an_atlas_without_parts_round_trips(tmp_path: Path) -> None:
+    save_atlas(tmp_path / "a", make_atlas())
+    assert load_atlas(tmp_path / "a").local is None
+    assert load_atlas(tmp_path / "a").part_names == ()
+
+
+def test_parts_are_directions_too(file: Path) -> None:
+    atlas = load_atlas(file)
+    assert (atlas.names, atlas.part_names) == (("yaw", "light_x"), ("mouth", "left_eye"))
+    assert atlas.local is not None
+    assert [part.stable for part in atlas.local.parts] == [True, False]
+    np.testing.assert_array_equal(atlas.gradients(("left_eye",))[0], atlas.local.parts[1].direction.gradient)
+    assert atlas.gradients().shape == (2, 4)
+    with pytest.raises(ConfigError, match=r"which has yaw, light_x, mouth, left_eye; did you mean 'mouth'"):
+        atlas.direction("mouht")
+    with pytest.raises(ConfigError, match="occur twice"):
+        make_atlas(local=make_local(), directions=(make_direction("mouth"),))
+    with pytest.raises(ShapeError, match="expected 4 as w_mean"):
+        make_atlas(local=make_local(d=5))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"maps": np.zeros((1, 4, 6, 6))}, "maps of the parts has shape"),
+        ({"mean": np.full((4, 6, 6), np.nan)}, "mean of the parts: NaN"),
+        ({"mask": np.zeros((6, 6), bool)}, "mask of the parts is empty"),
+        ({"scales": {"depth": 0.0, "albedo": 1.0}}, "positive ones"),
+        ({"scales": {"depth": 1.0}}, "positive ones"),
+    ],
+)
+def test_the_record_of_parts_checks_itself(changes: dict, message: str) -> None:
+    with pytest.raises((ConfigError, ShapeError), match=message):
+        make_local(**changes)
 
 
 def test_an_atlas_without_directions_round_trips(tmp_path: Path) -> None:
@@ -221,7 +294,27 @@ def _no_date(tensors: dict, header: dict) -> None:
     header["created"] = "yesterday"
 
 
+def _no_maps(tensors: dict, header: dict) -> None:
+    del tensors["parts.maps"]
+
+
+def _one_part_less(tensors: dict, header: dict) -> None:
+    header["local"]["parts"].pop()
+
+
+def _no_place(tensors: dict, header: dict) -> None:
+    del header["local"]["parts"][0]["place"]
+
+
+def _text_scale(tensors: dict, header: dict) -> None:
+    header["local"]["scales"]["depth"] = "1"
+
+
 DAMAGES = {
+    _no_maps: "maps is missing",
+    _one_part_less: "has shape",
+    _no_place: "place is missing",
+    _text_scale: "depth is '1', expected float",
     _drop_seed: "seed is missing",
     _text_seed: "seed is '3', expected int",
     _bool_samples: "num_samples is True, expected int",
@@ -243,7 +336,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.strip("_"))
 def test_damaged_contents_get_one_clear_line(file: Path, damage) -> None:
-    tensors, header = load_tensors(file, kind=KIND)
+    tensors, header = load_tensors(file, kind=KIND, schema_version=SCHEMA_VERSION)
     damage(tensors, header)
     save_tensors(file, tensors, kind=KIND, schema_version=1, header=json.loads(json.dumps(header)))
     with pytest.raises(FileFormatError, match=DAMAGES[damage]) as caught:

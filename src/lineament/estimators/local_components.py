@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lineament.errors import ShapeError
+from lineament.errors import ConfigError, ShapeError
 from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind_slices, remove_span
-from lineament.estimators.sparse_factors import SparseFactors
+from lineament.estimators.sparse_factors import SparseFactors, unshrunk_codes
 
 MIN_VARIANCE = 1e-7
 """Directions of w with a smaller share of the largest variance count as absent: `LinearSemantics` looks closer, but
 dividing by their deviation would make gradients of rounding errors."""
+
+MIN_REST = 1e-8
+"""Less of the Jacobian's energy beside pose and light is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +22,8 @@ class LocalComponents:
     """What acts on parts of the face and on neither pose nor light.
 
     Attributes:
-        maps: what one standard deviation of each component changes, in the maps' own units, "p k"; 0 outside the mask.
+        maps: what one standard deviation of each component changes where the factorisation says that it acts, in the
+            maps' own units and without the shrinkage of the penalty, "p k"; 0 elsewhere.
         gradients: of the components with respect to w, "k d", in standard deviations: each has variance 1.
         explained: share of the Jacobian's energy that each explains, see `SparseFactors`, " k".
         scales: what each kind of map was divided by to be comparable.
@@ -51,7 +55,7 @@ def find_components(
 
     Raises:
         ShapeError: the mask or the gradients do not fit the Jacobian.
-        ConfigError: as `SparseFactors.fit` and `kind_scales`.
+        ConfigError: nothing varies beside the scalar semantics, or as `SparseFactors.fit` and `kind_scales`.
 
     Source:
         Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021; the units, the
@@ -69,13 +73,23 @@ def find_components(
         unit[part] = scales[kind]
     inner = np.flatnonzero(mask)
     rows = jacobian.coef_[inner] / unit[inner, None]
+    root, inverse_root = _roots(jacobian.w_cov_)
+    energy = _energy(rows @ root)
     if len(scalar_gradients):
         rows = remove_span(rows, scalar_gradients, jacobian.w_cov_)
-    root, inverse_root = _roots(jacobian.w_cov_)
-    factors.fit(rows @ root.astype(rows.dtype))
+    rows = rows @ root.astype(rows.dtype)
+    if _energy(rows) <= MIN_REST * energy:
+        raise ConfigError(
+            f"pose and light use up all {d} dimensions of w, so that no part is left; take a generator with a wider w"
+        )
+    factors.fit(rows)
     maps = np.zeros((p, factors.n_components_), dtype=np.float32)
-    maps[inner] = factors.U_ * unit[inner, None]
+    maps[inner] = unshrunk_codes(rows, factors.U_, factors.V_) * unit[inner, None]
     return LocalComponents(maps, factors.V_.T @ inverse_root, factors.explained_variance_ratio_, scales)
+
+
+def _energy(rows: np.ndarray) -> float:
+    return float(np.square(rows, dtype=np.float64).sum())
 
 
 def _roots(cov: Float[np.ndarray, "d d"]) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d d"]]:

@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators import _sparse_solver as solver
+from lineament.estimators._blocks import row_blocks
 from lineament.estimators._rotations import least_absolute_rotation, varimax
 from lineament.estimators._sparse_solver import Solution
 from lineament.ops.seeding import philox
@@ -16,6 +17,7 @@ from lineament.ops.seeding import philox
 EXPLORED_ROWS = 8192  # rows on which starts are compared, so that their cost does not grow with the image
 ROUNDS = 2  # of rotation and alternation from each start
 SHORT_RUN = 8  # alternations in a round
+REFIT_VALUES = 1 << 22  # numbers in the systems of a block of pixels
 
 
 class SparseFactors:
@@ -27,11 +29,13 @@ class SparseFactors:
         positive. Scaling J by c > 0 leaves V as it is and scales U by c.
 
     Args:
-        n_components: number of components, or "auto": as many as J'J has eigenvalues above (1 + sqrt(d / p))^2 of
-            their mean, the largest that a matrix of J's size and energy without any structure would have (parallel
-            analysis in the limit of Marchenko and Pastur); at least one, at most ``max_components``. Components weaker
-            than that do not count even if noise is weaker still, so that a spectrum that merely decays has an end.
-        max_components: bound on "auto".
+        n_components: number of components; or a share between 0 and 1: as many as J'J has leading eigenvalues that hold
+            this share of |J|^2 (as in scikit-learn's PCA); or "auto": as many as it has eigenvalues above
+            (1 + sqrt(d / p))^2 of their mean, the largest that a matrix of J's size and energy without any structure
+            would have (parallel analysis in the limit of Marchenko and Pastur); at least one, at most
+            ``max_components``. Components weaker than that do not count even if noise is weaker still, so that a
+            spectrum that merely decays has an end.
+        max_components: bound on "auto" and on the number that a share leads to.
         alpha: sparsity, relative: ``alpha_`` = 2 alpha s, so that codes shrink by the fraction alpha of s, the norm of
             a typical row of J within its k leading directions: s^2 = sum |r|^4 / sum |r|^2 over rows r, which
             rows that nothing moves do not change.
@@ -76,7 +80,7 @@ class SparseFactors:
 
     def __init__(
         self,
-        n_components: int | str = "auto",
+        n_components: int | float | str = "auto",
         *,
         max_components: int = 64,
         alpha: float = 0.02,
@@ -153,8 +157,11 @@ class SparseFactors:
 
     def _check_settings(self) -> None:
         count = self.n_components
-        if count != "auto" and (not isinstance(count, (int, np.integer)) or count < 1):
-            raise ConfigError(f'n_components is {count!r}, expected "auto" or at least 1; change it')
+        is_share = isinstance(count, float) and 0 < count < 1
+        if count != "auto" and not is_share and (not isinstance(count, (int, np.integer)) or count < 1):
+            raise ConfigError(
+                f'n_components is {count!r}, expected "auto", a share between 0 and 1, or at least 1; change it'
+            )
         for name in ("max_components", "max_iter", "n_restarts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1; raise it")
@@ -167,6 +174,9 @@ class SparseFactors:
             p, d = shape
             threshold = energy / d * (1 + np.sqrt(d / p)) ** 2
             return min(max(int((values > threshold).sum()), 1), self.max_components)
+        if isinstance(self.n_components, float):
+            held = np.cumsum(values) / energy
+            return min(int((held < self.n_components).sum()) + 1, len(values), self.max_components)
         if int(self.n_components) > len(values):
             raise ConfigError(
                 f"n_components is {self.n_components}, expected at most the rank of J, {len(values)}; "
@@ -241,6 +251,27 @@ def sparse_codes(J: Float[np.ndarray, "p d"], V: Float[np.ndarray, "d k"], alpha
     U = np.zeros_like(scores)
     solver.update_codes(U, scores, V.T, alpha, num_sweeps=1000, tol=1e-6 * float(np.abs(scores).max(initial=0)))
     return U.T
+
+
+def unshrunk_codes(
+    J: Float[np.ndarray, "p d"], U: Float[np.ndarray, "p k"], V: Float[np.ndarray, "d k"]
+) -> Float[np.ndarray, "p k"]:
+    """The U of least squares that is zero where this one is, in J's precision.
+
+    A penalty on |U|_1 chooses entries and also makes those that it keeps too small; this takes the second effect back
+    (the relaxed lasso: Meinshausen, "Relaxed Lasso", Computational Statistics & Data Analysis 52, 2007).
+    """
+    k = V.shape[1]
+    gram, eye = V.T @ V, np.eye(k)
+    codes = np.zeros_like(U)
+    for block in row_blocks(len(J), max(REFIT_VALUES // k**2, 1)):
+        active = (U[block] != 0).astype(np.float64)
+        both = active[:, :, None] * active[:, None, :]
+        scores = (J[block].astype(np.float64) @ V) * active
+        # A hair of ridge: directions that are alike within one pixel share what they cannot divide.
+        systems = both * gram + eye * (1 - active + 1e-9)[:, None, :]
+        codes[block] = np.linalg.solve(systems, scores[:, :, None])[:, :, 0]
+    return codes
 
 
 def _spectrum(J: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

@@ -1,8 +1,11 @@
-"""Simple shapes to start from."""
+"""Simple shapes: an ellipsoid to start a face from, and the oval that a face fills."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+OVAL_AXES, OVAL_EXPONENT = (0.82, 0.92), 2.5
+"""Half axes, 1 being half of the canonical image, and exponent of the superellipse that a face is shown in."""
 
 
 def ellipsoid_depth(
@@ -23,3 +26,15 @@ def ellipsoid_depth(
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     rest = 1 - (x / half_width).square() - (y / half_height).square()
     return far - (far - near) * rest.clamp_min(0).sqrt()
+
+
+def distance_in_oval(grid: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
+    """How far points of the canonical image lie from its middle: 1 on the oval that a face is shown in."""
+    x, y = (grid[..., i].abs() / OVAL_AXES[i] for i in (0, 1))
+    return x**OVAL_EXPONENT + y**OVAL_EXPONENT
+
+
+def face_oval(resolution: int) -> Bool[Tensor, "h w"]:
+    """The pixels of the canonical image within that oval."""
+    axis = torch.linspace(-1, 1, resolution)
+    return distance_in_oval(torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)) <= 1

@@ -1,10 +1,14 @@
 """Find the directions of a generator: sample w, take the images apart, regress, calibrate; an atlas and a report.
 
+Pose and light become directions by regression; where asked for, the regression of every pixel of canonical depth and
+albedo on the same samples is factorised into parts of the face (`lineament.recipes.localize`).
+
 Source:
     Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021: scalar semantics by
     least squares of decomposed samples on w. The Mahalanobis step, its calibration and all units are ours.
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -22,6 +26,7 @@ from lineament import __version__
 from lineament.errors import ConfigError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.estimators.moments import StreamingMoments
+from lineament.estimators.pixel_jacobian import MAX_BYTES, PixelJacobian
 from lineament.estimators.steps import StepCalibration
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
@@ -29,10 +34,13 @@ from lineament.ops.seeding import latents
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import affordable_hold, linear_step, measure, synthesize_edited
+from lineament.recipes.jacobian import images_of, maps_of_images
+from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, score
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
-from lineament.records.atlas import Atlas, Direction, SeenRange
+from lineament.records.atlas import Atlas
+from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atlas import save_atlas
 
@@ -42,6 +50,15 @@ MIN_RELATIVE_STD = 1e-6
 """A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
 MAX_KEPT_VALUES = 4096
 """Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
+MAX_SCORED = 512
+"""Held-out images on which parts are scored; all of their maps are in memory at a time."""
+FREE_SETTINGS = (
+    *("devices", "report", "calibration_faces"),
+    *("parts.count", "parts.energy", "parts.max_count", "parts.sparsity", "parts.decorrelation", "parts.restarts"),
+)
+"""What may change when a discovery goes on: nothing that was sampled depends on it."""
+SAVE_SECONDS = 30.0
+"""Between two saved states; those of large generators are large."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,8 @@ class DiscoverConfig:
     """Images at a time; changes speed and memory, not the result beyond rounding."""
     seed: int = 0
     """Of the samples."""
+    parts: PartsConfig = field(default_factory=PartsConfig)
+    """Parts of the face: mouth, brows, nose ..., found without labels or masks."""
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
@@ -91,23 +110,27 @@ class DiscoverConfig:
 
 @dataclass
 class Discovery:
-    """What the sampling has gathered so far."""
+    """What the sampling has gathered so far; ``folds`` is empty if no parts are looked for."""
 
     fit: StreamingMoments
     held_out: StreamingMoments
     lowest: Float[np.ndarray, " m"]
     highest: Float[np.ndarray, " m"]
     kept: Float[np.ndarray, "n m"]
+    folds: list[PixelJacobian]
 
     @classmethod
-    def empty(cls) -> "Discovery":
-        """Nothing gathered."""
+    def empty(cls, scratch: Path | None = None, *, parts: bool = False) -> "Discovery":
+        """Nothing gathered; what becomes too large for the memory will live in ``scratch``."""
         m = len(SEMANTIC_NAMES)
         edge = np.full(m, np.finfo(np.float64).max)
-        return cls(StreamingMoments(), StreamingMoments(), edge, -edge, np.zeros((0, m)))
+        folds = [PixelJacobian(MAX_BYTES // NUM_FOLDS, scratch) for _ in range(NUM_FOLDS if parts else 0)]
+        return cls(StreamingMoments(), StreamingMoments(), edge, -edge, np.zeros((0, m)), folds)
 
-    def add(self, w: np.ndarray, y: np.ndarray) -> None:
+    def add(self, w: np.ndarray, y: np.ndarray, maps: np.ndarray | None = None) -> None:
         """Take in one batch of the regression."""
+        if maps is not None:
+            add_to_folds(self.folds, self.fit.count, w, maps)
         self.fit.update(w, y)
         self.lowest, self.highest = np.minimum(self.lowest, y.min(axis=0)), np.maximum(self.highest, y.max(axis=0))
         self.kept = np.concatenate([self.kept, y[: max(MAX_KEPT_VALUES - len(self.kept), 0)]])
@@ -116,20 +139,22 @@ class Discovery:
         """For the resumable state."""
         arrays = {f"fit.{k}": v for k, v in self.fit.to_dict().items()}
         arrays |= {f"held_out.{k}": v for k, v in self.held_out.to_dict().items()}
+        arrays |= {f"fold{i}.{k}": v for i, fold in enumerate(self.folds) for k, v in fold.to_dict().items()}
         arrays |= {"lowest": self.lowest, "highest": self.highest, "kept": self.kept}
-        return {k: torch.from_numpy(np.atleast_1d(np.array(v))) for k, v in arrays.items()}
+        return {k: torch.from_numpy(np.atleast_1d(np.asarray(v))) for k, v in arrays.items()}
 
     @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor]) -> "Discovery":
+    def from_tensors(cls, tensors: dict[str, Tensor], scratch: Path | None = None) -> "Discovery":
         """The inverse of `tensors`."""
         arrays = {k: v.numpy() for k, v in tensors.items()}
 
-        def moments(prefix: str) -> StreamingMoments:
-            return StreamingMoments.from_dict(
-                {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            )
+        def part(prefix: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
 
-        return cls(moments("fit."), moments("held_out."), arrays["lowest"], arrays["highest"], arrays["kept"])
+        fit, held_out = (StreamingMoments.from_dict(part(prefix)) for prefix in ("fit.", "held_out."))
+        states = [state for i in range(NUM_FOLDS) if (state := part(f"fold{i}."))]
+        folds = [PixelJacobian.from_dict(state, MAX_BYTES // NUM_FOLDS, scratch) for state in states]
+        return cls(fit, held_out, arrays["lowest"], arrays["highest"], arrays["kept"], folds)
 
 
 @torch.no_grad()
@@ -141,6 +166,17 @@ def sample_and_measure(
     w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
     images = generator.synthesize(generator.broadcast(w)).clamp(-1, 1)
     return w, measure(decomposer, images)
+
+
+@torch.no_grad()
+def sample_and_map(
+    generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
+) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
+    """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
+    device = generator.mapping.w_avg.device
+    w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
+    images = images_of(generator, w, decomposer.config.resolution)
+    return w, measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
 
 
 def _batches(start: int, done: int, total: int, size: int) -> Iterator[range]:
@@ -157,7 +193,11 @@ def gather(
         MismatchError: the folder holds measurements of other networks.
     """
     saved = folder.load_state()
-    found = Discovery.from_tensors(saved[0]) if saved else Discovery.empty()
+    found = (
+        Discovery.from_tensors(saved[0], folder.path)
+        if saved
+        else Discovery.empty(folder.path, parts=config.parts.find)
+    )
     networks = {"generator": network_fingerprint(generator), "decomposer": network_fingerprint(decomposer)}
     if saved and saved[1] != networks:
         changed = [name for name, value in networks.items() if saved[1].get(name) != value]
@@ -170,16 +210,21 @@ def gather(
         task = bar.add_task("sampling faces", total=total, completed=found.fit.count + found.held_out.count, note="")
         jobs = [(numbers, False) for numbers in _batches(_FIT, found.fit.count, config.samples, config.batch_size)]
         jobs += [(n, True) for n in _batches(_HELD_OUT, found.held_out.count, config.held_out, config.batch_size)]
+        last_saved = time.monotonic()
         for index, (numbers, held_out) in enumerate(jobs, start=1):
-            w, y = sample_and_measure(generator, decomposer, config.seed, numbers, config.truncation)
-            w64 = w.double().cpu().numpy()
-            if held_out:
-                found.held_out.update(w64, y)
+            if found.folds and not held_out:
+                w, y, maps = sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
+                found.add(w.double().cpu().numpy(), y, maps)
             else:
-                found.add(w64, y)
+                w, y = sample_and_measure(generator, decomposer, config.seed, numbers, config.truncation)
+                if held_out:
+                    found.held_out.update(w.double().cpu().numpy(), y)
+                else:
+                    found.add(w.double().cpu().numpy(), y)
             bar.advance(task, len(numbers))
-            if index % 32 == 0 or stop.requested or index == len(jobs):
+            if stop.requested or index == len(jobs) or time.monotonic() - last_saved > SAVE_SECONDS:
                 folder.save_state(found.tensors(), networks)
+                last_saved = time.monotonic()
             if stop.requested:
                 return None
     return found
@@ -288,6 +333,24 @@ def calibrate(
     return replace(atlas, directions=tuple(directions)), calibrations
 
 
+def with_parts(
+    config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
+) -> Atlas:
+    """The atlas with the parts of the face, scored on held-out images; as it is, and said so, if there are none."""
+    try:
+        local = find_parts(found.folds, atlas.gradients(), face_mask(decomposer), config.parts)
+    except ConfigError as error:
+        console.print(f"no parts of the face: {error}", soft_wrap=True)
+        return atlas
+    count = min(config.held_out, MAX_SCORED)
+    seen = [
+        sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
+        for numbers in _batches(_HELD_OUT, 0, count, config.batch_size)
+    ]
+    w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
+    return replace(atlas, local=score(local, w, atlas.w_mean, np.concatenate([maps for _, _, maps in seen])))
+
+
 def load_pair(config: DiscoverConfig, fabric: Fabric) -> tuple[Generator, Decomposer]:
     """The generator and decomposer asked for, or the shipped ones."""
     generator = load_generator(config.generator or shipped_path("generator.safetensors", config.pair), fabric.device)
@@ -314,7 +377,12 @@ def run(config: DiscoverConfig) -> Path | None:
         raise ConfigError(
             f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
         )
-    with RunFolder(config.out, config, free=("devices", "report", "calibration_faces")) as folder:
+    if config.parts.find and config.samples // 2 <= w_dim + 1:
+        raise ConfigError(
+            f"half of {config.samples} samples do not determine {w_dim} coefficients, so nobody can tell whether a "
+            f"part comes back; take more than {2 * w_dim + 3}, or --parts.no-find"
+        )
+    with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         with GentleStop() as stop:
             found = gather(config, generator, decomposer, folder, stop)
         if found is None:
@@ -322,6 +390,8 @@ def run(config: DiscoverConfig) -> Path | None:
             return None
         atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
         atlas, calibrations = calibrate(config, atlas, generator, decomposer)
+        if found.folds:
+            atlas = with_parts(config, found, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"
         save_atlas(path, atlas)
         if config.report:

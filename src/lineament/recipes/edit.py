@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lineament import __version__
 from lineament.errors import ConfigError, InputError, MismatchError
+from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
@@ -28,6 +29,7 @@ from lineament.recipes.editing import (
     affordable_hold,
     calibrated_step,
     measure,
+    measure_parts,
     parse_edits,
     synthesize_edited,
 )
@@ -227,7 +229,7 @@ class Editor:
     def values(
         self, w: Float[Tensor, "n d"], images: Float[Tensor, "n 3 h w"], names: Sequence[str]
     ) -> Float[np.ndarray, "n m"]:
-        """Values of the named semantics: measured on the images, or else read off w by the linear model."""
+        """Values of the named directions: measured on the images, or else read off w by the linear model."""
         means = np.array([self.atlas.direction(name).mean for name in names])
         values = means + (w.double().cpu().numpy() - self.atlas.w_mean) @ self.atlas.gradients(tuple(names)).T
         if self.decomposer is not None:
@@ -235,15 +237,20 @@ class Editor:
             for k, name in enumerate(names):
                 if name in SEMANTIC_NAMES:
                     values[:, k] = measured[:, SEMANTIC_NAMES.index(name)]
+            columns = [k for k, name in enumerate(names) if name in self.atlas.part_names]
+            if columns and self.atlas.local is not None:
+                scores = measure_parts(self.decomposer, PartReader(self.atlas.local), images)
+                values[:, columns] = scores[:, [self.atlas.part_names.index(names[k]) for k in columns]]
         return values
 
     def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n d"]:
         """Steps in w for every face's changes."""
-        return np.stack([self._step(dict(zip(names, row.tolist(), strict=True))) for row in changes])
+        hold = affordable_hold(self.atlas, names) if self.hold is None else self.hold
+        return np.stack([self._step(dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
 
-    def _step(self, changes: dict[str, float]) -> np.ndarray:
+    def _step(self, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
         if not self.plain:
-            return calibrated_step(self.atlas, changes, self.hold)
+            return calibrated_step(self.atlas, changes, hold)
         # The Mahalanobis step of a round distribution is the Euclidean one.
         gradients = self.atlas.gradients(tuple(changes))
         wanted = np.array(list(changes.values()))

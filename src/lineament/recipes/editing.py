@@ -8,9 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lineament.errors import ConfigError
+from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import StepCalibration, mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
+from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 
@@ -29,8 +31,9 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     """The semantics that an edit of ``names`` can hold fixed without leaving the region of faces.
 
     Two semantics that nearly always change together can be told apart only by a step far outside of what the
-    generator has learned. So candidates (`HOLDABLE`) are taken in order of how little they lengthen a step of one
-    standard deviation, as long as all together lengthen it by no more than `MAX_STRETCH`.
+    generator has learned. So if all candidates together lengthen a step of one standard deviation by more than
+    `MAX_STRETCH`, they are taken in order of how little they do, until that is reached. Candidates are `HOLDABLE` and,
+    where a part is edited, the other parts; pose and light alone move no part in the linear model.
     """
     changes = {name: atlas.direction(name).std for name in names}
 
@@ -41,8 +44,12 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
             return float("inf")
         return float(mahalanobis_norm(step[None], atlas.w_cov)[0])
 
+    parts = atlas.part_names if any(name in atlas.part_names for name in names) else ()
     candidates = [name for name in HOLDABLE if name in atlas.names and name not in names]
-    limit = MAX_STRETCH * length(())
+    candidates += [name for name in parts if name not in names]
+    everything, limit = tuple(candidates), MAX_STRETCH * length(())
+    if length(everything) <= limit:
+        return everything
     held: tuple[str, ...] = ()
     while candidates:
         cost, best = min((length((*held, name)), name) for name in candidates)
@@ -50,7 +57,7 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
             break
         held = (*held, best)
         candidates.remove(best)
-    return tuple(name for name in HOLDABLE if name in held)
+    return tuple(name for name in everything if name in held)
 
 
 def linear_step(
@@ -69,7 +76,8 @@ def linear_step(
     """
     if hold is None:
         hold = affordable_hold(atlas, tuple(changes))
-    names = [*changes, *(name for name in hold if name in atlas.names and name not in changes)]
+    known = {*atlas.names, *atlas.part_names}
+    names = [*changes, *(name for name in hold if name in known and name not in changes)]
     wanted = np.array([changes.get(name, 0.0) for name in names])
     return mahalanobis_step(atlas.gradients(tuple(names)), atlas.w_cov, wanted, names=names)
 
@@ -117,6 +125,15 @@ def measure(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"]) -> Float[n
     """Scalar semantics of images as float64, in the order of `SCALAR_SEMANTICS`."""
     small = shrink(images, decomposer.config.resolution)
     return torch.cat([decomposer.measure(part) for part in small.split(64)]).double().cpu().numpy()
+
+
+@torch.no_grad()
+def measure_parts(
+    decomposer: Decomposer, reader: PartReader, images: Float[Tensor, "n 3 h w"]
+) -> Float[np.ndarray, "n k"]:
+    """Scores of the parts of the face on images, in standard deviations."""
+    small = shrink(images, decomposer.config.resolution)
+    return np.concatenate([reader.read(maps_of_images(decomposer, some).cpu().numpy()) for some in small.split(64)])
 
 
 def parse_edits(texts: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:

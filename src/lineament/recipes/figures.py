@@ -18,6 +18,7 @@ from lineament.networks.decomposer import Decomposer
 from lineament.ops.camera import rotation_matrices
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.shading import lambert_shading, normals_from_depth, shade
+from lineament.ops.shapes import distance_in_oval
 from lineament.ops.warp import inverse_warp_grid, warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
@@ -29,8 +30,6 @@ TURN_DEG = 25.0
 MOVE_BACK = 0.1
 """Turned faces stand this much further away, in world units: a chin or a cheek that comes forward stays in view."""
 
-OVAL_AXES, OVAL_EXPONENT = (0.82, 0.92), 2.5
-"""Half axes, 1 being half of the canonical image, and exponent of the superellipse that a face is shown in."""
 _OVAL_SHARPNESS, _OVAL_CUT = 12.0, 1.06
 _SUPERSAMPLING = 2
 _HEADLIGHT = (0.2, 0.8, 0.6, 0.5)
@@ -80,12 +79,6 @@ def relit(parts: Decomposition, light_x: float, decomposer: Decomposer) -> Decom
     slopes = (torch.full_like(strength, light_x), torch.full_like(strength, 0.2))
     light = torch.stack([0.3 * strength, 0.9 * strength, *slopes], dim=1)
     return Decomposition(parts.canon_depth, parts.canon_albedo, parts.view, light_of_upright(light, decomposer))
-
-
-def distance_in_oval(grid: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
-    """How far points of the canonical image lie from its middle: 1 on the oval that a face is shown in."""
-    x, y = (grid[..., i].abs() / OVAL_AXES[i] for i in (0, 1))
-    return x**OVAL_EXPONENT + y**OVAL_EXPONENT
 
 
 def _on_white(pictures: Tensor, distance: Tensor, covered: Tensor | None = None) -> Tensor:

@@ -35,7 +35,12 @@ def images_of(generator: Generator, w: Float[Tensor, "n d"], resolution: int) ->
 
 def maps_of(decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
     """Canonical depth and then albedo of the images of w, each flattened."""
-    parts = decomposer(images_of(generator, w, decomposer.config.resolution))
+    return maps_of_images(decomposer, images_of(generator, w, decomposer.config.resolution))
+
+
+def maps_of_images(decomposer: Decomposer, images: Float[Tensor, "n 3 r r"]) -> Float[Tensor, "n p"]:
+    """Canonical depth and then albedo of images at the decomposer's resolution, each flattened."""
+    parts = decomposer(images)
     return torch.cat([parts.canon_depth.flatten(1), parts.canon_albedo.flatten(1)], dim=1)
 
 

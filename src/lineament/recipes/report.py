@@ -25,7 +25,8 @@ from lineament.recipes.editing import affordable_hold, calibrated_step, measure,
 from lineament.recipes.figures import ROW_NAMES, TURN_DEG, decomposition_pictures
 from lineament.recipes.inspect_file import calibration_slope, number
 from lineament.recipes.training_data import shrink
-from lineament.records.atlas import Atlas, Direction
+from lineament.records.atlas import Atlas
+from lineament.records.direction import Direction
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atomic import write_text_atomic
 from lineament.store.pictures import jpeg_bytes, png_bytes, shrink_to, to_uint8

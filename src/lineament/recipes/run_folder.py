@@ -39,8 +39,9 @@ class RunFolder:
     Args:
         path: the folder; made if missing.
         config: a dataclass of settings. A folder that already holds other settings is refused.
-        free: names of settings that may change between the runs of one training (its length, say). The folder's own
-            path, ``out``, always may: folders are moved, and named from other working directories.
+        free: names of settings that may change between the runs of one training (its length, say), with a dot if they
+            lie within others. The folder's own path, ``out``, always may: folders are moved, and named from other
+            working directories.
         lead: whether this process locks and writes; of several processes of one training only the first does.
 
     Raises:
@@ -104,7 +105,7 @@ class RunFolder:
         if not isinstance(previous, dict):
             raise FileFormatError(f"{known} holds no settings; delete it or choose another folder")
         old, new = (_flat({k: v for k, v in d.items() if k not in free}) for d in (previous, settings))
-        names = [n for n in {**old, **new} if old.get(n) != new.get(n)]
+        names = [n for n in {**old, **new} if old.get(n) != new.get(n) and n not in free]
         if names:
             detail = ", ".join(f"{n} was {old.get(n)!r}, now {new.get(n)!r}" for n in names)
             raise ConfigError(f"{self.path} holds a training with other settings ({detail}); choose another --out")

@@ -1,16 +1,21 @@
 """Atlases to files and back: one safetensors file with a JSON header, no pickle."""
 
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lineament.errors import FileFormatError, LineamentError, MismatchError
-from lineament.records.atlas import SCHEMA_VERSION, Atlas, Direction, SeenRange
+from lineament.records.atlas import SCHEMA_VERSION, Atlas
+from lineament.records.direction import Direction, SeenRange
+from lineament.records.parts import Localization, MapShape, Part
 from lineament.store.tensors import load_tensors, save_tensors, short_fingerprint
 
 KIND = "atlas"
+_PARTS = "parts."
+"""Before the names of the parts' tensors."""
 
 _ATLAS_FIELDS: dict[str, type] = {
     "num_samples": int,
@@ -34,32 +39,56 @@ _DIRECTION_FIELDS: dict[str, type] = {
     "mean": float,
     "std": float,
 }
+_PART_FIELDS: dict[str, type] = {"place": str, "explained": float, "stability": float}
 _RANGE_FIELDS: dict[str, type] = dict.fromkeys(("minimum", "p1", "median", "p99", "maximum"), float)
 _STACKED = {"gradients": "gradient", "steps": "step", "standard_errors": "standard_error"}
+_MAPS = ("maps", "scalar_maps", "mean")
+"""Tensors of the parts in half precision: they are in units of their own spread."""
 
 
 def save_atlas(path: str | Path, atlas: Atlas) -> None:
-    """Write an atlas, atomically, in float64.
+    """Write an atlas, atomically: directions in float64, the maps of parts in half precision.
 
     Raises:
         ConfigError: the provenance or the generator's summary is not JSON.
         StorageError: the disk refused; an existing file is left as it was.
     """
-    tensors: dict[str, np.ndarray] = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov}
-    for name, attribute in _STACKED.items():
-        rows = [getattr(direction, attribute) for direction in atlas.directions]
-        tensors[name] = np.array(rows, dtype=np.float64).reshape(len(rows), atlas.w_dim)
+    tensors = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov, **_stacked(atlas.directions, atlas.w_dim)}
     header: dict[str, Any] = {name: getattr(atlas, name) for name in _ATLAS_FIELDS}
-    header["directions"] = [
-        {name: getattr(direction, name) for name in _DIRECTION_FIELDS}
-        | {
-            "range_seen": asdict(direction.range_seen),
-            "layers": None if direction.layers is None else list(direction.layers),
-            "calibration": [list(knot) for knot in direction.calibration],
+    header["directions"] = [_direction_entry(direction) for direction in atlas.directions]
+    if atlas.local is not None:
+        found = atlas.local
+        directions = [part.direction for part in found.parts]
+        tensors |= {f"{_PARTS}{name}": array for name, array in _stacked(directions, atlas.w_dim).items()}
+        tensors |= {f"{_PARTS}{name}": getattr(found, name).astype(np.float16) for name in _MAPS}
+        tensors[f"{_PARTS}mask"] = found.mask.astype(np.uint8)
+        header["local"] = {
+            "scales": found.scales,
+            "num_samples": found.num_samples,
+            "parts": [
+                _direction_entry(part.direction)
+                | {name: getattr(part, name) for name in _PART_FIELDS}
+                | {"shape": asdict(part.shape)}
+                for part in found.parts
+            ],
         }
-        for direction in atlas.directions
-    ]
     save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header=header)
+
+
+def _stacked(directions: Sequence[Direction], w_dim: int) -> dict[str, np.ndarray]:
+    """The arrays of directions, one row each."""
+    return {
+        name: np.array([getattr(d, attribute) for d in directions], np.float64).reshape(len(directions), w_dim)
+        for name, attribute in _STACKED.items()
+    }
+
+
+def _direction_entry(direction: Direction) -> dict[str, Any]:
+    return {name: getattr(direction, name) for name in _DIRECTION_FIELDS} | {
+        "range_seen": asdict(direction.range_seen),
+        "layers": None if direction.layers is None else list(direction.layers),
+        "calibration": [list(knot) for knot in direction.calibration],
+    }
 
 
 def load_atlas(path: str | Path) -> Atlas:
@@ -72,17 +101,15 @@ def load_atlas(path: str | Path) -> Atlas:
     """
     tensors, header = load_tensors(path, kind=KIND, schema_version=SCHEMA_VERSION)
     try:
-        entries = _take(header, "directions", list)
         w_mean, w_cov = tensors["w_mean"], tensors["w_cov"]
-        for name in _STACKED:
-            if tensors[name].shape != (len(entries), w_mean.size):
-                raise ValueError(f"{name} has shape {tensors[name].shape}")
-        if any(array.dtype != np.float64 for array in tensors.values()):
-            raise ValueError("its tensors are not in double precision")
+        if w_mean.dtype != np.float64 or w_cov.dtype != np.float64:
+            raise ValueError("the statistics of w are not in double precision")
+        directions = _read_directions(_take(header, "directions", list), tensors, w_mean.size)
         return Atlas(
-            directions=tuple(_read_direction(entry, tensors, row) for row, entry in enumerate(entries)),
+            directions=directions,
             w_mean=w_mean,
             w_cov=w_cov,
+            local=_read_local(_take(header, "local", dict), tensors, w_mean.size) if "local" in header else None,
             **{name: _take(header, name, kind) for name, kind in _ATLAS_FIELDS.items()},
         )
     except (KeyError, TypeError, ValueError, LineamentError) as error:
@@ -106,6 +133,38 @@ def check_atlas_matches(atlas: Atlas, generator_fingerprint: str, name: str | Pa
             f"the atlas was made for generator {short_fingerprint(atlas.generator_fingerprint)}, but {name} is "
             f"{short_fingerprint(generator_fingerprint)}; use the atlas's own generator, or run discover on {name}"
         )
+
+
+def _read_local(header: dict[str, Any], tensors: dict[str, np.ndarray], w_dim: int) -> Localization:
+    own = {name.removeprefix(_PARTS): array for name, array in tensors.items() if name.startswith(_PARTS)}
+    entries = _take(header, "parts", list)
+    scales = _take(header, "scales", dict)
+    directions = _read_directions(entries, own, w_dim)
+    return Localization(
+        parts=tuple(_read_part(entry, direction) for entry, direction in zip(entries, directions, strict=True)),
+        **{name: own[name].astype(np.float32) for name in _MAPS},
+        mask=own["mask"] == 1,
+        scales={name: _take(scales, name, float) for name in scales},
+        num_samples=_take(header, "num_samples", int),
+    )
+
+
+def _read_part(entry: dict[str, Any], direction: Direction) -> Part:
+    shape = _take(entry, "shape", dict)
+    return Part(
+        direction=direction,
+        shape=MapShape(**{name.name: _take(shape, name.name, float) for name in fields(MapShape)}),
+        **{name: _take(entry, name, kind) for name, kind in _PART_FIELDS.items()},
+    )
+
+
+def _read_directions(entries: list[Any], tensors: dict[str, np.ndarray], w_dim: int) -> tuple[Direction, ...]:
+    for name in _STACKED:
+        if tensors[name].shape != (len(entries), w_dim):
+            raise ValueError(f"{name} has shape {tensors[name].shape}")
+        if tensors[name].dtype != np.float64:
+            raise ValueError(f"{name} is not in double precision")
+    return tuple(_read_direction(entry, tensors, row) for row, entry in enumerate(entries))
 
 
 def _read_direction(entry: Any, tensors: dict[str, np.ndarray], row: int) -> Direction:

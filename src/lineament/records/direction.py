@@ -1,0 +1,82 @@
+"""One semantic as a direction in w, with its unit and its evidence."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from lineament.errors import ConfigError, ShapeError
+
+
+@dataclass(frozen=True)
+class SeenRange:
+    """What values of a semantic the samples showed, in its unit: extremes and percentiles."""
+
+    minimum: float
+    p1: float
+    median: float
+    p99: float
+    maximum: float
+
+    def __post_init__(self) -> None:
+        values = (self.minimum, self.p1, self.median, self.p99, self.maximum)
+        if not all(math.isfinite(v) for v in values) or list(values) != sorted(values):
+            raise ConfigError(f"a seen range must be finite and rise, got {values}; measure it again")
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """One semantic as a direction in w.
+
+    Attributes:
+        name: the word for the command line.
+        unit: of a value and of a requested change.
+        sign: what a positive value does, as a sentence.
+        description: one line for tables.
+        gradient: v, the change of the semantic per unit of w (a covector).
+        step: the move in w per one unit of the semantic, Sigma v / (v' Sigma v), so that ``gradient @ step == 1``.
+        standard_error: of the gradient.
+        r2: share of the variance explained on held-out samples.
+        residual_std: standard deviation of what w does not explain linearly, in the unit.
+        mean, std: of the semantic over the samples, in the unit.
+        range_seen: of the semantic over the samples.
+        layers: indices of the generator's layers at which the step is applied; None for all.
+        calibration: knots (linear step, measured change) of `lineament.estimators.steps.StepCalibration`; empty
+            for the identity.
+    """
+
+    name: str
+    unit: str
+    sign: str
+    description: str
+    gradient: Float[np.ndarray, " d"]
+    step: Float[np.ndarray, " d"]
+    standard_error: Float[np.ndarray, " d"]
+    r2: float
+    residual_std: float
+    mean: float
+    std: float
+    range_seen: SeenRange
+    layers: tuple[int, ...] | None = None
+    calibration: tuple[tuple[float, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        shapes = {self.gradient.shape, self.step.shape, self.standard_error.shape}
+        if len(shapes) != 1 or self.gradient.ndim != 1:
+            raise ShapeError(f"{self.name}: gradient, step and standard error have shapes {shapes}, expected one width")
+        require_finite(self.name, self.gradient, self.step, self.standard_error)
+        require_finite(self.name, np.array([self.r2, self.residual_std, self.mean, self.std]))
+        moved = float(self.gradient @ self.step)
+        if abs(moved - 1) > 1e-3:
+            raise ConfigError(
+                f"{self.name}: its step changes the semantic by {moved:.4g}, expected 1; divide the step by it"
+            )
+        if self.layers is not None and (not self.layers or min(self.layers) < 0):
+            raise ConfigError(f"{self.name}: layers are {self.layers}, expected indices from 0, or None for all")
+
+
+def require_finite(what: str, *arrays: np.ndarray) -> None:
+    """Raise `ShapeError` if a number is NaN or infinite."""
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ShapeError(f"{what}: NaN or infinity among the numbers, expected finite ones; take more samples")

@@ -1,0 +1,120 @@
+"""Parts of the face: what a localized component changes, where that is, in which direction of w, and how sure that is.
+
+Convention:
+    A map has four channels, the canonical depth and then the albedo's three. Places are in the canonical image, from
+    -1 to 1, right and down positive.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lineament.errors import ConfigError, ShapeError
+from lineament.records.direction import Direction, require_finite
+
+MIN_STABILITY = 0.8
+"""A part whose direction is found again with a smaller cosine is marked as not coming back."""
+
+
+@dataclass(frozen=True)
+class MapShape:
+    """Where a map acts; energies are squares in comparable units of depth and albedo.
+
+    Attributes:
+        depth_share: share of the energy that is depth.
+        x, y: centre of the energy.
+        extent: the smallest share of the mask's area that holds 80 % of the energy.
+        symmetry: 1 if the map is its own mirror image, -1 if mirroring turns its sign, 0 if it lies on one side.
+        sidedness: energy on the image's right half minus that on the left, as a share of all.
+    """
+
+    depth_share: float
+    x: float
+    y: float
+    extent: float
+    symmetry: float
+    sidedness: float
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """One localized component.
+
+    Attributes:
+        direction: in w, in units of the component's own standard deviation; its ``r2`` and ``range_seen`` are of the
+            score that `lineament.estimators.part_scores` reads off images.
+        place: in words, such as "mouth"; a template of a face's proportions says so, not knowledge.
+        explained: share of the Jacobian's energy that would be missed without it.
+        stability: median cosine of its direction with the matching one found in half of the samples.
+        shape: of its map.
+    """
+
+    direction: Direction
+    place: str
+    explained: float
+    stability: float
+    shape: MapShape
+
+    @property
+    def name(self) -> str:
+        """The word for the command line."""
+        return self.direction.name
+
+    @property
+    def stable(self) -> bool:
+        """Whether it comes back in half of the samples."""
+        return self.stability >= MIN_STABILITY
+
+
+@dataclass(frozen=True, eq=False)
+class Localization:
+    """All parts found in one generator, with what is needed to draw them and to read them off images.
+
+    Attributes:
+        parts: largest ``explained`` first.
+        maps: what one standard deviation of each part changes, in `scales`; 0 outside of the mask.
+        scalar_maps: what one unit of each scalar semantic changes, in the order of the atlas and in `scales`.
+        mean: canonical depth and albedo of the mean face, in their own units.
+        mask: pixels of the face that were looked at.
+        scales: of depth and of albedo: the typical standard deviation of a pixel, in which maps are given.
+        num_samples: images behind the Jacobian.
+    """
+
+    parts: tuple[Part, ...]
+    maps: Float[np.ndarray, "k 4 h w"]
+    scalar_maps: Float[np.ndarray, "m 4 h w"]
+    mean: Float[np.ndarray, "4 h w"]
+    mask: Bool[np.ndarray, "h w"]
+    scales: dict[str, float]
+    num_samples: int
+
+    def __post_init__(self) -> None:
+        size = self.mask.shape
+        for name, array, shape in (
+            ("maps", self.maps, (len(self.parts), 4, *size)),
+            ("scalar_maps", self.scalar_maps, (len(self.scalar_maps), 4, *size)),
+            ("mean", self.mean, (4, *size)),
+        ):
+            if len(size) != 2 or array.shape != shape:
+                raise ShapeError(f"{name} of the parts has shape {array.shape}, expected {shape}")
+            require_finite(f"{name} of the parts", array)
+        if set(self.scales) != {"depth", "albedo"} or not all(0 < value < np.inf for value in self.scales.values()):
+            raise ConfigError(f"scales are {self.scales}, expected positive ones of depth and albedo")
+        if not self.mask.any():
+            raise ShapeError("the mask of the parts is empty, expected the face's pixels")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the parts, in order."""
+        return tuple(part.name for part in self.parts)
+
+    @property
+    def units(self) -> Float[np.ndarray, " 4"]:
+        """By which a channel of a map is multiplied to be in its own unit."""
+        return np.array([self.scales["depth"], *[self.scales["albedo"]] * 3])
+
+    @property
+    def gradients(self) -> Float[np.ndarray, "k d"]:
+        """Of the parts with respect to w."""
+        return np.array([part.direction.gradient for part in self.parts])

@@ -1,0 +1,135 @@
+"""Parts found in a world where they are known."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lineament.errors import ConfigError
+from lineament.estimators.part_scores import PartReader
+from lineament.estimators.pixel_jacobian import PixelJacobian
+from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, score
+from lineament.records.parts import Localization
+from tests import tiny
+from tests.localized import PartWorld, part_world
+
+
+def folds_of(world: PartWorld, batch: int = 50) -> list[PixelJacobian]:
+    folds = [PixelJacobian() for _ in range(NUM_FOLDS)]
+    for first in range(0, len(world.w), batch):
+        part = slice(first, first + batch)
+        add_to_folds(folds, first, world.w[part], world.maps[part])
+    return folds
+
+
+@pytest.fixture(scope="module")
+def world() -> PartWorld:
+    return part_world(600)
+
+
+@pytest.fixture(scope="module")
+def local(world: PartWorld) -> Localization:
+    return find_parts(folds_of(world), world.scalar_gradients, world.mask, PartsConfig(count=4))
+
+
+def test_planted_parts_come_back(local: Localization, world: PartWorld) -> None:
+    cov = np.cov(world.w.T)
+    sizes = np.sqrt(np.einsum("kd,de,ke->k", world.gradients, cov, world.gradients))
+    cosines = np.abs(local.gradients @ cov @ world.gradients.T / sizes)
+    assert sorted(cosines.argmax(axis=1)) == [0, 1, 2, 3]
+    assert cosines.max(axis=1).min() > 0.99
+    np.testing.assert_allclose(np.einsum("kd,de,ke->k", local.gradients, cov, local.gradients), 1, atol=1e-6)
+    for i, j in enumerate(cosines.argmax(axis=1)):
+        truth = world.bumps[j] * world.mask
+        mine = local.maps[i] * local.units[:, None, None]
+        assert abs(float((mine * truth).sum())) > 0.99 * np.linalg.norm(mine) * np.linalg.norm(truth)
+        assert local.parts[i].shape.depth_share == pytest.approx(j % 2, abs=0.05)
+    assert all(part.stable for part in local.parts)
+    assert local.num_samples == 600
+
+
+def test_no_part_moves_pose(local: Localization, world: PartWorld) -> None:
+    steps = np.array([part.direction.step for part in local.parts])
+    sizes = np.sqrt(np.einsum("md,de,me->m", world.scalar_gradients, np.cov(world.w.T), world.scalar_gradients))
+    assert np.abs(steps @ world.scalar_gradients.T / sizes).max() < 1e-6
+
+
+def test_standard_errors_are_those_of_repeated_experiments(world: PartWorld) -> None:
+    noisy = [part_world(300, noise=1.0, seed=0)]
+    errors, gradients = [], []
+    for seed in range(6):
+        again = replace(noisy[0], **_resampled(noisy[0], seed))
+        found = find_parts(folds_of(again), again.scalar_gradients, again.mask, PartsConfig(count=4))
+        cosines = found.gradients @ np.cov(again.w.T) @ again.gradients.T
+        order = np.abs(cosines).argmax(axis=0)
+        signs = np.sign(cosines[order, range(4)])[:, None]
+        gradients.append(found.gradients[order] * signs)
+        errors.append(np.array([part.direction.standard_error for part in found.parts])[order])
+    spread = np.std(gradients, axis=0, ddof=1)
+    assert 0.5 < np.sqrt(np.mean(np.square(errors)) / np.mean(np.square(spread))) < 2
+
+
+def _resampled(world: PartWorld, seed: int) -> dict[str, np.ndarray]:
+    chosen = np.random.default_rng(seed).integers(0, len(world.w), len(world.w))
+    fresh = part_world(len(world.w), noise=1.0, seed=0)
+    return {"w": fresh.w[chosen], "maps": fresh.maps[chosen], "y": fresh.y[chosen]}
+
+
+def test_what_is_not_there_does_not_come_back(world: PartWorld) -> None:
+    found = find_parts(folds_of(part_world(80, noise=3.0)), world.scalar_gradients, world.mask, PartsConfig(count=9))
+    assert not all(part.stable for part in found.parts)
+    assert {part.name for part in found.parts if part.stable} != set(found.names)
+
+
+def test_the_number_of_parts_is_that_of_the_leading_directions(world: PartWorld) -> None:
+    found = find_parts(folds_of(world), world.scalar_gradients, world.mask, PartsConfig(energy=0.98))
+    assert len(found.parts) == 4
+    few = find_parts(folds_of(world), world.scalar_gradients, world.mask, PartsConfig(energy=0.98, max_count=2))
+    assert len(few.parts) == 2
+
+
+def test_samples_go_to_folds_by_their_number(world: PartWorld) -> None:
+    one, other = folds_of(world, batch=7), folds_of(world, batch=50)
+    for a, b in zip(one, other, strict=True):
+        assert a.moments.count == b.moments.count == 150
+        np.testing.assert_allclose(a.solve().coef_, b.solve().coef_, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_are_read_off_maps(local: Localization, world: PartWorld) -> None:
+    fresh = part_world(200, seed=0)
+    mean = world.w.mean(axis=0)
+    expected = (fresh.w - mean) @ local.gradients.T
+    np.testing.assert_allclose(PartReader(local).read(fresh.maps), expected, atol=0.1)
+    scored = score(local, fresh.w, mean, fresh.maps)
+    for i, part in enumerate(scored.parts):
+        assert part.direction.r2 > 0.99
+        assert part.direction.std == pytest.approx(expected[:, i].std(), rel=0.05)
+    blind = score(local, np.random.default_rng(0).permutation(fresh.w), mean, fresh.maps)
+    assert max(part.direction.r2 for part in blind.parts) < 0
+
+
+def test_turning_is_not_taken_for_a_part(local: Localization) -> None:
+    """A pure change of pose in the maps reads as zero of every part."""
+    moved = local.mean + local.scalar_maps[0] * local.units[:, None, None]
+    assert np.abs(PartReader(local).read(moved.reshape(1, -1))).max() < 0.02
+
+
+def test_names_are_unique_words(local: Localization) -> None:
+    assert len(set(local.names)) == 4
+    assert all(name.replace("_", "").isalnum() for name in local.names)
+
+
+def test_the_mask_is_the_oval_without_the_fixed_columns() -> None:
+    decomposer = tiny.decomposer()
+    mask = face_mask(decomposer)
+    fixed = (decomposer.border[0] != 0).numpy()
+    assert mask.shape == (fixed.size, fixed.size)
+    assert mask[mask.shape[0] // 2, mask.shape[1] // 2]
+    assert not mask[0, 0]
+    assert not (mask & fixed).any()
+
+
+@pytest.mark.parametrize("changes", [{"count": 0}, {"sparsity": -1.0}, {"restarts": 0}, {"energy": 1.0}])
+def test_settings_out_of_range_are_refused(changes: dict) -> None:
+    with pytest.raises(ConfigError, match=f"parts.{next(iter(changes))} is"):
+        PartsConfig(**changes)
