@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from lineament.errors import ConfigError, InputError, MismatchError
+from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import euclidean_step
 from lineament.recipes.edit import (
     EditConfig,
@@ -15,9 +18,13 @@ from lineament.recipes.edit import (
     requested_changes,
     run,
 )
-from lineament.recipes.editing import HOLDABLE
+from lineament.recipes.editing import HOLDABLE, measure, synthesize_edited
+from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.models import save_network
+from lineament.records.direction import SeenRange
+from lineament.records.parts import Localization, MapShape, Part
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.store.atlas import save_atlas
 from lineament.store.pictures import read_png_text
 
 
@@ -167,3 +174,76 @@ def test_unknown_names_end_with_a_hint_and_before_anything_is_written(config):
     with pytest.raises(ConfigError, match="no direction 'bogus'"):
         run(config("yaw=+1", hold=("bogus",)))
     assert not config("yaw=+1").out.exists()
+
+
+@pytest.fixture(scope="module")
+def atlas_with_parts(tiny_networks, tiny_atlas):
+    """Two parts made up for the tiny world: bumps of albedo, along random gradients of variance 1."""
+    side, rng = tiny_networks[1].config.resolution, np.random.default_rng(4)
+    y, x = np.mgrid[:side, :side] / side
+    parts, maps = [], np.zeros((2, 4, side, side), np.float32)
+    for i, name in enumerate(("mouth", "brows")):
+        gradient = rng.standard_normal(tiny_atlas.w_dim)
+        gradient /= np.sqrt(gradient @ tiny_atlas.w_cov @ gradient)
+        maps[i, 1:] = np.exp(-(((x - 0.5) / 0.1) ** 2 + ((y - 0.3 - 0.4 * i) / 0.1) ** 2))
+        direction = replace(
+            tiny_atlas.directions[0],
+            name=name,
+            unit="sd",
+            gradient=gradient,
+            step=tiny_atlas.w_cov @ gradient,
+            calibration=(),
+            mean=0.0,
+            std=1.0,
+            range_seen=SeenRange(-3.0, -2.0, 0.0, 2.0, 3.0),
+        )
+        parts.append(Part(direction, name, 0.1, 0.9, MapShape(0.0, 0.0, 0.0, 0.1, 1.0, 0.0)))
+    local = Localization(
+        parts=tuple(parts),
+        maps=maps,
+        scalar_maps=np.zeros((len(SEMANTIC_NAMES), 4, side, side), np.float32),
+        mean=np.zeros((4, side, side), np.float32),
+        mask=np.ones((side, side), bool),
+        scales={"depth": 0.01, "albedo": 0.1},
+        num_samples=9,
+    )
+    return replace(tiny_atlas, local=local)
+
+
+def test_a_part_is_edited_while_pose_light_and_other_parts_are_held(tiny_networks, atlas_with_parts):
+    held = (*SEMANTIC_NAMES, "brows")
+    step = Editor(atlas_with_parts, *tiny_networks, held, False).steps(("mouth",), np.array([[2.0]]))[0]
+    changes = atlas_with_parts.gradients((*held, "mouth")) @ step
+    np.testing.assert_allclose(changes, [0] * len(held) + [2], atol=1e-6)
+
+
+def test_a_part_edit_is_measured_and_pose_is_watched(config, tiny_files, tmp_path, atlas_with_parts, tiny_networks):
+    save_atlas(tmp_path / "atlas.safetensors", atlas_with_parts)
+    result = run(config("mouth=+2", "yaw=+1", atlas=tmp_path / "atlas.safetensors"))
+    assert result.names == ("mouth", "yaw")
+    assert "pitch" in result.side_effects
+    editor = Editor(atlas_with_parts, *tiny_networks, None, False)
+    w = torch.zeros(1, atlas_with_parts.w_dim)
+    image = synthesize_edited(tiny_networks[0], atlas_with_parts, w, np.zeros(atlas_with_parts.w_dim), [])
+    values = editor.values(w, image, ("brows", "yaw", "mouth"))[0]
+    assert atlas_with_parts.local is not None
+    scores = PartReader(atlas_with_parts.local).read(maps_of_images(tiny_networks[1], image).numpy())[0]
+    np.testing.assert_allclose(values[[2, 0]], scores)
+    assert values[1] == pytest.approx(measure(tiny_networks[1], image)[0, 0])
+
+
+def test_layers_narrow_an_edit(config, tiny_networks, tiny_atlas):
+    generator = tiny_networks[0]
+    w, change = torch.zeros(1, tiny_atlas.w_dim), np.array([[3.0]])
+    whole, coarse, none = (
+        Editor(tiny_atlas, *tiny_networks, (), False, layers).edited(w, ("yaw",), change)
+        for layers in (None, (0, 1), ())
+    )
+    plain = synthesize_edited(generator, tiny_atlas, w, np.zeros(tiny_atlas.w_dim), [])
+    torch.testing.assert_close(none, plain, rtol=0, atol=0)
+    assert 0 < float((coarse - plain).abs().mean()) != float((whole - plain).abs().mean())
+    run(config("yaw=+1", layers="0-1,3"))
+    with pytest.raises(ConfigError, match=r"layers are 0-10, expected some of 0-9"):
+        run(config("yaw=+1", layers="0-10"))
+    with pytest.raises(ConfigError, match="layers are 'all'"):
+        run(config("yaw=+1", layers="all"))

@@ -99,6 +99,9 @@ class EditConfig:
     """What to keep as it is while editing; auto keeps all that can be kept without leaving the region of faces."""
     plain: bool = False
     """Take the shortest step in w (the textbook's v / v'v): nothing held, not calibrated. For comparison."""
+    layers: str | None = None
+    """Edit w at these layers of the generator only, such as 4-9 (coarse ones come first); all, if not given. Less
+    follows, and less is achieved: the sizes of steps are those of all layers."""
     frames: int = 48
     """Pictures of an animation, from none to the full edit and back."""
     fps: float = 24.0
@@ -124,7 +127,7 @@ class EditConfig:
             raise InputError(f"the folder {self.out.parent} does not exist; create it or choose another --out")
 
 
-def parse_seeds(text: str) -> list[int]:
+def parse_seeds(text: str, what: str = "seeds") -> list[int]:
     """Read numbers and ranges such as ``0-7,12``, in the order given.
 
     Raises:
@@ -134,13 +137,13 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigError(f"seeds are {text!r}, expected numbers and ranges such as 0-7,12")
+            raise ConfigError(f"{what} are {text!r}, expected numbers and ranges such as 0-7,12")
         low, high = int(first), int(last or first)
         if high < low or high - low >= MAX_SEEDS or high >= 1 << 63:
-            raise ConfigError(f"seeds {part.strip()!r}: expected a rising range of at most {MAX_SEEDS} numbers")
+            raise ConfigError(f"{what} {part.strip()!r}: expected a rising range of at most {MAX_SEEDS} numbers")
         seeds += range(low, high + 1)
     if len(seeds) > MAX_SEEDS:
-        raise ConfigError(f"{len(seeds)} seeds, expected at most {MAX_SEEDS}; edit them in parts")
+        raise ConfigError(f"{len(seeds)} {what}, expected at most {MAX_SEEDS}; edit them in parts")
     return seeds
 
 
@@ -225,6 +228,7 @@ class Editor:
     decomposer: Decomposer | None
     hold: tuple[str, ...] | None
     plain: bool
+    layers: tuple[int, ...] | None = None
 
     def values(
         self, w: Float[Tensor, "n d"], images: Float[Tensor, "n 3 h w"], names: Sequence[str]
@@ -260,7 +264,7 @@ class Editor:
         self, w: Float[Tensor, "n d"], names: Sequence[str], changes: Float[np.ndarray, "n m"]
     ) -> Float[Tensor, "n 3 h w"]:
         """Images after the changes."""
-        return synthesize_edited(self.generator, self.atlas, w, self.steps(names, changes), names)
+        return synthesize_edited(self.generator, self.atlas, w, self.steps(names, changes), names, self.layers)
 
 
 def load_editor(config: EditConfig, device: torch.device) -> Editor:
@@ -280,7 +284,10 @@ def load_editor(config: EditConfig, device: torch.device) -> Editor:
     if config.hold is not None and not config.plain:
         console.print("note: steps were calibrated with --hold auto; another one changes their size", soft_wrap=True)
     decomposer = _find_decomposer(config, atlas, device)
-    return Editor(atlas, generator, decomposer, config.hold, config.plain)
+    layers = None if config.layers is None else tuple(parse_seeds(config.layers, what="layers"))
+    if layers and max(layers) >= generator.num_ws:
+        raise ConfigError(f"layers are {config.layers}, expected some of 0-{generator.num_ws - 1}, the generator's")
+    return Editor(atlas, generator, decomposer, config.hold, config.plain, layers)
 
 
 def _find_decomposer(config: EditConfig, atlas: Atlas, device: torch.device) -> Decomposer | None:
@@ -368,6 +375,7 @@ def _write(config: EditConfig, editor: Editor, w: Tensor, names: Sequence[str], 
         "lineament:seeds": f"{config.seeds} of run {config.run_seed}",
         "lineament:truncation": f"{config.truncation or editor.atlas.truncation:g}",
         "lineament:step": "plain" if config.plain else f"calibrated, holding {','.join(held) or 'nothing'}",
+        "lineament:layers": config.layers or "all",
         "lineament:atlas": f"generator {editor.atlas.generator_fingerprint} decomposer "
         f"{editor.atlas.decomposer_fingerprint} of {editor.atlas.created}",
     }

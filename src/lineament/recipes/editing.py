@@ -97,12 +97,21 @@ def calibrated_step(
     return linear_step(atlas, corrected, hold)
 
 
-def layer_mask(atlas: Atlas, names: Sequence[str], num_ws: int) -> Float[Tensor, "l 1"]:
-    """1 at the layers that an edit of ``names`` may touch, 0 elsewhere."""
+def layer_mask(
+    atlas: Atlas, names: Sequence[str], num_ws: int, layers: Sequence[int] | None = None
+) -> Float[Tensor, "l 1"]:
+    """1 at the layers that an edit of ``names`` may touch, 0 elsewhere.
+
+    Args:
+        atlas: says which layers its directions act on.
+        names: what is edited.
+        num_ws: number of the generator's layers.
+        layers: use these and no others, whatever the atlas says.
+    """
     mask = torch.zeros(num_ws, 1)
     for name in names:
-        layers = atlas.direction(name).layers
-        mask[list(range(num_ws)) if layers is None else [i for i in layers if i < num_ws]] = 1
+        chosen = atlas.direction(name).layers if layers is None else layers
+        mask[list(range(num_ws)) if chosen is None else [i for i in chosen if i < num_ws]] = 1
     return mask
 
 
@@ -113,10 +122,11 @@ def synthesize_edited(
     w: Float[Tensor, "n d"],
     step: Float[np.ndarray, "n d"] | Float[np.ndarray, " d"],
     names: Sequence[str],
+    layers: Sequence[int] | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """Images of ``w`` moved by ``step`` at the layers of ``names``, clipped to [-1, 1]."""
+    """Images of ``w`` moved by ``step`` at the layers of ``names`` (or at ``layers``), clipped to [-1, 1]."""
     move = torch.as_tensor(np.atleast_2d(step), dtype=w.dtype, device=w.device)
-    ws = generator.broadcast(w) + move[:, None] * layer_mask(atlas, names, generator.num_ws).to(w)
+    ws = generator.broadcast(w) + move[:, None] * layer_mask(atlas, names, generator.num_ws, layers).to(w)
     return torch.cat([generator.synthesize(part).clamp(-1, 1) for part in ws.split(32)])
 
 
