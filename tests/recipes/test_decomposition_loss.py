@@ -70,6 +70,21 @@ def test_the_cycle_adds_its_weight() -> None:
     torch.testing.assert_close(weighted - plain, 2 * term, atol=1e-5, rtol=1e-3)
 
 
+def test_pairs_that_agree_cost_nothing() -> None:
+    decomposer, faces = lively(symmetric_depth=True), images(3)
+    config = replace(NONE, latent_weight=2.0)
+    same, values = decomposition_loss(decomposer, faces, None, config, rng(), faces[:2])
+    plain, _ = decomposition_loss(decomposer, faces, None, config, rng())
+    assert values["loss/latent"] == pytest.approx(0, abs=1e-5)
+    other, values = decomposition_loss(decomposer, faces, None, config, rng(), faces[1:])
+    parts = decomposer(faces)
+    expected = (parts.canon_albedo[:2] - parts.canon_albedo[1:]).abs().mean()
+    expected = expected + 100 * (parts.canon_depth[:2] - parts.canon_depth[1:]).abs().mean()
+    assert values["loss/latent"] == pytest.approx(float(expected), rel=1e-4)
+    assert float(other - plain) == pytest.approx(2 * float(expected), rel=1e-3)
+    assert float(same - plain) == pytest.approx(0, abs=1e-4)
+
+
 def test_health_of_one_face_and_of_shapes() -> None:
     decomposer = tiny.decomposer()
     parts = decomposer(torch.zeros(1, 3, 64, 64))

@@ -21,6 +21,7 @@ CHANGES = {
     "default init": {"he_init": False},
     "depth never held": {"hold_depth_steps": 0},
     "no cycle": {"loss.cycle_weight": 0.0},
+    "latent pairs": {"loss.latent_weight": 1.0},
     "no clipping": {"clip_norm": 0.0},
     "contours unbounded": {"loss.contour_slope": 0.0},
     "steep compared": {"loss.skip_steep": False},
@@ -59,6 +60,7 @@ PUBLISHED = {
     "loss.contour_slope": 0.0,
     "loss.skip_steep": False,
     "loss.cycle_weight": 0.0,
+    "loss.latent_weight": 0.0,
     "hold_depth_steps": 0,
 }
 """Of Wu et al., CVPR 2020, and its supplement; what is not there but here is off."""

@@ -411,6 +411,31 @@ def test_the_depth_is_held_at_first(sources: Path, tmp_path: Path) -> None:
         assert not all(torch.equal(a, b) for a, b in zip(others, trainer.decomposer.view_net.parameters(), strict=True))
 
 
+def test_latent_pairs_resume_with_the_same_bits(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped between two refreshes, the directions come from the state."""
+    options = {"loss": LossConfig(latent_weight=1.0), "latent_refresh_steps": 2, "steps": 5, "snapshot_steps": 5}
+    run(settings(sources, tmp_path / "whole", **options))
+    assert state(tmp_path / "whole")["pairs.steps"].shape == (4, 8)
+    stops: list[run_folder.GentleStop] = []
+    enter, original = run_folder.GentleStop.__enter__, Trainer.train_step
+    seen = []
+
+    def step(self: Trainer, batch: Batch) -> dict[str, float]:
+        seen.append(batch.moved is not None)
+        stops[-1].requested = self.step == 2
+        values = original(self, batch)
+        assert ("loss/latent" in values) is (batch.moved is not None)
+        return values
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
+        patch.setattr(Trainer, "train_step", step)
+        run(settings(sources, tmp_path / "stopped", **options))
+    assert seen == [False, False, True]
+    run(settings(sources, tmp_path / "stopped", **options))
+    assert_same(tmp_path / "stopped", tmp_path / "whole")
+
+
 def test_vgg16_as_the_feature(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from safetensors.torch import save_file
 

@@ -20,6 +20,7 @@ from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss,
 from lineament.recipes.devices import Devices, any_process, average_gradients
 from lineament.recipes.face_stream import Batch, FaceStream
 from lineament.recipes.health import HealthMonitor
+from lineament.recipes.latent_pairs import LatentPairs
 from lineament.recipes.models import load_decomposer
 from lineament.recipes.run_folder import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.store.truth import load_truth
@@ -97,6 +98,8 @@ class TrainDecomposerConfig:
     a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
     ema_steps: float = 100.0
     """Half-life of the weight average in steps; 0 takes the weights as they are."""
+    latent_refresh_steps: int = 250
+    """Steps after which the directions of pose and light are found anew, for --loss.latent-weight."""
     recover: bool = True
     """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
     snapshot_steps: int = 250
@@ -115,7 +118,7 @@ class TrainDecomposerConfig:
             raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
         if self.vgg16 is not None and self.features is not None:
             raise ConfigError("--features and --vgg16 are two perceptual features; give one")
-        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps"):
+        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
         for name in ("generated_fraction", "decay"):
@@ -153,6 +156,7 @@ def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
         fraction=config.generated_fraction,
         truncation=config.truncation,
         seed=config.seed,
+        paired=config.loss.latent_weight > 0,
     )
 
 
@@ -169,6 +173,7 @@ class Trainer:
         self.ema: Decomposer = copy.deepcopy(self.decomposer).eval().requires_grad_(False)
         self.optimizer = self._new_optimizer()
         self.features: nn.Module | None = None
+        self.pairs: LatentPairs | None = None
         self.monitor = HealthMonitor()
         self.step = 0
         self.seconds = 0.0
@@ -194,6 +199,8 @@ class Trainer:
             "said": self.said,
             "monitor": self.monitor.state(),
         }
+        if self.pairs is not None and self.pairs.steps is not None:
+            tensors["pairs.steps"] = self.pairs.steps
         return tensors | flatten_optimizer("optimizer", self.optimizer), counters
 
     def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
@@ -201,6 +208,8 @@ class Trainer:
         restore_module("decomposer", self.decomposer, tensors)
         restore_module("ema", self.ema, tensors)
         restore_optimizer("optimizer", self.optimizer, tensors)
+        if self.pairs is not None and "pairs.steps" in tensors:
+            self.pairs.steps = tensors["pairs.steps"].to(self.fabric.device)
         for name in ("step", "seconds", "recoveries", "restarted_from", "said"):
             setattr(self, name, counters[name])
         self.monitor.restore(counters["monitor"])
@@ -231,6 +240,15 @@ class Trainer:
             self.decomposer.start_from(shape.to(self.fabric.device))
         self.ema.load_state_dict(self.decomposer.state_dict())
 
+    def refresh_pairs(self) -> None:
+        """Find the directions of pose and light anew, where pairs are asked for and it is time.
+
+        Not in the first steps: while the depth is held, view and light are hardly known.
+        """
+        every = self.config.latent_refresh_steps
+        if self.pairs is not None and self.step >= max(every, self.config.hold_depth_steps) and self.step % every == 0:
+            self.pairs.refresh(self.ema, self.step)
+
     def train_step(self, batch: Batch) -> dict[str, float]:
         """One step of gradient descent.
 
@@ -244,7 +262,7 @@ class Trainer:
             loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
         else:
             loss, values = decomposition_loss(
-                self.decomposer, batch.images, self.features, self.config.loss, self.rng(_STREAM_CYCLE)
+                self.decomposer, batch.images, self.features, self.config.loss, self.rng(_STREAM_CYCLE), batch.moved
             )
         if any_process(self.fabric, not math.isfinite(values["loss/total"])):
             raise NonFiniteError(f"the loss became {values['loss/total']} at step {self.step}")

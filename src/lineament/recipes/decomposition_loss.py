@@ -48,6 +48,9 @@ class LossConfig:
     cycle_weight: float = 1.0
     """Weight of the error of view and light on images rendered from the decomposer's own canonical maps in views and
     lights drawn at random, where the answer is known."""
+    latent_weight: float = 0.0
+    """Weight of the change of albedo and canonical depth between samples of a generator that show one face in two
+    poses or lights, by the directions found so far; 0 makes no such pairs."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,12 @@ def decomposition_loss(
     features: nn.Module | None,
     config: LossConfig,
     rng: torch.Generator,
+    moved: Float[Tensor, "k 3 h w"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The published loss (Wu et al., Equations 3 to 6) and our terms; and what `health_values` says, as numbers."""
+    """The published loss (Wu et al., Equations 3 to 6) and our terms; and what `health_values` says, as numbers.
+
+    ``moved`` are the faces of the first images in another pose or light.
+    """
     made = reconstruct(decomposer, decomposer(images), config)
     recons = [made.straight] if made.mirrored is None else [made.straight, made.mirrored]
     weights = (1.0, config.flip_weight)
@@ -120,6 +127,9 @@ def decomposition_loss(
     if config.cycle_weight:
         terms["loss/cycle"] = cycle_loss(decomposer, made.parts, rng)
         loss = loss + config.cycle_weight * terms["loss/cycle"]
+    if moved is not None and config.latent_weight:
+        terms["loss/latent"] = latent_loss(decomposer, made.parts, moved)
+        loss = loss + config.latent_weight * terms["loss/latent"]
     terms["loss/total"] = loss
     terms |= health_values(decomposer, made, images)
     # One transfer for all numbers: on an accelerator each costs a wait.
@@ -156,6 +166,16 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
     unit = view.new_tensor(VIEW_SPREAD[:5])
     turned = ((decomposer.view(image) - view)[:, :5] / unit).abs().mean()
     return turned + (decomposer.light(image) - light).abs().mean()
+
+
+def latent_loss(decomposer: Decomposer, parts: Decomposition, moved: Float[Tensor, "k 3 h w"]) -> Float[Tensor, ""]:
+    """How much albedo and canonical depth change when a generator turns or relights a face: they should not.
+
+    Mean absolute changes, of the depth in percent.
+    """
+    k, again = len(moved), decomposer(moved)
+    albedo = (parts.canon_albedo[:k] - again.canon_albedo).abs().mean()
+    return albedo + (parts.canon_depth[:k] - again.canon_depth).abs().mean() * 100
 
 
 def supervised_loss(

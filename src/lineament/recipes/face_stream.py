@@ -13,6 +13,7 @@ from lineament.errors import ConfigError, MismatchError
 from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
 from lineament.networks.stylegan2 import Generator
 from lineament.recipes.decomposition_loss import TrueParts
+from lineament.recipes.latent_pairs import LatentPairs
 from lineament.recipes.models import load_generator
 from lineament.recipes.training_data import batch_indices, load_images, shrink, to_tensor
 from lineament.records.decomposition import Decomposition
@@ -21,10 +22,14 @@ from lineament.records.truth import FaceTruth
 
 @dataclass(frozen=True)
 class Batch:
-    """Images in [-1, 1] and, in a training with the truth, what they consist of."""
+    """Images in [-1, 1] and, in a training with the truth, what they consist of.
+
+    ``moved`` shows the faces of the first images again, in another pose or light (`lineament.recipes.latent_pairs`).
+    """
 
     images: Float[Tensor, "n 3 h w"]
     truth: TrueParts | None = None
+    moved: Float[Tensor, "k 3 h w"] | None = None
 
 
 class FaceStream:
@@ -40,6 +45,10 @@ class FaceStream:
         fraction: share of samples in a batch where there are both.
         truncation: of the samples.
         seed: of the order of the images.
+        paired: whether samples come in pairs once `pairs` has found directions.
+
+    Attributes:
+        pairs: of latents; None if not ``paired`` or without a generator.
 
     Raises:
         ConfigError: the truth lacks the canonical maps, the view or the light.
@@ -59,6 +68,7 @@ class FaceStream:
         fraction: float = 0.5,
         truncation: float = 0.8,
         seed: int = 0,
+        paired: bool = False,
     ) -> None:
         self.resolution, self.fabric, self.truth = resolution, fabric, truth
         self.truncation, self.seed = truncation, seed
@@ -80,6 +90,9 @@ class FaceStream:
                     f"{generator} makes {found} px images, the decomposer takes {resolution} px: "
                     "choose a smaller --network.resolution"
                 )
+        self.pairs: LatentPairs | None = None
+        if paired and self.generator is not None:
+            self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation)
         shares = {(True, False): 1.0, (False, True): 0.0}
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
 
@@ -88,11 +101,14 @@ class FaceStream:
         num_generated = round(count * self.fraction)
         parts: list[Tensor] = []
         truth: TrueParts | None = None
+        moved: Tensor | None = None
         if self.generator is not None and num_generated:
             z = torch.randn(num_generated, self.generator.config.z_dim, generator=rng).to(self.fabric.device)
             with torch.no_grad():
-                fake = self.generator(z, self.truncation).clamp(-1, 1)
-            parts.append(shrink(fake, self.resolution))
+                w = self.generator.map(z, self.truncation)
+            parts.append(self._drawn(w))
+            if self.pairs is not None and self.pairs.steps is not None:
+                moved = self._drawn(self.pairs.moved(w, rng))
         if self.photographs is not None and num_generated < count:
             start = (step * self.fabric.world_size + self.fabric.global_rank) * count
             indices = batch_indices(self.seed, len(self.photographs), start, count - num_generated)
@@ -101,7 +117,18 @@ class FaceStream:
         images = torch.cat(parts)
         flip = (torch.rand(count, generator=rng) < (0.5 if mirror else 0.0)).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
-        return Batch(images.contiguous(memory_format=torch.channels_last), truth and mirrored_where(flip, truth))
+        if moved is not None:
+            moved = torch.where(flip[: len(moved), None, None, None], moved.flip(3), moved)
+            moved = moved.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, truth and mirrored_where(flip, truth), moved)
+
+    @torch.no_grad()
+    def _drawn(self, w: Tensor) -> Tensor:
+        """The generator's images of these latents, at the decomposer's resolution."""
+        assert self.generator is not None
+        images = self.generator.synthesize(self.generator.broadcast(w)).clamp(-1, 1)
+        return shrink(images, self.resolution)
 
     def _true_parts(self, indices: list[int]) -> TrueParts | None:
         """What these faces consist of, in the decomposer's units."""

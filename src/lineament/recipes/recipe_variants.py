@@ -63,6 +63,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
             "flip_weight": 0.5,
             "perceptual_weight": 0.0 if config.vgg16 is None else 1.0,
             "cycle_weight": 0.0,
+            "latent_weight": 0.0,
             "contour_slope": 0.0,
             "skip_steep": False,
         },
@@ -91,6 +92,11 @@ VARIANTS: dict[str, Variant] = {
             "no cycle",
             "view and light do not learn from images with known answers",
             _setting(loss={"cycle_weight": 0.0}),
+        ),
+        Variant(
+            "latent pairs",
+            "a generator's samples of one face in two poses or lights must agree on albedo and depth",
+            _setting(loss={"latent_weight": 1.0}),
         ),
         Variant("no clipping", "gradients of any size", _setting(clip_norm=0.0)),
         Variant(

@@ -193,6 +193,7 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
     """The training itself, in an open run folder; returns and raises as `run` does."""
     trainer, lead = Trainer(config, fabric), fabric.is_global_zero
     stream = make_stream(config, fabric)
+    trainer.pairs = stream.pairs
     prepare(trainer, stream, folder)
     scores = Validation(config, fabric) if config.validation and lead else None
     if lead:
@@ -203,6 +204,7 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
     with GentleStop() as stop, bar:
         task = bar.add_task("training decomposer", total=config.steps, completed=trainer.step, note="")
         while trainer.step < config.steps:
+            trainer.refresh_pairs()
             batch = stream.batch(trainer.step, config.batch_size // fabric.world_size, trainer.rng())
             values, collapse = take_step(trainer, batch)
             if collapse is not None and config.recover and collapse.kind not in ONLY_SAID:
