@@ -1,13 +1,22 @@
+import json
 import re
+from collections import Counter
 from dataclasses import replace
+from functools import partial
+from html import unescape
 from html.parser import HTMLParser
+from shlex import split
 
 import numpy as np
 import pytest
 
+from lineament.estimators.semantic_field import spatial_test
+from lineament.recipes import field_report
 from lineament.recipes.discover import Calibration
+from lineament.recipes.editing import parse_edits
 from lineament.recipes.report import Evaluation, caveats, data_uri, leakage, nice_step, requested_values, write_report
 from lineament.records.semantics import SEMANTIC_NAMES
+from tests.made_up import jacobian_of, with_parts
 
 VOID = {"meta", "img", "br", "link", "line", "circle", "polyline", "polygon"}
 
@@ -19,10 +28,14 @@ class Balance(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.sources: list[str] = []
-        self.tags: set[str] = set()
+        self.tags: Counter[str] = Counter()
+        self.ids: list[str] = []
+        self.references: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
-        self.tags.add(tag)
+        self.tags[tag] += 1
+        self.ids += [str(value) for name, value in attrs if name == "id"]
+        self.references |= {str(value) for name, value in attrs if name == "href"}
         if tag == "img":
             self.sources.append(dict(attrs)["src"])
             assert dict(attrs)["alt"]
@@ -50,7 +63,7 @@ def test_the_page_is_whole_and_needs_nothing_else(page):
     parser.feed(html)
     assert parser.open == []
     assert all(source.startswith("data:image/png;base64,") for source in parser.sources)
-    assert not parser.tags & {"script", "link", "iframe"}
+    assert not set(parser.tags) & {"script", "link", "iframe", "image", "canvas"}
     assert not re.search(r"https?://", html)
     assert path.stat().st_size < 6_000_000
     # 2 strips on top, 40 samples, 9 rows of 8 faces, 4 strips of 7 for each of 9 semantics.
@@ -68,11 +81,6 @@ def test_every_direction_is_there_with_its_evidence(page, tiny_atlas):
 
 
 def test_commands_name_the_files_and_parse(page, tiny_atlas):
-    from html import unescape
-    from shlex import split
-
-    from lineament.recipes.editing import parse_edits
-
     html, path = page
     commands = [unescape(c) for c in re.findall(r"<pre>(lineament [^<]*)</pre>", html)]
     assert len(commands) == 5
@@ -91,12 +99,108 @@ def test_low_r2_is_called_out(page, tiny_atlas):
         assert (f"<li><b>{direction.name}</b>: a straight line in w explains only" in html) == (direction.r2 < 0.5)
 
 
-def test_same_atlas_same_bytes(page, tiny_networks, tiny_atlas):
-    html, path = page
-    steps = np.array([-1.0, 1.0])
-    calibrations = [Calibration("yaw", steps, np.array([[-0.4, 0.6]]), np.zeros((2, 9)), ())]
-    write_report(path, tiny_atlas, *tiny_networks, calibrations, generator_path=path.with_name("my generator"))
-    assert path.read_text(encoding="utf-8") == html
+@pytest.fixture(scope="module")
+def write_localized(tmp_path_factory, tiny_networks, tiny_atlas):
+    """Writes the report of an atlas of yaw, light_x and three parts, and reads it."""
+    chosen = tuple(tiny_atlas.direction(name) for name in ("yaw", "light_x"))
+    atlas = with_parts(replace(tiny_atlas, directions=chosen))
+    path = tmp_path_factory.mktemp("parts") / "report.html"
+
+    def write(atlas=atlas, jacobian=None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(field_report, "spatial_test", partial(spatial_test, num_pixels=150, permutations=99))
+            write_report(path, atlas, *tiny_networks, [], jacobian=jacobian)
+        return path.read_text(encoding="utf-8")
+
+    return write, atlas, jacobian_of(atlas.local, 16)
+
+
+@pytest.fixture(scope="module")
+def localized(write_localized):
+    write, atlas, jacobian = write_localized
+    return write(jacobian=jacobian), atlas
+
+
+def test_the_page_with_parts_is_whole_and_needs_nothing_else(localized):
+    html, _ = localized
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+    assert max(Counter(parser.ids).values()) == 1
+    assert not re.search(r"https?://", html)
+    assert all(source.startswith("data:image/") for source in parser.sources)
+    # As drawn, maps of the parts, and where these are used again: in the cards, and at two sides of the matrix.
+    assert parser.tags["image"] == 2 + 3 * 2
+    assert parser.tags["use"] == 3 * 2 + 3 * 2
+    links = {link.removeprefix("#") for link in parser.references if link.startswith("#")}
+    assert links <= set(parser.ids)
+    assert {f"as-drawn-{i}" for i in (1, 2)} <= links
+    assert parser.tags["canvas"] == 2
+    assert parser.tags["script"] == 2
+    assert parser.tags["noscript"] == 1
+
+
+def test_parts_stand_there_with_their_evidence_and_those_that_vanish_last(localized):
+    html, atlas = localized
+    places = [html.index(f'<section class="semantic" id="{name}"') for name in ("mouth", "nose", "brows")]
+    assert places == sorted(places)
+    assert places[1] < html.index("Parts that do not come back") < places[2]
+    assert html.count('<span class="low">does not come back (0.30)') == 1
+    for part in atlas.local.parts:
+        card = html[html.index(f'<section class="semantic" id="{part.name}"') :].split("</section>")[0]
+        assert f"{part.explained * 100:.1f} % explained" in card
+        assert f'<dt>R² held out</dt><dd class="low">{part.direction.r2:.2f}' in card
+        assert len(re.findall("data:image/webp;base64", card)) == 2 + 1 + 2 * 2
+        assert len(set(re.findall(r"(?:yaw|light_x) by", card))) == 2
+    assert "<b>2 of 3</b>" in html
+
+
+def test_the_field_of_the_page_can_be_read_by_its_program(localized):
+    html, _ = localized
+    data = json.loads(html.split('id="field-data">')[1].split("</script>")[0])
+    n = len(data["points"])
+    assert {kind: len(text) // 4 * 3 // (n * (n - 1) // 2) for kind, text in data["cosines"].items()} == {
+        "depth": 1,
+        "albedo": 1,
+    }
+    buttons = [int(point) for point in re.findall(r'data-point="(\d+)"', html)]
+    assert len(buttons) == 6
+    assert max(buttons) < n
+    assert html.count(" field of the ") == 8
+    program = html.split("<script>")[1].split("</script>")[0]
+    for name in ("side", "points", "cosines", "colours"):
+        assert f"data.{name}" in program
+        assert name in data
+    assert 'getElementById("field")' in program
+
+
+def test_commands_edit_a_part_that_comes_back(localized):
+    html, atlas = localized
+    commands = [split(unescape(c)) for c in re.findall(r"<pre>(lineament edit [^<]*)</pre>", html)]
+    edits = [parse_edits([word for word in words if "=" in word])[0] for words in commands]
+    assert {"nose": 2.0} in edits
+    assert all(set(edit) <= {*atlas.names, *atlas.part_names} for edit in edits)
+
+
+def test_caveats_are_those_of_the_decomposer(localized, tiny_networks):
+    html, _ = localized
+    config = tiny_networks[1].config
+    assert ("depth is its own mirror image by construction" in html) == config.symmetric_depth
+    assert ("sees the mirror image beside every face" in html) == config.aligned
+    assert config.symmetric_depth
+
+
+def test_same_atlas_same_bytes_and_no_field_without_a_jacobian(write_localized):
+    write, atlas, _ = write_localized
+    one = replace(atlas.local, parts=atlas.local.parts[:1], maps=atlas.local.maps[:1])
+    small = replace(atlas, directions=atlas.directions[:1], local=one)
+    html = write(small)
+    assert write(small) == html
+    parser = Balance()
+    parser.feed(html)
+    assert parser.open == []
+    assert not set(parser.tags) & {"script", "canvas", "noscript"}
+    assert "Which parts are alike" not in html
 
 
 @pytest.mark.parametrize(("largest", "step"), [(9.9, 8.0), (10.0, 10.0), (0.31, 0.3), (0.019, 0.015), (1.0, 1.0)])

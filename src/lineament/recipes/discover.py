@@ -35,7 +35,7 @@ from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import affordable_hold, linear_step, measure, synthesize_edited
 from lineament.recipes.jacobian import images_of, maps_of_images
-from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, score
+from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, merged, score
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
@@ -158,13 +158,20 @@ class Discovery:
 
 
 @torch.no_grad()
+def sample(
+    generator: Generator, resolution: int, seed: int, numbers: range, truncation: float
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 r r"]]:
+    """Latents w of the images ``numbers`` of the seed, and those images at the decomposer's resolution."""
+    device = generator.mapping.w_avg.device
+    w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
+    return w, images_of(generator, w, resolution)
+
+
 def sample_and_measure(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"]]:
     """Latents w of the images ``numbers`` of the seed, and the scalar semantics of those images."""
-    device = generator.mapping.w_avg.device
-    w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
-    images = generator.synthesize(generator.broadcast(w)).clamp(-1, 1)
+    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
     return w, measure(decomposer, images)
 
 
@@ -173,9 +180,7 @@ def sample_and_map(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
     """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
-    device = generator.mapping.w_avg.device
-    w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
-    images = images_of(generator, w, decomposer.config.resolution)
+    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
     return w, measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
 
 
@@ -403,6 +408,7 @@ def run(config: DiscoverConfig) -> Path | None:
                 generator,
                 decomposer,
                 calibrations,
+                jacobian=merged(found.folds) if atlas.local else None,
                 generator_path=config.generator,
                 decomposer_path=config.decomposer,
             )

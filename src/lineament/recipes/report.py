@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lineament import __version__
+from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.estimators.steps import mahalanobis_norm
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
@@ -24,9 +25,12 @@ from lineament.recipes.console import progress_bar
 from lineament.recipes.editing import affordable_hold, calibrated_step, measure, synthesize_edited
 from lineament.recipes.figures import ROW_NAMES, TURN_DEG, decomposition_pictures
 from lineament.recipes.inspect_file import calibration_slope, number
+from lineament.recipes.part_pictures import PICTURE_PX
+from lineament.recipes.part_report import SDS, example_part, part_context
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction
+from lineament.records.parts import Part
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atomic import write_text_atomic
 from lineament.store.pictures import jpeg_bytes, png_bytes, shrink_to, to_uint8
@@ -35,8 +39,6 @@ from lineament.store.tensors import short_fingerprint
 # Image numbers that neither the fit, nor its held-out part, nor the calibration uses (see `discover`).
 _REPORT = 1 << 42
 NUM_SAMPLES, NUM_DECOMPOSED, NUM_STRIPS, NUM_EVALUATED = 40, 8, 4, 32
-PICTURE_PX = 128
-"""Larger faces are shrunk to this, so that the file stays small enough to be mailed."""
 NATIVE_PX = 64
 """Up to this side pictures are kept bit for bit as PNG; the browser enlarges them."""
 UNIT_SIGNS = {"deg": "°", "% width": "\N{THIN SPACE}%"}
@@ -250,18 +252,28 @@ def caveats(
     return {name: lines for name, lines in found.items() if lines}
 
 
-def _commands(path: Path, evaluations: Sequence[Evaluation], files: dict[str, Path | None]) -> list[tuple[str, str]]:
+def _commands(
+    path: Path, evaluations: Sequence[Evaluation], parts: Sequence[Part], files: dict[str, Path | None]
+) -> list[tuple[str, str]]:
     """What to type, with this atlas."""
     atlas = shlex.quote(str(path.with_name("atlas.safetensors")))
     given = " ".join(f"--{name} {shlex.quote(str(file))}" for name, file in files.items() if file)
     base = f"lineament edit --atlas {atlas}" + (f" {given}" if given else "")
     edits = [f"{e.direction.name}={e.requested[-2]:+g}" for e in evaluations]
     absolute = f"{evaluations[0].direction.name}={abs(evaluations[0].requested[-2]):g}"
+    local = []
+    if parts:
+        part = f"{example_part(parts).name}={SDS:+g}"
+        local = [
+            (f"{base} --seeds 0-3 --steps 3 --symmetric {part} --out part.png", "a part of the face, either way"),
+            (f"{base} --seeds 0-7 {part} {edits[0]} --out both.png", "a part and pose or light, in one step"),
+        ]
     return [
         (f"{base} --seeds 0-7 {edits[0]} --out faces.png", "eight faces before and after, and a table of what changed"),
         (f"{base} --seeds 0-3 --steps 3 --symmetric {' '.join(edits[-2:])} --out strip.png", "two at once, as a strip"),
         (f"{base} --seeds 0-8 --symmetric {edits[0]} --out turn.mp4", "an animation"),
         (f"{base} --seeds 5 {absolute} --out five.png", "a value to reach instead of a change: no sign"),
+        *local,
         (f"lineament inspect {atlas}", "what the file is"),
     ]
 
@@ -282,6 +294,7 @@ def write_report(
     decomposer: Decomposer,
     calibrations: Sequence[Any],
     *,
+    jacobian: PixelJacobian | None = None,
     generator_path: Path | None = None,
     decomposer_path: Path | None = None,
 ) -> None:
@@ -293,6 +306,7 @@ def write_report(
         generator: whose directions they are.
         decomposer: that measured them.
         calibrations: what steps achieved before calibration (`lineament.recipes.discover.Calibration`).
+        jacobian: of the pixels, solved, for the semantic field of an atlas with parts; without it that is left out.
         generator_path, decomposer_path: how the commands in the report should name the files; None for the shipped.
 
     Raises:
@@ -327,8 +341,10 @@ def write_report(
         for kind in (angles, rest)
         if kind
     ]
+    parts_found = atlas.local.parts if atlas.local else ()
     context = {
         "atlas": atlas,
+        "local": part_context(atlas, generator, decomposer, w, images, jacobian),
         "evaluations": evaluations,
         "best": best,
         "samples": [data_uri(image) for image in to_uint8(images[:NUM_SAMPLES])],
@@ -341,7 +357,9 @@ def write_report(
         "leaks": leaks.tolist(),
         "names": names,
         "caveats": caveats(evaluations, leaks, names),
-        "commands": _commands(path, evaluations, {"generator": generator_path, "decomposer": decomposer_path}),
+        "commands": _commands(
+            path, evaluations, parts_found, {"generator": generator_path, "decomposer": decomposer_path}
+        ),
         "pixel_error": _pixel_error(decomposer, small[:NUM_EVALUATED]),
         "first_number": numbers[0],
         "counts": {"samples": NUM_SAMPLES, "strips": NUM_STRIPS, "evaluated": NUM_EVALUATED},
