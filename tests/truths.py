@@ -1,6 +1,8 @@
 """Sets of ellipsoid faces with known shape, pose, light and albedo, and the folders that hold such sets."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,8 @@ from tests.worlds import FRONTAL, Ellipsoid
 COLUMNS = ("yaw", "pitch", "roll", "tx", "ty", "tz", "ambient", "diffuse", "dx", "dy", "w_nose")
 BEHIND = 1.1
 LABELS = ("background", "hair", "skin")
+PLANTED = ("w_nose-a", "lipstick", "w_head-a", "w_cheek-a")
+CANON_LABELS = (*LABELS, "lips")
 
 
 def known_faces(num: int = 4, size: int = 64, seed: int = 0) -> FaceTruth:
@@ -45,24 +49,63 @@ def known_faces(num: int = 4, size: int = 64, seed: int = 0) -> FaceTruth:
     )
 
 
-def write_rendered(folder: Path, truth: FaceTruth, start: int = 0) -> Path:
-    """The layout of rendered faces."""
+def write_rendered(
+    folder: Path, truth: FaceTruth, start: int = 0, named: Mapping[str, np.ndarray] | None = None
+) -> Path:
+    """The layout of rendered faces, with further named parameters of them."""
     (folder / "images").mkdir(parents=True)
     (folder / "truth").mkdir()
-    values = np.zeros((len(truth), len(COLUMNS)), np.float64)
+    columns = (*COLUMNS, *(named or {}))
+    values = np.zeros((len(truth), len(columns)), np.float64)
     values[:, [1, 0, 2, 3, 4, 5]] = truth.view
     values[:, :3] = np.degrees(values[:, :3])
     values[:, 6:10] = truth.light
+    for i, row in enumerate((named or {}).values()):
+        values[:, len(COLUMNS) + i] = row
     index = np.arange(start, start + len(truth))
-    np.savez_compressed(folder / "truth.npz", index=index, names=np.array(COLUMNS), values=values)
+    np.savez_compressed(folder / "truth.npz", index=index, names=np.array(columns), values=values)
     rows = [",".join(map(str, (i, *row))) for i, row in zip(index, values.tolist(), strict=True)]
-    (folder / "truth.csv").write_text("\n".join([",".join(("index", *COLUMNS)), *rows]) + "\n", encoding="utf-8")
+    (folder / "truth.csv").write_text("\n".join([",".join(("index", *columns)), *rows]) + "\n", encoding="utf-8")
     if truth.face is not None:
         (folder / "info.json").write_text(json.dumps({"labels": LABELS}), encoding="utf-8")
     for i, row in enumerate(index):
         Image.fromarray(truth.images[i]).save(folder / "images" / f"{row:06d}.png")
         write_face(folder / "truth" / f"{row:06d}.npz", truth, i)
     return folder
+
+
+def write_named(folder: Path, num: int, size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """Rendered faces with parts of known place, and these places (h w) by name.
+
+    The frontal view is hair above and face below. ``w_nose-a`` moves the depth of "nose" and ``lipstick`` the colour of
+    "mouth"; in their middles half of the variance is theirs, and at the rims of these places their share of a standard
+    deviation is half as large. ``w_head-a`` moves the depth of all but the middle rows, ``w_cheek-a`` nothing. The
+    label of "lips" wanders by a pixel from face to face. How far away a face stands is random.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size] / (size - 1) * 2 - 1
+    hair = y < -0.7
+    bump = {name: np.exp(-(x**2 + (y - at) ** 2) / 0.1) for name, at in (("nose", 0.0), ("mouth", 0.6))}
+    scores = {name: rng.normal(size=num) for name in PLANTED}
+    depth = 1 + 0.02 * rng.normal(size=(num, 1, 1)) + 0.01 * rng.normal(size=(num, size, size))
+    depth = depth + 0.01 * scores["w_nose-a"][:, None, None] * bump["nose"]
+    depth = depth + 0.02 * scores["w_head-a"][:, None, None] * np.sign(y) * (np.abs(y) > 0.4)
+    albedo = 0.5 + 0.1 * rng.normal(size=(num, size, size, 3))
+    albedo = albedo + 0.1 * scores["lipstick"][:, None, None, None] * bump["mouth"][..., None]
+    truth = replace(
+        known_faces(num, size),
+        canon_depth=depth.astype(np.float32),
+        canon_albedo=albedo.clip(0, 1).astype(np.float32),
+        canon_mask=np.ones((num, size, size), bool),
+    )
+    write_rendered(folder, truth, named=scores)
+    (folder / "info.json").write_text(json.dumps({"labels": CANON_LABELS}), encoding="utf-8")
+    lips = (np.abs(x) < 0.3) & (np.abs(y - 0.6) < 0.15)
+    for i in range(num):
+        label = np.where(hair, CANON_LABELS.index("hair"), CANON_LABELS.index("skin"))
+        label[np.roll(lips, rng.integers(-1, 2), axis=1)] = CANON_LABELS.index("lips")
+        write_face(folder / "truth" / f"{i:06d}.npz", truth, i, canon_label=label.astype(np.uint8))
+    return {"hair": hair, "lips": lips} | {name: (one > 0.378) & ~hair for name, one in bump.items()}
 
 
 def write_face(path: Path, truth: FaceTruth, i: int, **changed: np.ndarray) -> None:

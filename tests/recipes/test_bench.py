@@ -1,13 +1,23 @@
 """The benchmark: small sizes, so only that it measures what it says."""
 
+import math
+import re
+
+import numpy as np
 import pytest
 import torch
 
 from lineament.errors import ConfigError
+from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.networks import stylegan2
 from lineament.networks.stylegan2 import GeneratorConfig
 from lineament.ops.modulation import modulated_conv2d
-from lineament.recipes.bench import BenchConfig, bench_synthesis, grouped_convolutions, in_turns, run
+from lineament.recipes import bench, bench_jacobian
+from lineament.recipes.bench import BenchConfig, bench_synthesis, grouped_convolutions, run
+from lineament.recipes.bench_factors import BenchFactorsConfig, bench_large_factors
+from lineament.recipes.bench_jacobian import BenchJacobianConfig, bench_ways, squared_error
+from lineament.recipes.bench_rows import in_turns
+from tests import tiny
 
 TINY = GeneratorConfig(resolution=32, channel_base=128, channel_max=8, z_dim=8, w_dim=8)
 
@@ -31,8 +41,23 @@ def test_ratio_is_theirs_over_ours() -> None:
     assert row.ratio == pytest.approx(row.against_seconds / row.seconds)
 
 
-def test_whole_bench_makes_a_table() -> None:
-    report = run(BenchConfig(network=TINY, batch_size=1, decomposer_batch_size=1, repeats=1))
+@pytest.fixture
+def config(monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
+    """Everything small, the shipped networks included."""
+    monkeypatch.setattr(bench_jacobian, "load_generator", lambda path: tiny.generator(tiny.GENERATOR64))
+    monkeypatch.setattr(bench_jacobian, "load_decomposer", lambda path: tiny.decomposer())
+    return BenchConfig(
+        network=TINY,
+        batch_size=1,
+        decomposer_batch_size=1,
+        repeats=1,
+        factors=BenchFactorsConfig(side=12, w_dim=16, count=3),
+        jacobian=BenchJacobianConfig(num_samples=20, num_w=2),
+    )
+
+
+def test_whole_bench_makes_a_table(config: BenchConfig) -> None:
+    report = run(config)
     assert [row.wanted for row in report.rows] == [
         "at least 1.5",
         "below 0.25",
@@ -41,12 +66,65 @@ def test_whole_bench_makes_a_table() -> None:
         "",
         "",
         "",
+        "at least 0.98",
+        "at least 10",
+        "",
+        "at least 10",
+        "",
+        "",
+        "at least 10",
     ]
     (table,) = report.renderables()
-    assert table.row_count == 7
+    assert table.row_count == len(report.rows)
     assert f"{torch.get_num_threads()} threads" in str(table.title)
+
+
+def test_without_scikit_learn_all_else_is_measured(config: BenchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "find_spec", lambda name: None)
+    for part in ("bench_synthesis", "bench_rasterizer", "bench_training", "bench_jacobian"):
+        monkeypatch.setattr(bench, part, lambda config: [])
+    report = run(config)
+    assert [row.name for row in report.rows] == ["3 sparse factors of 576 x 16"]
+    assert report.renderables()[1:] == [
+        "Not held against scikit-learn, which is not installed; for that: pip install scikit-learn"
+    ]
+
+
+def test_memory_counts_the_matrix_and_what_the_fit_needs() -> None:
+    row = bench_large_factors(side=32, d=64, k=3)
+    matrix = 4 * 32 * 32 * 64 * 4 / 4e9
+    assert matrix < row.ratio < 8 * matrix
+    assert f"{row.ratio * 4:.3g} GB at the peak, of 4" in row.against
+
+
+def test_numbers_needed_are_those_of_the_planted_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    truth, noise, error = rng.standard_normal((4 * 64 * 64, 8)), 5.0, 0.6
+
+    def sampled(decomposer: object, generator: object, numbers: range, **rest: object) -> PixelJacobian:
+        w = rng.standard_normal((len(numbers), 8))
+        return PixelJacobian().partial_fit(w, w @ truth.T + noise * rng.standard_normal((len(numbers), len(truth))))
+
+    def exact(*rest: object) -> np.ndarray:
+        return truth + error * rng.standard_normal(truth.shape)
+
+    monkeypatch.setattr(bench_jacobian, "sampled_jacobian", sampled)
+    monkeypatch.setattr(bench_jacobian, "exact_jacobian", exact)
+    config = BenchJacobianConfig(num_samples=250, num_w=4)
+    regression, derivatives = bench_ways(tiny.decomposer(), tiny.generator(tiny.GENERATOR64), config)
+    wanted = 1 / 0.98**2 - 1
+    found = [int(number) for number in re.findall(r"about (\d+)", regression.name + regression.against)]
+    assert found[0] == pytest.approx(8 + noise**2 / wanted, rel=0.1)
+    assert found[1] == pytest.approx(4 * error**2 / wanted, rel=0.1)
+    assert derivatives.seconds == regression.against_seconds
+    assert squared_error(1 / 1.04**0.5) == pytest.approx(0.04)
+    assert squared_error(-0.1) == math.inf
 
 
 def test_settings() -> None:
     with pytest.raises(ConfigError, match="repeats is 0"):
         BenchConfig(repeats=0)
+    with pytest.raises(ConfigError, match=r"factors\.side is 7, expected at least 8"):
+        BenchFactorsConfig(side=7)
+    with pytest.raises(ConfigError, match=r"jacobian\.num_w is 0, expected at least 1"):
+        BenchJacobianConfig(num_w=0)

@@ -20,6 +20,7 @@ from lineament.recipes.jacobian import (
     images_of,
     map_mask,
     maps_of,
+    regression_weights,
     sampled_jacobian,
 )
 from lineament.records.decomposition import Decomposition
@@ -131,11 +132,86 @@ def test_both_estimators_agree_where_the_world_is_linear(monkeypatch: pytest.Mon
     sampled = sampled_jacobian(world.decomposer, world.generator, range(60), seed=3, truncation=1.0).solve()
     scale = np.abs(world.jacobian).max()
     np.testing.assert_allclose(exact, world.jacobian, atol=1e-6 * scale)
+    twice = np.stack([3 * np.eye(8), np.eye(8)])
+    weighted = exact_jacobian(world.decomposer, world.generator, some_w(world.generator, 2), twice)
+    np.testing.assert_allclose(weighted, 2 * world.jacobian, atol=1e-6 * scale)
     np.testing.assert_allclose(sampled.coef_, world.jacobian, atol=1e-3 * scale)
     scalars = exact_semantics_gradient(world.decomposer, world.generator, some_w(world.generator, 1))
     np.testing.assert_allclose(scalars, world.paint.T[:9], atol=1e-6 * scale)
     cosines = agreement(exact, sampled.coef_, map_mask(world.decomposer))
     assert min(cosines.values()) > 1 - 1e-3
+
+
+def bent_w(num: int, seed: int) -> np.ndarray:
+    """Samples of a w that is far from normal: skewed in every direction, and correlated."""
+    rng = np.random.default_rng(seed)
+    turn = np.random.default_rng(0).standard_normal((2, 6, 6)) / 6**0.5
+    bent = rng.standard_normal((num, 6)) @ turn[0] + 0.3
+    return np.where(bent > 0, bent, 0.1 * bent) @ turn[1]
+
+
+def least_squares(w: np.ndarray, y: np.ndarray) -> np.ndarray:
+    rest = w - w.mean(axis=0)
+    return np.linalg.solve(rest.T @ rest, rest.T @ (y - y.mean(axis=0))).T
+
+
+def distance(J: np.ndarray, truth: np.ndarray, w: np.ndarray) -> float:
+    """Relative, in the metric of the covariance of w."""
+    root = np.linalg.cholesky(np.cov(w.T))
+    return float(np.linalg.norm((J - truth) @ root) / np.linalg.norm(truth @ root))
+
+
+def test_weighted_derivatives_of_a_quadratic_are_what_regression_finds() -> None:
+    samples, w = bent_w(5000, 1), bent_w(40, 2)
+    rng = np.random.default_rng(3)
+    slope, bend = rng.standard_normal((4, 6)), rng.standard_normal((4, 6, 6))
+    bend = bend + bend.transpose(0, 2, 1)
+    y = samples @ slope.T + np.einsum("na,pab,nb->np", samples, bend, samples) / 2
+    found = least_squares(samples, y)
+    G = slope + np.einsum("pab,nb->npa", bend, w)
+    weighted = np.einsum("npd,nde->pe", G, regression_weights(w, samples, ridge=1e-9)) / 40
+    assert distance(G.mean(axis=0), found, samples) > 0.2
+    assert distance(weighted, found, samples) < 1e-6
+    # Fewer w than directions determine the quadratic only in part.
+    few = np.einsum("npd,nde->pe", G[:5], regression_weights(w[:5], samples, ridge=1e-2)) / 5
+    assert distance(few, found, samples) < 0.8 * distance(G[:5].mean(axis=0), found, samples)
+
+
+def test_weighted_derivatives_agree_with_regression_where_w_is_not_normal() -> None:
+    samples, w = bent_w(200_000, 1), bent_w(3000, 2)
+    into = np.random.default_rng(4).standard_normal((6, 5)) / 24**0.5
+
+    def answer(w: np.ndarray) -> np.ndarray:
+        return np.tanh(w @ into) * (1 + w[:, :1])
+
+    found = least_squares(samples, answer(samples))
+    step = 1e-6 * np.eye(6)
+    G = np.stack([(answer(w + e) - answer(w - e)) / 2e-6 for e in step], axis=2)
+    weighted = np.einsum("npd,nde->pe", G, regression_weights(w, samples)) / len(w)
+    assert distance(G.mean(axis=0), found, samples) > 0.15
+    assert distance(weighted, found, samples) < 0.02
+
+
+def test_weights_of_normal_w_of_one_w_and_of_flat_w() -> None:
+    rng = np.random.default_rng(0)
+    normal = rng.standard_normal((100_000, 3)).astype(np.float32)
+    weights = regression_weights(normal[:500], normal)
+    np.testing.assert_allclose(weights.mean(axis=0), np.eye(3), atol=1e-6)
+    np.testing.assert_allclose(regression_weights(normal[:1], normal)[0], np.eye(3), atol=1e-6)
+    # A direction in which no sample varies gets zero, as in regression.
+    flat = np.array([[1, 0, 0], [0, 1, 1], [0, 0, 0]], np.float32)
+    weights = regression_weights(normal[:50] @ flat, normal @ flat)
+    np.testing.assert_allclose(weights @ [0.0, 1.0, -1.0], 0.0, atol=1e-5)
+
+
+def test_weights_multiply_the_derivatives_from_the_right(generator: Generator) -> None:
+    decomposer = tiny.decomposer()
+    w = some_w(generator, 2)
+    weights = np.random.default_rng(0).standard_normal((2, 8, 8))
+    each = np.stack([exact_semantics_gradient(decomposer, generator, one[None]) for one in w])
+    expected = np.einsum("npd,nde->pe", each, weights) / 2
+    found = exact_semantics_gradient(decomposer, generator, w, weights)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5 * np.abs(expected).max())
 
 
 def test_samples_are_those_of_their_numbers(generator: Generator) -> None:
@@ -193,5 +269,11 @@ def test_bad_settings(generator: Generator) -> None:
     decomposer = tiny.decomposer()
     with pytest.raises(ConfigError, match="at least one; sample some"):
         exact_jacobian(decomposer, generator, torch.zeros(0, 8))
+    with pytest.raises(ConfigError, match="2 weights for 1 w"):
+        exact_jacobian(decomposer, generator, torch.zeros(1, 8), np.zeros((2, 8, 8)))
+    with pytest.raises(ConfigError, match="6 samples of w do not tell its 6 x 6 covariance"):
+        regression_weights(np.zeros((2, 6)), np.zeros((6, 6)))
+    with pytest.raises(ConfigError, match="all the same or not finite"):
+        regression_weights(np.zeros((2, 6)), np.ones((9, 6)))
     with pytest.raises(ConfigError, match="eval mode"):
         exact_jacobian(decomposer.train(), generator, some_w(generator, 1))

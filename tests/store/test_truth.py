@@ -14,7 +14,7 @@ from lineament.errors import ConfigError, FileFormatError, ImageError, Lineament
 from lineament.records.truth import FaceTruth
 from lineament.store import truth as module
 from lineament.store.truth import load_truth, open_truth
-from tests.truths import COLUMNS, known_faces, write_face, write_pairs, write_rendered
+from tests.truths import COLUMNS, PLANTED, known_faces, write_face, write_named, write_pairs, write_rendered
 
 SIZE = 16
 
@@ -244,6 +244,21 @@ def test_labels_tell_the_face_and_the_hole_of_the_mouth(tmp_path: Path) -> None:
     assert read.face is not None
     assert np.array_equal(read.face, np.broadcast_to((rows >= 32) & (rows < 48), truth.mask.shape))
     assert np.array_equal(read.mask, truth.mask & (rows < 48))
+
+
+def test_the_table_and_the_labels_from_the_front(tmp_path: Path) -> None:
+    places = write_named(tmp_path, 3, SIZE)
+    source = open_truth(tmp_path)
+    assert source.names == (*COLUMNS, *PLANTED)
+    assert source.parameters is not None
+    assert source.parameters.shape == (3, len(source.names))
+    view = known_faces(3, SIZE).view
+    assert view is not None
+    np.testing.assert_allclose(source.parameters[:, 0], np.degrees(view[:, 1]), rtol=1e-5)
+    seen = source.canonical_labels(2, SIZE)
+    np.testing.assert_array_equal(seen == source.labels.index("hair"), places["hair"])
+    with pytest.raises(FileFormatError, match=r"canon_label is \(16, 16\), expected \(32, 32\)"):
+        source.canonical_labels(2, 32)
 
 
 def test_labels_may_be_missing_but_not_damaged(tmp_path: Path) -> None:

@@ -115,6 +115,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "EvaluateConsistencyConfig",
         _show_renderables,
     ),
+    ("evaluate", "parts"): Command(
+        "Measure whether an atlas's parts act where faces have their named parts.",
+        "lineament.recipes.evaluate_parts",
+        "EvaluatePartsConfig",
+        _show_renderables,
+    ),
     ("evaluate", "recipes"): Command(
         "Train decomposers by several recipes over several seeds, and compare them on known faces.",
         "lineament.recipes.compare_recipes",

@@ -1,13 +1,13 @@
-"""Throughput numbers, each a ratio measured in one run, so that they mean the same on a busy machine.
+"""Numbers of merit, each a ratio measured in one run, so that they mean the same on a busy machine.
 
-The two sides of a ratio are timed in turn, and the median of the turns is taken.
+The two sides of a throughput ratio are timed in turn, and the median of the turns is taken; what takes many seconds is
+timed once.
 """
 
-import statistics
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,12 +23,17 @@ from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
+from lineament.recipes.bench_factors import BenchFactorsConfig, bench_all_factors
+from lineament.recipes.bench_jacobian import BenchJacobianConfig, bench_jacobian
+from lineament.recipes.bench_rows import BenchRow, in_turns
 from lineament.recipes.decomposer_training import TrainDecomposerConfig, Trainer
 from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss, reconstruct
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.face_stream import Batch
 from lineament.recipes.recipe_variants import VARIANTS
 from lineament.records.decomposition import Decomposition
+
+WITHOUT_SCIKIT_LEARN = "Not held against scikit-learn, which is not installed; for that: pip install scikit-learn"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,10 @@ class BenchConfig:
     """Images per step of the decomposer's training."""
     repeats: int = 7
     """Turns; the median counts."""
+    factors: BenchFactorsConfig = field(default_factory=BenchFactorsConfig)
+    """The matrix that is factorised."""
+    jacobian: BenchJacobianConfig = field(default_factory=BenchJacobianConfig)
+    """The two ways to the Jacobian of the shipped networks."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "decomposer_batch_size", "repeats"):
@@ -56,43 +65,21 @@ class BenchConfig:
 
 
 @dataclass(frozen=True)
-class BenchRow:
-    """One ratio and its two sides in seconds."""
-
-    name: str
-    seconds: float
-    against: str
-    against_seconds: float
-    ratio: float
-    wanted: str
-
-
-@dataclass(frozen=True)
 class BenchReport:
-    """All ratios."""
+    """All ratios, and what could not be measured."""
 
     rows: tuple[BenchRow, ...]
+    notes: tuple[str, ...] = ()
 
     def renderables(self) -> list[Any]:
-        """A table for the terminal."""
+        """A table for the terminal, and the notes."""
         table = Table(title=f"{torch.get_num_threads()} threads")
         for heading in ("what", "seconds", "against", "seconds", "ratio", "wanted"):
             table.add_column(heading, justify="right" if heading in ("seconds", "ratio") else "left")
         for r in self.rows:
-            table.add_row(r.name, f"{r.seconds:.3f}", r.against, f"{r.against_seconds:.3f}", f"{r.ratio:.2f}", r.wanted)
-        return [table]
-
-
-def in_turns(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Median seconds of each action, run in turns after one warm-up."""
-    times: dict[str, list[float]] = {name: [] for name in actions}
-    for turn in range(repeats + 1):
-        for name, action in actions.items():
-            start = time.perf_counter()
-            action()
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
+            other = "" if r.against_seconds is None else f"{r.against_seconds:.3f}"
+            table.add_row(r.name, f"{r.seconds:.3f}", r.against, other, f"{r.ratio:.3g}", r.wanted)
+        return [table, *self.notes]
 
 
 @contextmanager
@@ -226,4 +213,8 @@ def bench_training(config: BenchConfig) -> list[BenchRow]:
 
 def run(config: BenchConfig) -> BenchReport:
     """Measure everything; see `BenchRow`."""
-    return BenchReport((*bench_synthesis(config), *bench_rasterizer(config), *bench_training(config)))
+    rows = [*bench_synthesis(config), *bench_rasterizer(config), *bench_training(config)]
+    compare = find_spec("sklearn") is not None
+    rows += bench_all_factors(config.factors, compare=compare)
+    rows += bench_jacobian(config.jacobian)
+    return BenchReport(tuple(rows), () if compare else (WITHOUT_SCIKIT_LEARN,))

@@ -1,9 +1,8 @@
 """The sparse factorisation against scikit-learn's, on a matrix whose factors are known, in one run."""
 
 import importlib
-import time
+import tracemalloc
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +11,30 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError
 from lineament.estimators.sparse_factors import SparseFactors, sparse_codes
-from lineament.recipes.bench import BenchRow
+from lineament.recipes.bench_rows import BenchRow, seconds_of
 
 QUICK = "SparseFactors, one start and one alternation"
+LARGE_SIDE, LARGE_COUNT, LARGE_BYTES = 256, 64, 4e9
+BLOCK_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class BenchFactorsConfig:
+    """The matrix that is factorised: maps of one depth and three colours, planted."""
+
+    side: int = 64
+    """Side of the maps in pixels."""
+    w_dim: int = 512
+    """Width of w."""
+    count: int = 48
+    """Planted components."""
+    large: bool = False
+    """Also factorise the Jacobian of a face of 256 px into 64 components, and measure the memory; takes a minute."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("side", 8), ("w_dim", 2), ("count", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"factors.{name} is {getattr(self, name)}, expected at least {least}")
 
 
 @dataclass(frozen=True)
@@ -88,8 +108,11 @@ def planted_jacobian(
             weights /= np.sqrt(np.square(weights).mean())
         maps[i] = weights[:, None, None] * bump * rng.uniform(0.5, 1.5)
     U = maps.reshape(k, -1).T
-    J = U @ V.T + noise * rng.standard_normal((len(U), d))
-    return PlantedJacobian(J.astype(np.float32), U, V)
+    J = np.empty((len(U), d), np.float32)
+    for start in range(0, len(U), BLOCK_ROWS):
+        block = U[start : start + BLOCK_ROWS]
+        J[start : start + BLOCK_ROWS] = block @ V.T + noise * rng.standard_normal((len(block), d))
+    return PlantedJacobian(J, U, V)
 
 
 def matched_cosines(V: Float[np.ndarray, "d k"], truth: Float[np.ndarray, "d m"]) -> Float[np.ndarray, " n"]:
@@ -121,7 +144,7 @@ def compare_factors(planted: PlantedJacobian, *, num_passes: int | None = 10) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that more could be done: passes are bounded on purpose
         for name, ours in fits.items():
-            seconds = _seconds(lambda ours=ours: ours.fit(J))
+            seconds = seconds_of(lambda ours=ours: ours.fit(J))
             runs.append(_judged(name, seconds, ours.U_, ours.V_, ours, planted))
         ours = fits["SparseFactors"]
         # scikit-learn halves the squared error, so its alpha is half of ours.
@@ -131,25 +154,62 @@ def compare_factors(planted: PlantedJacobian, *, num_passes: int | None = 10) ->
         dictionary = decomposition.MiniBatchDictionaryLearning(
             **common, transform_algorithm="lasso_cd", transform_alpha=ours.alpha_ / 2
         )
-        seconds = _seconds(lambda: dictionary.fit(J))
+        seconds = seconds_of(lambda: dictionary.fit(J))
         U, V = dictionary.transform(J), dictionary.components_.T
         runs.append(_judged(type(dictionary).__name__, seconds, U, V, ours, planted))
         # Its components are the sparse side, so that it sees the transpose: columns of J are its samples. It takes
         # their mean off, which in directions without a preferred sign is next to nothing.
         flipped = np.ascontiguousarray(J.T)
         sparse_pca = decomposition.MiniBatchSparsePCA(**common, batch_size=32)
-        seconds = _seconds(lambda: sparse_pca.fit(flipped))
+        seconds = seconds_of(lambda: sparse_pca.fit(flipped))
         U, V = sparse_pca.components_.T, sparse_pca.transform(flipped)
         runs.append(_judged(type(sparse_pca).__name__, seconds, U, V, ours, planted))
     return runs
 
 
+def bench_all_factors(config: BenchFactorsConfig, *, compare: bool) -> list[BenchRow]:
+    """Recovery of planted factors; if asked for, the comparison with scikit-learn, and the large matrix."""
+    planted = planted_jacobian(side=config.side, d=config.w_dim, k=config.count)
+    rows = [bench_recovery(planted)]
+    if compare:
+        rows += bench_factors(planted)
+    if config.large:
+        rows.append(bench_large_factors(LARGE_SIDE, config.w_dim, LARGE_COUNT))
+    return rows
+
+
+def bench_recovery(planted: PlantedJacobian) -> BenchRow:
+    """How well the planted directions are found."""
+    ours = SparseFactors(planted.V.shape[1])
+    seconds = seconds_of(lambda: ours.fit(planted.J))
+    cosine = float(matched_cosines(ours.V_, planted.V).mean())
+    return BenchRow(_size(planted), seconds, "mean |cosine| with the planted", None, cosine, "at least 0.98")
+
+
+def bench_large_factors(side: int, d: int, k: int) -> BenchRow:
+    """Memory at the peak of a factorisation, the matrix itself included."""
+    tracemalloc.start()
+    try:
+        planted = planted_jacobian(side=side, d=d, k=k)
+        tracemalloc.reset_peak()
+        seconds = seconds_of(lambda: SparseFactors(k).fit(planted.J))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    against = f"{peak / 1e9:.3g} GB at the peak, of {LARGE_BYTES / 1e9:.0f}"
+    return BenchRow(_size(planted), seconds, against, None, peak / LARGE_BYTES, "below 1")
+
+
+def _size(planted: PlantedJacobian) -> str:
+    p, d = planted.J.shape
+    return f"{planted.V.shape[1]} sparse factors of {p} x {d}"
+
+
 def bench_factors(planted: PlantedJacobian | None = None, *, num_passes: int | None = 10) -> list[BenchRow]:
     """Seconds to an objective below theirs, and of whole fits; what each run reached stands beside its name."""
     planted = planted or planted_jacobian()
-    p, d = planted.J.shape
     whole, quick, *others = compare_factors(planted, num_passes=num_passes)
-    size = f"{planted.V.shape[1]} sparse factors of {p} x {d}"
+    size = _size(planted)
     rows = []
     for run in others:
         # The quick run bounds the time to their objective from above, once it is below it.
@@ -186,12 +246,6 @@ def factor_objective(
     cosines = V.T @ V
     decorrelation = np.square(cosines - np.diag(np.diagonal(cosines))).sum()
     return float(np.square(J - U @ V.T).sum() + alpha * np.abs(U).sum() + beta * decorrelation)
-
-
-def _seconds(fit: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    fit()
-    return time.perf_counter() - start
 
 
 def _imported(module: str) -> Any:

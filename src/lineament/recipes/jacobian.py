@@ -1,8 +1,9 @@
 """The Jacobian of canonical depth and albedo with respect to w, by regression on samples or by exact derivatives.
 
-Both estimate the mean gradient: for normal w least squares finds it too (Stein's lemma), from one number per pixel and
-sample where a derivative gives d. A generator's w are not normal: least squares then follows how w is curved, most of
-all in directions in which w hardly varies, so the two are compared in the metric of the covariance of w.
+For normal w least squares finds the mean of the derivatives (Stein's lemma), from one number per pixel and sample where
+a derivative gives d. A generator's w are not normal: least squares then finds a mean of the derivatives weighted by
+matrices, which `regression_weights` approximates. Directions in which w hardly varies are known worst, so two estimates
+are compared in the metric of the covariance of w.
 """
 
 import warnings
@@ -24,8 +25,14 @@ from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar
 from lineament.recipes.training_data import shrink
 
-TANGENTS = 32
+TANGENTS = 64
 """Directions of w that are followed at a time; more gain nothing on a CPU and cost memory."""
+
+MOMENT_SAMPLES = 20_000
+"""Samples of w, without images, that tell `regression_weights` enough of how w of width 128 is distributed."""
+
+RIDGE = 0.5
+"""Variance of the derivatives that is not linear in w, relative to the one that is; 0.2 and 1 serve nearly as well."""
 
 
 def images_of(generator: Generator, w: Float[Tensor, "n d"], resolution: int) -> Float[Tensor, "n 3 r r"]:
@@ -96,7 +103,11 @@ def sampled_jacobian(
 
 
 def exact_jacobian(
-    decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], chunk: int = TANGENTS
+    decomposer: Decomposer,
+    generator: Generator,
+    w: Float[Tensor, "n d"],
+    weights: Float[np.ndarray, "_ d d"] | None = None,
+    chunk: int = TANGENTS,
 ) -> Float[np.ndarray, "p d"]:
     """Mean over w of the exact derivatives of `maps_of`, by forward mode: one pass for every direction of w.
 
@@ -104,34 +115,101 @@ def exact_jacobian(
         decomposer: in eval mode.
         generator: in eval mode.
         w: where the derivatives are taken.
+        weights: matrices by which the derivatives are multiplied from the right. Those of `regression_weights` make
+            this an estimate of what `sampled_jacobian` finds; without any it is the plain mean. One for each w.
         chunk: directions followed at a time.
 
     Raises:
-        ConfigError: a network is in training mode.
+        ConfigError: a network is in training mode, or there is not one weight for each w.
         NonFiniteError: a derivative is NaN or infinite.
     """
-    return _mean_derivative(lambda one: maps_of(decomposer, generator, one), decomposer, generator, w, chunk)
+    return _mean_derivative(lambda one: maps_of(decomposer, generator, one), decomposer, generator, w, weights, chunk)
 
 
 def exact_semantics_gradient(
-    decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], chunk: int = TANGENTS
+    decomposer: Decomposer,
+    generator: Generator,
+    w: Float[Tensor, "n d"],
+    weights: Float[np.ndarray, "_ d d"] | None = None,
+    chunk: int = TANGENTS,
 ) -> Float[np.ndarray, "m d"]:
     """As `exact_jacobian`, of the scalar semantics in the order and units of `SCALAR_SEMANTICS`."""
 
     def semantics(one: Tensor) -> Tensor:
         return decomposer.measure(images_of(generator, one, decomposer.config.resolution))
 
-    return _mean_derivative(semantics, decomposer, generator, w, chunk)
+    return _mean_derivative(semantics, decomposer, generator, w, weights, chunk)
+
+
+def regression_weights(
+    w: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m d"], ridge: float = RIDGE
+) -> Float[np.ndarray, "n d d"]:
+    """Matrices A_i, of mean I, so that the mean of dy/dw(w_i) A_i estimates what least squares of y on w finds.
+
+    A control variate: y is modelled by a quadratic, and what least squares finds of that is known from samples of w
+    alone. About the mean of w, y = g w + w' H w / 2 has the derivative g + H w and the least-squares solution
+    g + sum_ab H_ab E[w_a w_b w'] S^-1 / 2, S the covariance of w; third moments vanish for normal w, not for others.
+    g and the symmetric H follow from the derivatives at the w_i by ridge regression. All this is linear in the
+    derivatives, so it is done to the weights, before any derivative is known and for all outputs at once.
+
+    A y that is not quadratic leaves a bias. Weights without any follow from the covariance identity of normal z,
+    Cov(w, y) = int_0^1 E[dw/dz(z) dy/dz(t z + (1 - t^2)^(1/2) z')'] dt, but their noise is worse: of the shipped
+    networks, at 64 w, they reach the cosine 0.968 with regression, the plain mean of derivatives 0.972, these 0.989.
+
+    Args:
+        w: where the derivatives are taken; a random sample, of any number.
+        samples: many more w of the same distribution, `MOMENT_SAMPLES`, say; the larger d, the more.
+        ridge: see `RIDGE`.
+
+    Raises:
+        ConfigError: too few samples, or they do not vary.
+
+    Source:
+        Ours. Covariance identity: Houdre, Perez-Abreu, "Covariance identities and inequalities for functionals on
+        Wiener and Poisson spaces", Annals of Probability 23, 1995.
+    """
+    (n, d), centre = w.shape, samples.mean(axis=0, dtype=np.float64)
+    if len(samples) <= d:
+        raise ConfigError(f"{len(samples)} samples of w do not tell its {d} x {d} covariance; take many more than {d}")
+    rest = samples - centre
+    cov = rest.T @ rest / len(rest)
+    if not cov.trace() > 0:
+        raise ConfigError("the samples of w are all the same or not finite, expected random ones; sample some")
+    inverse = np.linalg.pinv(cov, rcond=d * np.finfo(np.float64).eps, hermitian=True)
+    spread = w - w.mean(axis=0, dtype=np.float64)
+    values, basis = np.linalg.eigh(spread.T @ spread)
+    values, basis = np.maximum(values[::-1], 0.0), basis[:, ::-1]
+    rank = min(n - 1, d)  # H moves nothing between directions of which the w_i span neither
+    spread, rest = spread @ basis[:, :rank], rest @ basis
+    offset = (w.mean(axis=0, dtype=np.float64) - centre) @ basis
+    # gap[a, b]: what H_ab and H_ba add to the least-squares solution, less what they add to the mean derivative.
+    gap = np.empty((d, rank, d))
+    for b in range(rank):
+        gap[:, b] = (rest * rest[:, b, None]).T @ rest / len(rest)
+    gap = gap @ (basis.T @ inverse @ basis)
+    gap[np.arange(d), :, np.arange(d)] -= offset[:rank]
+    gap[:, np.arange(rank), np.arange(rank)] -= offset[:, None]
+    gap /= (values[:, None] + values[:rank] + 2 * ridge * cov.trace())[:, :, None]
+    weights = np.tensordot(spread, gap, axes=(1, 1))
+    weights = basis @ (weights - weights.mean(axis=0)) @ basis.T
+    return (np.eye(d) + n * weights) @ (cov @ inverse)
 
 
 @torch.no_grad()
 def _mean_derivative(
-    function: Callable[[Tensor], Tensor], decomposer: Decomposer, generator: Generator, w: Tensor, chunk: int
+    function: Callable[[Tensor], Tensor],
+    decomposer: Decomposer,
+    generator: Generator,
+    w: Tensor,
+    weights: np.ndarray | None,
+    chunk: int,
 ) -> np.ndarray:
     if decomposer.training or generator.training:
         raise ConfigError("derivatives need networks in eval mode; call eval() on both first")
     if not len(w):
         raise ConfigError("no w was given, expected at least one; sample some")
+    if weights is not None and len(weights) != len(w):
+        raise ConfigError(f"{len(weights)} weights for {len(w)} w, expected one each; make them from these w")
     directions = torch.eye(w.shape[1], dtype=w.dtype, device=w.device)
     total: Tensor | None = None
     with _ForwardMode(), progress_bar() as bar, warnings.catch_warnings():
@@ -148,6 +226,8 @@ def _mean_derivative(
                 raise NonFiniteError(
                     f"the derivatives at w number {i} are NaN or infinite, expected finite ones; leave that w out"
                 )
+            if weights is not None:
+                columns = torch.from_numpy(weights[i].T).to(columns) @ columns
             total = columns if total is None else total.add_(columns)
             bar.advance(task)
     assert total is not None

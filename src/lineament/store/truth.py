@@ -3,7 +3,8 @@
 Rendered faces:  images/000000.png (or .jpg), truth/000000.npz and so on, and truth.npz with a row per face: ``index``,
                  ``names`` and ``values`` (angles in degrees). A face's npz has depth, mask, canon_depth, canon_mask and
                  canon_albedo. Where info.json lists ``labels``, also label, a number of that list for each pixel: the
-                 inside of open mouths then counts as background, because it is a hole behind the surface.
+                 inside of open mouths then counts as background, because it is a hole behind the surface. Where the
+                 labels of the frontal view are read, it has canon_label, too.
 Pairs:           image/*.png and depth/*.png, the n-th of each together; no pose, light or albedo. A depth value v in
                  [0, 1] means 1.1 - 0.2 v, and the face is what is nearer than the farthest value of its map. Source:
                  the synthetic set of Wu et al., CVPR 2020.
@@ -30,7 +31,8 @@ from lineament.store.images import MAX_BYTES, MAX_PIXELS, decode_image
 
 _VIEW, _LIGHT = ("pitch", "yaw", "roll", "tx", "ty", "tz"), ("ambient", "diffuse", "dx", "dy")
 _HOLES = ("mouth_inside",)
-_FACE = ("skin", "lips", "brows", "eye_white", "iris", "pupil", "nose")
+FACE_LABELS = ("skin", "lips", "brows", "eye_white", "iris", "pupil", "nose")
+"""Labels of the face proper; hair, ears, neck and cloth are others."""
 _SHAPE, _CANON = ("depth", "mask"), ("canon_depth", "canon_mask", "canon_albedo")
 
 
@@ -43,12 +45,16 @@ class TruthFolder:
         maps: file of each face's depth.
         scalars: view and light of each face in the order and units of `FaceTruth`; None in the layout of pairs.
         labels: what the numbers of the label maps mean; empty if there are none.
+        names: of all columns of the table, those of `scalars` among them; empty in the layout of pairs.
+        parameters: the table, in its own units (angles in degrees); None in the layout of pairs.
     """
 
     images: tuple[Path, ...]
     maps: tuple[Path, ...]
     scalars: Float[np.ndarray, "n 10"] | None
     labels: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    parameters: Float[np.ndarray, "n k"] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,7 +95,12 @@ class TruthFolder:
 
     def face(self, index: int, resolution: int) -> Bool[np.ndarray, "h w"] | None:
         """Where the face proper is seen, without hair, ears, neck and cloth; None without labels."""
-        return self._labelled(index, resolution, _FACE) if self.labels else None
+        return self._labelled(index, resolution, FACE_LABELS) if self.labels else None
+
+    def canonical_labels(self, index: int, resolution: int) -> Float[np.ndarray, "h w"]:
+        """Number in `labels` of what the frontal view of one face shows at each pixel; rendered faces only."""
+        path = self.maps[index]
+        return _checked(path, _read_npz(path, ("canon_label",)), "canon_label", (resolution, resolution))
 
     def _labelled(self, index: int, resolution: int, names: Sequence[str]) -> Bool[np.ndarray, "h w"]:
         path = self.maps[index]
@@ -187,8 +198,8 @@ def _open_rendered(folder: Path) -> TruthFolder:
         raise FileFormatError(f"{path} has no row; render at least one face")
     if missing := [name for name in (*_VIEW, *_LIGHT) if name not in names]:
         raise FileFormatError(f"{path} has no column {missing[0]!r}; make it again")
-    scalars = values[:, [names.index(name) for name in (*_VIEW, *_LIGHT)]]
-    scalars = _checked(path, {"values": scalars}, "values", scalars.shape)
+    parameters = _checked(path, {"values": values}, "values", values.shape)
+    scalars = parameters[:, [names.index(name) for name in (*_VIEW, *_LIGHT)]]
     scalars[:, :3] = np.radians(scalars[:, :3])
     rows = [f"{i:06d}" for i in index.tolist()]
     _check_csv(folder / "truth.csv", rows)
@@ -197,7 +208,8 @@ def _open_rendered(folder: Path) -> TruthFolder:
     for kind, files in (("truth", maps), ("image", images)):
         _check_rows(path, rows, kind, files)
     labels = _read_labels(folder / "info.json")
-    return TruthFolder(tuple(images[row] for row in rows), tuple(maps[row] for row in rows), scalars, labels)
+    pictures, truths = (tuple(found[row] for row in rows) for found in (images, maps))
+    return TruthFolder(pictures, truths, scalars, labels, tuple(names), parameters)
 
 
 def _read_labels(path: Path) -> tuple[str, ...]:
