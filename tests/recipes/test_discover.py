@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError, InputError, MismatchError
+from lineament.recipes import calibrate as calibrating
 from lineament.recipes import discover, run_folder
 from lineament.recipes.devices import Devices
-from lineament.recipes.discover import MAX_KEPT_VALUES, DiscoverConfig, Discovery, calibrate, run, uncalibrated_atlas
+from lineament.recipes.discover import DiscoverConfig, run, uncalibrated_atlas
 from lineament.recipes.editing import affordable_hold
 from lineament.recipes.localize import PartsConfig
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint, save_network
+from lineament.recipes.sampling import MAX_KEPT_VALUES, Discovery, sample_and_measure
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import load_atlas
@@ -69,7 +71,7 @@ def test_atlas(found: Atlas, pair: tuple[Path, Path]) -> None:
     assert found.generator_fingerprint == network_fingerprint(generator)
     assert found.decomposer_fingerprint == network_fingerprint(decomposer)
     assert found.generator == {"resolution": 64, "w_dim": 8, "num_layers": 10}
-    w, y = discover.sample_and_measure(generator, decomposer, 0, range(40), 0.5)
+    w, y = sample_and_measure(generator, decomposer, 0, range(40), 0.5)
     w64 = w.double().numpy()
     np.testing.assert_allclose(found.w_mean, w64.mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(found.w_cov, np.cov(w64.T), rtol=1e-6, atol=1e-9)
@@ -245,18 +247,18 @@ def test_calibration_reads_its_own_column(
     config = settings(pair, tmp_path)
     generator, decomposer = load_generator(pair[0]), load_decomposer(pair[1])
     gathered = Discovery.empty()
-    w, y = discover.sample_and_measure(generator, decomposer, 0, range(60), 0.8)
+    w, y = sample_and_measure(generator, decomposer, 0, range(60), 0.8)
     gathered.add(w.double().numpy(), y)
     gathered.held_out.update(w.double().numpy(), y)
     atlas, model = uncalibrated_atlas(config, gathered, generator, decomposer)
     atlas = replace(atlas, directions=atlas.directions[2:])
     monkeypatch.setattr(
-        discover, "synthesize_edited", lambda generator, atlas, w, move, names: w.double().numpy() + move
+        calibrating, "synthesize_edited", lambda generator, atlas, w, move, names: w.double().numpy() + move
     )
-    monkeypatch.setattr(discover, "measure", lambda decomposer, moved: model.predict(moved))
-    monkeypatch.setattr(discover, "sample_and_measure", lambda *args: (w[:5], model.predict(w[:5].double().numpy())))
-    monkeypatch.setattr(discover, "affordable_hold", lambda atlas, names: ())
-    calibrated, records = calibrate(config, atlas, generator, decomposer)
+    monkeypatch.setattr(calibrating, "measure", lambda decomposer, moved: model.predict(moved))
+    monkeypatch.setattr(calibrating, "sample_and_measure", lambda *args: (w[:5], model.predict(w[:5].double().numpy())))
+    monkeypatch.setattr(calibrating, "affordable_hold", lambda atlas, names: ())
+    calibrated, records = calibrating.calibrate(config.calibration_faces, atlas, generator, decomposer)
     for direction, record in zip(calibrated.directions, records, strict=True):
         assert record.leakage.shape == (8, 9)
         for step, change in direction.calibration:

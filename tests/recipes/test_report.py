@@ -12,7 +12,7 @@ import pytest
 
 from lineament.estimators.semantic_field import spatial_test
 from lineament.recipes import field_report
-from lineament.recipes.discover import Calibration
+from lineament.recipes.calibrate import Calibration
 from lineament.recipes.editing import parse_edits
 from lineament.recipes.report import Evaluation, caveats, data_uri, leakage, nice_step, requested_values, write_report
 from lineament.records.semantics import SEMANTIC_NAMES

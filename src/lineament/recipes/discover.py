@@ -9,47 +9,35 @@ Source:
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-import torch
 import tyro
-from jaxtyping import Float
 from lightning_fabric import Fabric
-from torch import Tensor
 
 from lineament import __version__
 from lineament.errors import ConfigError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
-from lineament.estimators.moments import StreamingMoments
-from lineament.estimators.pixel_jacobian import MAX_BYTES, PixelJacobian
-from lineament.estimators.steps import StepCalibration
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
-from lineament.ops.seeding import latents
+from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import affordable_hold, linear_step, measure, synthesize_edited
-from lineament.recipes.jacobian import images_of, maps_of_images
-from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, merged, score
+from lineament.recipes.localize import PartsConfig, face_mask, find_parts, merged, score
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
+from lineament.recipes.sampling import FIT, HELD_OUT, Discovery, batches, sample_and_map, sample_and_measure
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
-from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
+from lineament.records.semantics import SCALAR_SEMANTICS
 from lineament.store.atlas import save_atlas
 
-# Three disjoint ranges of image numbers under one seed.
-_FIT, _HELD_OUT, _CALIBRATION = 0, 1 << 40, 1 << 41
 MIN_RELATIVE_STD = 1e-6
 """A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
-MAX_KEPT_VALUES = 4096
-"""Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
 MAX_SCORED = 512
 """Held-out images on which parts are scored; all of their maps are in memory at a time."""
 FREE_SETTINGS = (
@@ -108,87 +96,6 @@ class DiscoverConfig:
             raise ConfigError("--generator and --decomposer belong together: give both, or none for the shipped pair")
 
 
-@dataclass
-class Discovery:
-    """What the sampling has gathered so far; ``folds`` is empty if no parts are looked for."""
-
-    fit: StreamingMoments
-    held_out: StreamingMoments
-    lowest: Float[np.ndarray, " m"]
-    highest: Float[np.ndarray, " m"]
-    kept: Float[np.ndarray, "n m"]
-    folds: list[PixelJacobian]
-
-    @classmethod
-    def empty(cls, scratch: Path | None = None, *, parts: bool = False) -> "Discovery":
-        """Nothing gathered; what becomes too large for the memory will live in ``scratch``."""
-        m = len(SEMANTIC_NAMES)
-        edge = np.full(m, np.finfo(np.float64).max)
-        folds = [PixelJacobian(MAX_BYTES // NUM_FOLDS, scratch) for _ in range(NUM_FOLDS if parts else 0)]
-        return cls(StreamingMoments(), StreamingMoments(), edge, -edge, np.zeros((0, m)), folds)
-
-    def add(self, w: np.ndarray, y: np.ndarray, maps: np.ndarray | None = None) -> None:
-        """Take in one batch of the regression."""
-        if maps is not None:
-            add_to_folds(self.folds, self.fit.count, w, maps)
-        self.fit.update(w, y)
-        self.lowest, self.highest = np.minimum(self.lowest, y.min(axis=0)), np.maximum(self.highest, y.max(axis=0))
-        self.kept = np.concatenate([self.kept, y[: max(MAX_KEPT_VALUES - len(self.kept), 0)]])
-
-    def tensors(self) -> dict[str, Tensor]:
-        """For the resumable state."""
-        arrays = {f"fit.{k}": v for k, v in self.fit.to_dict().items()}
-        arrays |= {f"held_out.{k}": v for k, v in self.held_out.to_dict().items()}
-        arrays |= {f"fold{i}.{k}": v for i, fold in enumerate(self.folds) for k, v in fold.to_dict().items()}
-        arrays |= {"lowest": self.lowest, "highest": self.highest, "kept": self.kept}
-        return {k: torch.from_numpy(np.atleast_1d(np.asarray(v))) for k, v in arrays.items()}
-
-    @classmethod
-    def from_tensors(cls, tensors: dict[str, Tensor], scratch: Path | None = None) -> "Discovery":
-        """The inverse of `tensors`."""
-        arrays = {k: v.numpy() for k, v in tensors.items()}
-
-        def part(prefix: str) -> dict[str, np.ndarray]:
-            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-
-        fit, held_out = (StreamingMoments.from_dict(part(prefix)) for prefix in ("fit.", "held_out."))
-        states = [state for i in range(NUM_FOLDS) if (state := part(f"fold{i}."))]
-        folds = [PixelJacobian.from_dict(state, MAX_BYTES // NUM_FOLDS, scratch) for state in states]
-        return cls(fit, held_out, arrays["lowest"], arrays["highest"], arrays["kept"], folds)
-
-
-@torch.no_grad()
-def sample(
-    generator: Generator, resolution: int, seed: int, numbers: range, truncation: float
-) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 r r"]]:
-    """Latents w of the images ``numbers`` of the seed, and those images at the decomposer's resolution."""
-    device = generator.mapping.w_avg.device
-    w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
-    return w, images_of(generator, w, resolution)
-
-
-def sample_and_measure(
-    generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
-) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"]]:
-    """Latents w of the images ``numbers`` of the seed, and the scalar semantics of those images."""
-    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
-    return w, measure(decomposer, images)
-
-
-@torch.no_grad()
-def sample_and_map(
-    generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
-) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
-    """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
-    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
-    return w, measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
-
-
-def _batches(start: int, done: int, total: int, size: int) -> Iterator[range]:
-    for first in range(done, total, size):
-        yield range(start + first, start + min(first + size, total))
-
-
 def gather(
     config: DiscoverConfig, generator: Generator, decomposer: Decomposer, folder: RunFolder, stop: GentleStop
 ) -> Discovery | None:
@@ -213,8 +120,8 @@ def gather(
     total = config.samples + config.held_out
     with progress_bar() as bar:
         task = bar.add_task("sampling faces", total=total, completed=found.fit.count + found.held_out.count, note="")
-        jobs = [(numbers, False) for numbers in _batches(_FIT, found.fit.count, config.samples, config.batch_size)]
-        jobs += [(n, True) for n in _batches(_HELD_OUT, found.held_out.count, config.held_out, config.batch_size)]
+        jobs = [(numbers, False) for numbers in batches(FIT, found.fit.count, config.samples, config.batch_size)]
+        jobs += [(n, True) for n in batches(HELD_OUT, found.held_out.count, config.held_out, config.batch_size)]
         last_saved = time.monotonic()
         for index, (numbers, held_out) in enumerate(jobs, start=1):
             if found.folds and not held_out:
@@ -295,49 +202,6 @@ def uncalibrated_atlas(
     return atlas, model
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What edits along one direction were measured to do, before their correction.
-
-    ``changes`` has one row per face and one column per step; ``leakage`` is the median change of every semantic, in
-    the order of `SEMANTIC_NAMES`. ``held`` are the semantics that were to stay.
-    """
-
-    name: str
-    steps: Float[np.ndarray, " k"]
-    changes: Float[np.ndarray, "n k"]
-    leakage: Float[np.ndarray, "k m"]
-    held: tuple[str, ...]
-
-
-def calibrate(
-    config: DiscoverConfig, atlas: Atlas, generator: Generator, decomposer: Decomposer
-) -> tuple[Atlas, list[Calibration]]:
-    """Take steps of known size on unseen faces, measure what they achieve, and store the correction."""
-    numbers = range(_CALIBRATION, _CALIBRATION + config.calibration_faces)
-    w, before = sample_and_measure(generator, decomposer, config.seed, numbers, config.truncation)
-    calibrations: list[Calibration] = []
-    directions: list[Direction] = []
-    with progress_bar() as bar:
-        task = bar.add_task("calibrating steps", total=len(atlas.directions), note="")
-        for direction in atlas.directions:
-            index = SEMANTIC_NAMES.index(direction.name)
-            held = affordable_hold(atlas, (direction.name,))
-            steps = np.array([-3.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 3.0]) * direction.std
-            after = []
-            for step in steps:
-                move = linear_step(atlas, {direction.name: float(step)}, held)
-                images = synthesize_edited(generator, atlas, w, move, [direction.name])
-                after.append(measure(decomposer, images) - before)
-            changes = np.stack(after, axis=1)
-            leakage = np.median(changes, axis=0)
-            calibration = StepCalibration.fit(steps, leakage[:, index])
-            calibrations.append(Calibration(direction.name, steps, changes[:, :, index], leakage, held))
-            directions.append(replace(direction, calibration=calibration.knots))
-            bar.update(task, advance=1, note=direction.name)
-    return replace(atlas, directions=tuple(directions)), calibrations
-
-
 def with_parts(
     config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
 ) -> Atlas:
@@ -350,7 +214,7 @@ def with_parts(
     count = min(config.held_out, MAX_SCORED)
     seen = [
         sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
-        for numbers in _batches(_HELD_OUT, 0, count, config.batch_size)
+        for numbers in batches(HELD_OUT, 0, count, config.batch_size)
     ]
     w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
     return replace(atlas, local=score(local, w, atlas.w_mean, np.concatenate([maps for _, _, maps in seen])))
@@ -394,7 +258,7 @@ def run(config: DiscoverConfig) -> Path | None:
             console.print("stopped; the same command goes on")
             return None
         atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
-        atlas, calibrations = calibrate(config, atlas, generator, decomposer)
+        atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         if found.folds:
             atlas = with_parts(config, found, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"

@@ -16,6 +16,7 @@ from lineament.estimators.steps import mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
+from lineament.recipes.sampling import PAIRS
 from lineament.recipes.training_data import shrink
 from lineament.records.semantics import SEMANTIC_NAMES
 
@@ -25,8 +26,6 @@ MOVED = ("yaw", "pitch", "light_x", "light_y")
 HELD = (*MOVED, "ambient", "diffuse")
 SAMPLES_PER_DIMENSION = 8
 """Samples behind the directions, per dimension of w."""
-
-_SAMPLES = 1 << 43  # image numbers of the samples
 
 
 class LatentPairs:
@@ -50,7 +49,7 @@ class LatentPairs:
         """Find the directions anew, by the decomposer as it is at this step of its training."""
         d = self.generator.config.w_dim
         count, device = SAMPLES_PER_DIMENSION * d, self.generator.mapping.w_avg.device
-        first = _SAMPLES + step * count
+        first = PAIRS + step * count
         ws, ys = [], []
         for start in range(first, first + count, 64):
             numbers = range(start, min(start + 64, first + count))

@@ -27,6 +27,7 @@ from lineament.recipes.figures import ROW_NAMES, TURN_DEG, decomposition_picture
 from lineament.recipes.inspect_file import calibration_slope, number
 from lineament.recipes.part_pictures import PICTURE_PX
 from lineament.recipes.part_report import SDS, example_part, part_context
+from lineament.recipes.sampling import REPORT
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction
@@ -36,8 +37,6 @@ from lineament.store.atomic import write_text_atomic
 from lineament.store.pictures import jpeg_bytes, png_bytes, shrink_to, to_uint8
 from lineament.store.tensors import short_fingerprint
 
-# Image numbers that neither the fit, nor its held-out part, nor the calibration uses (see `discover`).
-_REPORT = 1 << 42
 NUM_SAMPLES, NUM_DECOMPOSED, NUM_STRIPS, NUM_EVALUATED = 40, 8, 4, 32
 NATIVE_PX = 64
 """Up to this side pictures are kept bit for bit as PNG; the browser enlarges them."""
@@ -313,7 +312,7 @@ def write_report(
         StorageError: the report cannot be written.
     """
     device = generator.mapping.w_avg.device
-    numbers = range(_REPORT, _REPORT + max(NUM_SAMPLES, NUM_EVALUATED))
+    numbers = range(REPORT, REPORT + max(NUM_SAMPLES, NUM_EVALUATED))
     w = generator.map(latents(atlas.seed, numbers, generator.config.z_dim).to(device), atlas.truncation)
     images = synthesize_edited(generator, atlas, w, np.zeros(atlas.w_dim), [])
     small = shrink(images, decomposer.config.resolution)

@@ -1,0 +1,107 @@
+"""Samples of a generator, measured, and what is kept of them: moments for the regression, folds for the parts."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lineament.estimators.moments import StreamingMoments
+from lineament.estimators.pixel_jacobian import MAX_BYTES, PixelJacobian
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan2 import Generator
+from lineament.ops.seeding import latents
+from lineament.recipes.editing import measure
+from lineament.recipes.jacobian import images_of, maps_of_images
+from lineament.recipes.localize import NUM_FOLDS, add_to_folds
+from lineament.records.semantics import SEMANTIC_NAMES
+
+# Disjoint ranges of image numbers under one seed, by what the images are for.
+FIT, HELD_OUT, CALIBRATION, REPORT, PAIRS = 0, 1 << 40, 1 << 41, 1 << 42, 1 << 43
+MAX_KEPT_VALUES = 4096
+"""Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
+
+
+@dataclass
+class Discovery:
+    """What the sampling has gathered so far; ``folds`` is empty if no parts are looked for."""
+
+    fit: StreamingMoments
+    held_out: StreamingMoments
+    lowest: Float[np.ndarray, " m"]
+    highest: Float[np.ndarray, " m"]
+    kept: Float[np.ndarray, "n m"]
+    folds: list[PixelJacobian]
+
+    @classmethod
+    def empty(cls, scratch: Path | None = None, *, parts: bool = False) -> "Discovery":
+        """Nothing gathered; what becomes too large for the memory will live in ``scratch``."""
+        m = len(SEMANTIC_NAMES)
+        edge = np.full(m, np.finfo(np.float64).max)
+        folds = [PixelJacobian(MAX_BYTES // NUM_FOLDS, scratch) for _ in range(NUM_FOLDS if parts else 0)]
+        return cls(StreamingMoments(), StreamingMoments(), edge, -edge, np.zeros((0, m)), folds)
+
+    def add(self, w: np.ndarray, y: np.ndarray, maps: np.ndarray | None = None) -> None:
+        """Take in one batch of the regression."""
+        if maps is not None:
+            add_to_folds(self.folds, self.fit.count, w, maps)
+        self.fit.update(w, y)
+        self.lowest, self.highest = np.minimum(self.lowest, y.min(axis=0)), np.maximum(self.highest, y.max(axis=0))
+        self.kept = np.concatenate([self.kept, y[: max(MAX_KEPT_VALUES - len(self.kept), 0)]])
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For the resumable state."""
+        arrays = {f"fit.{k}": v for k, v in self.fit.to_dict().items()}
+        arrays |= {f"held_out.{k}": v for k, v in self.held_out.to_dict().items()}
+        arrays |= {f"fold{i}.{k}": v for i, fold in enumerate(self.folds) for k, v in fold.to_dict().items()}
+        arrays |= {"lowest": self.lowest, "highest": self.highest, "kept": self.kept}
+        return {k: torch.from_numpy(np.atleast_1d(np.asarray(v))) for k, v in arrays.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, Tensor], scratch: Path | None = None) -> "Discovery":
+        """The inverse of `tensors`."""
+        arrays = {k: v.numpy() for k, v in tensors.items()}
+
+        def part(prefix: str) -> dict[str, np.ndarray]:
+            return {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
+
+        fit, held_out = (StreamingMoments.from_dict(part(prefix)) for prefix in ("fit.", "held_out."))
+        states = [state for i in range(NUM_FOLDS) if (state := part(f"fold{i}."))]
+        folds = [PixelJacobian.from_dict(state, MAX_BYTES // NUM_FOLDS, scratch) for state in states]
+        return cls(fit, held_out, arrays["lowest"], arrays["highest"], arrays["kept"], folds)
+
+
+@torch.no_grad()
+def sample(
+    generator: Generator, resolution: int, seed: int, numbers: range, truncation: float
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 r r"]]:
+    """Latents w of the images ``numbers`` of the seed, and those images at the decomposer's resolution."""
+    device = generator.mapping.w_avg.device
+    w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
+    return w, images_of(generator, w, resolution)
+
+
+def sample_and_measure(
+    generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
+) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"]]:
+    """Latents w of the images ``numbers`` of the seed, and the scalar semantics of those images."""
+    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
+    return w, measure(decomposer, images)
+
+
+@torch.no_grad()
+def sample_and_map(
+    generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
+) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
+    """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
+    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
+    return w, measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
+
+
+def batches(start: int, done: int, total: int, size: int) -> Iterator[range]:
+    """The numbers from ``start + done`` to ``start + total``, ``size`` at a time."""
+    for first in range(done, total, size):
+        yield range(start + first, start + min(first + size, total))
