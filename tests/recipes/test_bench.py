@@ -126,5 +126,7 @@ def test_settings() -> None:
         BenchConfig(repeats=0)
     with pytest.raises(ConfigError, match=r"factors\.side is 7, expected at least 8"):
         BenchFactorsConfig(side=7)
+    with pytest.raises(ConfigError, match=r"factors\.num_passes is 0"):
+        BenchFactorsConfig(num_passes=0)
     with pytest.raises(ConfigError, match=r"jacobian\.num_w is 0, expected at least 1"):
         BenchJacobianConfig(num_w=0)
