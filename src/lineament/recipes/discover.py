@@ -26,7 +26,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.localize import PartsConfig, face_mask, find_parts, merged, score
+from lineament.recipes.localize import PartsConfig, check_samples, face_mask, find_parts, merged, score
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
 from lineament.recipes.sampling import FIT, HELD_OUT, Discovery, batches, sample_and_map, sample_and_measure
@@ -81,7 +81,7 @@ class DiscoverConfig:
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs."""
+    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 
@@ -246,11 +246,7 @@ def run(config: DiscoverConfig) -> Path | None:
         raise ConfigError(
             f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
         )
-    if config.parts.find and config.samples // 2 <= w_dim + 1:
-        raise ConfigError(
-            f"half of {config.samples} samples do not determine {w_dim} coefficients, so nobody can tell whether a "
-            f"part comes back; take more than {2 * w_dim + 3}, or --parts.no-find"
-        )
+    check_samples(config.parts, config.samples, w_dim)
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         with GentleStop() as stop:
             found = gather(config, generator, decomposer, folder, stop)

@@ -84,7 +84,7 @@ class EditConfig:
     decomposer: Path | None = None
     """The atlas's decomposer, to measure with; the shipped one if not given and if it is the atlas's."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs."""
+    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
     seeds: str = "0-7"
     """Which faces: numbers and ranges, such as 0-7,12."""
     run_seed: int = 0

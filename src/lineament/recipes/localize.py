@@ -64,6 +64,19 @@ class PartsConfig:
         )
 
 
+def check_samples(config: PartsConfig, samples: int, w_dim: int) -> None:
+    """Refuse too few samples before any is taken.
+
+    Raises:
+        ConfigError: half of them do not determine a gradient.
+    """
+    if config.find and samples // 2 <= w_dim + 1:
+        raise ConfigError(
+            f"half of {samples} samples do not determine {w_dim} coefficients, so nobody can tell whether a part comes "
+            f"back; take more than {2 * w_dim + 3}, or --parts.no-find"
+        )
+
+
 def face_mask(decomposer: Decomposer) -> Bool[np.ndarray, "h w"]:
     """Pixels in which parts are looked for: the oval of a face, without the columns whose depth is fixed."""
     inside = face_oval(decomposer.config.resolution) & (decomposer.border[0].cpu() == 0)
