@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -27,8 +28,11 @@ from lineament.recipes.figures import (
     seen,
     turned,
 )
+from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
+from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.store.atlas import load_atlas
 from tests import tiny
 
 
@@ -100,6 +104,22 @@ def test_shipped_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.touch()
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
     assert shipped.shipped_path("generator.safetensors") == file
+
+
+@pytest.mark.parametrize("pair", get_args(shipped.Pair))
+def test_a_shipped_pair_belongs_together(pair: shipped.Pair) -> None:
+    atlas = load_atlas(shipped.shipped_path("atlas.safetensors", pair))
+    generator = load_generator(shipped.shipped_path("generator.safetensors", pair))
+    decomposer = load_decomposer(shipped.shipped_path("decomposer.safetensors", pair))
+    assert atlas.generator_fingerprint == network_fingerprint(generator)
+    assert atlas.decomposer_fingerprint == network_fingerprint(decomposer)
+    assert atlas.names == SEMANTIC_NAMES
+    assert atlas.local is not None
+    assert sum(part.stable for part in atlas.local.parts) >= 10
+    names = ("generator", "discriminator", "features", "decomposer")
+    folder = shipped.shipped_path("MODEL_CARD.md", pair).parent
+    files = [path for name in names if (path := folder / f"{name}.safetensors").exists()]
+    assert sum(path.stat().st_size for path in files) < 10e6
 
 
 def test_viewpoints_are_named_by_the_side_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

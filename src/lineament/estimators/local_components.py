@@ -16,6 +16,9 @@ dividing by their deviation would make gradients of rounding errors."""
 MIN_REST = 1e-8
 """Less of the Jacobian's energy beside pose and light is rounding."""
 
+MIN_SPREAD = 0.1
+"""Pixels that vary less than this share of their kind are not evened out further: what they show is rounding."""
+
 
 @dataclass(frozen=True, eq=False)
 class LocalComponents:
@@ -40,6 +43,7 @@ def find_components(
     scalar_gradients: Float[np.ndarray, "m d"],
     mask: Bool[np.ndarray, " p"],
     factors: SparseFactors,
+    evenness: float = 0.0,
 ) -> LocalComponents:
     """Factorise a solved Jacobian into localized components.
 
@@ -52,6 +56,8 @@ def find_components(
         scalar_gradients: of pose and light, one row each; may have none.
         mask: pixels that are looked at.
         factors: how to factorise; fitted in place.
+        evenness: each pixel is further divided by its own standard deviation, relative to its kind's, to this power: 1
+            makes all pixels vary alike, 0 leaves those that vary most (hairlines, jaws) to say what the parts are.
 
     Raises:
         ShapeError: the mask or the gradients do not fit the Jacobian.
@@ -70,7 +76,8 @@ def find_components(
     scales = kind_scales(jacobian.y_std_, mask)
     unit = np.ones(p, dtype=np.float32)
     for kind, part in kind_slices(p).items():
-        unit[part] = scales[kind]
+        relative = np.maximum(jacobian.y_std_[part] / scales[kind], MIN_SPREAD)
+        unit[part] = scales[kind] * relative**evenness
     inner = np.flatnonzero(mask)
     rows = jacobian.coef_[inner] / unit[inner, None]
     root, inverse_root = _roots(jacobian.w_cov_)

@@ -9,7 +9,7 @@ Source:
 """
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -42,7 +42,7 @@ MAX_SCORED = 512
 """Held-out images on which parts are scored; all of their maps are in memory at a time."""
 FREE_SETTINGS = (
     *("devices", "report", "calibration_faces"),
-    *("parts.count", "parts.energy", "parts.max_count", "parts.sparsity", "parts.decorrelation", "parts.restarts"),
+    *(f"parts.{setting.name}" for setting in fields(PartsConfig) if setting.name != "find"),
 )
 """What may change when a discovery goes on: nothing that was sampled depends on it."""
 SAVE_SECONDS = 30.0

@@ -24,6 +24,9 @@ from lineament.records.parts import Localization, Part
 NUM_FOLDS = 4
 """Disjoint parts of the samples; any two of them are the half on which the parts are found again."""
 
+MIN_FACE = 0.3
+"""Share of the mask that a face covers at least."""
+
 
 @dataclass(frozen=True)
 class PartsConfig:
@@ -41,6 +44,8 @@ class PartsConfig:
     """Share of a typical pixel's answer that is not worth a part of its own (alpha); more gives smaller parts."""
     decorrelation: float = 0.3
     """Weight on directions that are alike (beta), relative to their mean energy."""
+    evenness: float = 0.5
+    """How far pixels are made to vary alike, from 0 to 1, lest hairlines and jaws outweigh eyes and lips."""
     restarts: int = 2
     """Starts of the factorisation, of which the best is kept."""
 
@@ -48,6 +53,8 @@ class PartsConfig:
         for name, least in (("max_count", 1), ("restarts", 1), ("sparsity", 0), ("decorrelation", 0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected at least {least}")
+        if not 0 <= self.evenness <= 1:
+            raise ConfigError(f"parts.evenness is {self.evenness}, expected 0 to 1")
         if not 0 < self.energy < 1:
             raise ConfigError(f"parts.energy is {self.energy}, expected between 0 and 1")
         if self.count is not None and self.count < 1:
@@ -83,6 +90,12 @@ def face_mask(decomposer: Decomposer) -> Bool[np.ndarray, "h w"]:
     return inside.numpy()
 
 
+def without_hair(mean_depth: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The mask without the zone of hair and border; as it is where so little would be left that there is no face."""
+    inner = mask & ~zones(mean_depth, mask)["hair and border"]
+    return inner if inner.sum() >= MIN_FACE * mask.sum() else mask
+
+
 def add_to_folds(
     folds: Sequence[PixelJacobian], first: int, w: Float[np.ndarray, "n d"], maps: Float[np.ndarray, "n p"]
 ) -> None:
@@ -108,21 +121,26 @@ def find_parts(
 ) -> Localization:
     """Factorise the Jacobian of all folds, and again that of every half of them.
 
+    Looks only where the template of a face's proportions (`lineament.estimators.part_analysis.zones`) sees a face: hair
+    varies more than anything else in a portrait, and would be all that is found.
+
     The directions' ``r2``, ``std`` and ``range_seen`` are those of a perfectly linear generator until `score` has
     measured them.
 
     Args:
         folds: disjoint samples, as filled by `add_to_folds`; they are not changed.
         scalar_gradients: of pose and light, which no part may move.
-        mask: where to look.
+        mask: where to look at most.
         config: settings.
 
     Raises:
         ConfigError: too few samples, or nothing varies within the mask.
     """
-    everywhere = np.tile(mask.ravel(), 4)
     jacobian = merged(folds)
-    found = find_components(jacobian, scalar_gradients, everywhere, config.factors())
+    mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
+    mask = without_hair(mean[0], mask)
+    everywhere = np.tile(mask.ravel(), 4)
+    found = find_components(jacobian, scalar_gradients, everywhere, config.factors(), config.evenness)
     k = len(found.gradients)
     halves = []
     with progress_bar() as bar, warnings.catch_warnings():
@@ -131,9 +149,10 @@ def find_parts(
         pairs = list(combinations(folds, max(len(folds) // 2, 1)))
         task = bar.add_task("finding parts again in halves", total=len(pairs), note="")
         for pair in pairs:
-            halves.append(find_components(merged(pair), scalar_gradients, everywhere, config.factors(k)).gradients)
+            half = find_components(merged(pair), scalar_gradients, everywhere, config.factors(k), config.evenness)
+            halves.append(half.gradients)
             bar.advance(task)
-    return _described(jacobian, found, halves, scalar_gradients, mask)
+    return _described(jacobian, found, halves, scalar_gradients, mask, mean)
 
 
 def _described(
@@ -142,12 +161,12 @@ def _described(
     halves: list[np.ndarray],
     scalar_gradients: np.ndarray,
     mask: np.ndarray,
+    mean: np.ndarray,
 ) -> Localization:
     """Everything that is known of the components."""
     cov, k = jacobian.w_cov_, len(found.gradients)
     units = np.array([found.scales["depth"], *[found.scales["albedo"]] * 3])[:, None, None]
     maps = found.maps.T.reshape(k, 4, *mask.shape) / units
-    mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
     coming_back = stability(found.gradients, halves, cov)
     errors = np.zeros_like(found.gradients)
     for half in halves:

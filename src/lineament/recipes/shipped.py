@@ -6,8 +6,8 @@ from typing import Literal, TypeAlias
 
 from lineament.errors import InputError
 
-Pair: TypeAlias = Literal["faces64"]
-"""A generator and its decomposer. A second one, trained on renders of synthetic faces with known truth, is to come."""
+Pair: TypeAlias = Literal["faces64", "renders64"]
+"""A generator and its decomposer: trained on photographs; on renders of synthetic faces, whose truth is known."""
 
 PAIR: Pair = "faces64"
 
