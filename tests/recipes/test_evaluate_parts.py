@@ -117,9 +117,11 @@ def test_who_acts_most_where(atlas: Atlas) -> None:
     assert (scores[0].ratio, scores[0].low, scores[0].high, scores[0].maps_ratio) == (6.0, 6.0, 6.0, 3.0)
     assert [(p.region, p.ratio, p.fits) for p in parts] == [("lips", 6, True), ("hair", 5, False), ("hair", 2, None)]
     assert parts[0].ratios == {"lips": 6.0, "hair": 2.0}
+    # Random steps act on the hair by twice as much as on the lips: in comparison, 5 / 2 is still more than 1 / 1.
+    assert [(p.special, p.special_fits) for p in parts] == [("lips", True), ("hair", False), ("hair", None)]
     assert [score.random_ratio for score in scores] == [1.0, 2.0]
     numbers = summarise(scores, parts, random)
-    assert list(numbers.values()) == [2, 2, 2, 1, 2, 5.5, 3.0, 2, 2, 0.5]
+    assert list(numbers.values()) == [2, 2, 2, 1, 2, 5.5, 3.0, 2, 2, 0.5, 0.5]
 
 
 def test_intervals_hold_what_they_promise() -> None:

@@ -126,6 +126,8 @@ class PartScore:
         region: on which it acts most, by the images.
         ratio, maps_ratio: there.
         fits: whether the template's word for its place is one for that region; None if it claims no place.
+        special: region on which it acts most in comparison with random steps: hair answers to everything.
+        special_fits: the same as ``fits`` for that region.
         drift: of pose and light under its edits.
         ratios: of the images in all regions.
     """
@@ -137,6 +139,8 @@ class PartScore:
     ratio: float
     maps_ratio: float
     fits: bool | None
+    special: str
+    special_fits: bool | None
     drift: Drift
     ratios: dict[str, float]
 
@@ -167,12 +171,13 @@ class PartsReport:
             cells = (f"{r.ratio:.1f}", f"{r.low:.1f}–{r.high:.1f}", f"{r.maps_ratio:.1f}", f"{r.random_ratio:.1f}")
             regions.add_row(r.name, str(r.pixels), part, *cells)
         parts = Table(title=f"Parts: edits of ±{SIZE_SD:g} standard deviations")
-        for heading in ("part", "comes back", "acts most on", "ratio", "maps", "name fits", "pose °", "light"):
+        for heading in ("part", "comes back", "acts most on", "ratio", "maps", "special to", "pose °", "light"):
             parts.add_column(heading, justify="right" if heading in ("ratio", "maps", "pose °", "light") else "left")
         for p in self.parts:
-            fits = "–" if p.fits is None else "yes" if p.fits else "no"
-            numbers = (f"{p.ratio:.1f}", f"{p.maps_ratio:.1f}", fits, f"{p.drift.pose_deg:.2f}", f"{p.drift.light:.3f}")
-            parts.add_row(p.name, "yes" if p.stable else "no", p.region, *numbers)
+            numbers = (f"{p.ratio:.1f}", f"{p.maps_ratio:.1f}")
+            drift = (f"{p.drift.pose_deg:.2f}", f"{p.drift.light:.3f}")
+            special = p.special + {None: "", True: " (as named)", False: " (not as named)"}[p.special_fits]
+            parts.add_row(p.name, "yes" if p.stable else "no", p.region, *numbers, special, *drift)
         drifts = Table(title="Pose (°) and light (share of its range) under edits of all parts")
         for heading in ("edits", "pose, median", "pose, max", "light, median", "light, max"):
             drifts.add_column(heading, justify="left" if heading == "edits" else "right")
@@ -263,8 +268,10 @@ def describe(
     images, maps = (np.array([response.ratios(kind) for response in responses]) for kind in ("images", "maps"))
     parts = []
     for part, drift, row, of_maps in zip(local.parts, drifts, images, maps, strict=True):
-        at = int(row.argmax())
-        fits = None if part.place in NOT_LOCAL else zone_of(part.place) in zones[names[at]]
+        at, special = int(row.argmax()), int(ratio_of_changes(np.stack([row, np.median(random, axis=0)])).argmax())
+        fits, special_fits = (
+            None if part.place in NOT_LOCAL else zone_of(part.place) in zones[names[i]] for i in (at, special)
+        )
         ratios = {name: float(ratio) for name, ratio in zip(names, row, strict=True)}
         parts.append(
             PartScore(
@@ -275,6 +282,8 @@ def describe(
                 ratio=float(row[at]),
                 maps_ratio=float(of_maps[at]),
                 fits=fits,
+                special=names[special],
+                special_fits=special_fits,
                 drift=drift,
                 ratios=ratios,
             )
@@ -304,7 +313,7 @@ def summarise(
     """The numbers that are asked for; ``random`` are the ratios of random steps."""
     reached = [score for score in regions if score.ratio >= WANTED_RATIO]
     stable = [part for part in parts if part.stable]
-    fits = [part.fits for part in stable if part.fits is not None]
+    fits = [(bool(part.fits), bool(part.special_fits)) for part in stable if part.place not in NOT_LOCAL]
     numbers = {
         "named regions": len(regions),
         f"regions on which some part acts {WANTED_RATIO:g} times more": len(reached),
@@ -321,7 +330,9 @@ def summarise(
         ),
     }
     if fits:
-        numbers["share of local parts that come back whose name fits"] = float(np.mean(fits))
+        most, special = np.mean(fits, axis=0)
+        numbers["local parts that come back: share named after where they act most"] = most
+        numbers["and after what they are special to"] = special
     return {name: float(value) for name, value in numbers.items()}
 
 
