@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineament.errors import ConfigError, ShapeError, StorageError
+from lineament.errors import ConfigError, DataError, ShapeError, StorageError
 from lineament.estimators import pixel_jacobian
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.estimators.pixel_jacobian import PixelJacobian, agreement, kind_scales, kind_slices, remove_span
@@ -170,7 +170,7 @@ def test_constant_outputs_get_zero_rows() -> None:
     assert not fit.r2_[[4, 9]].any()
     assert fit.r2_.sum() > 30
     np.testing.assert_allclose(fit.intercept_[[4, 9]], y[:, [4, 9]].mean(axis=0), rtol=1e-12)
-    with pytest.raises(ConfigError, match="all 40 depth and albedo values are the same on every face"):
+    with pytest.raises(DataError, match="all 40 depth and albedo values are the same on every face"):
         PixelJacobian().partial_fit(w, np.full_like(y, 0.3)).solve()
 
 
@@ -257,7 +257,7 @@ def test_kinds_in_their_own_units() -> None:
     # The scale of a kind follows its unit.
     std[kind_slices(1600)["depth"]] *= 1000
     assert kind_scales(std, mask)["depth"] == pytest.approx(10.0)
-    with pytest.raises(ConfigError, match="the albedo is the same on every face"):
+    with pytest.raises(DataError, match="the albedo is the same on every face"):
         kind_scales(np.concatenate([np.ones(400), np.zeros(1200)]), mask)
     with pytest.raises(ShapeError, match="expected 4 per pixel"):
         kind_slices(41)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lineament.errors import ConfigError
+from lineament.errors import ConfigError, DataError, ShapeError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, score, without_hair
@@ -165,3 +165,23 @@ def test_evenness_lets_the_quiet_pixels_speak() -> None:
         cosines = np.abs(found.gradients @ np.cov(world.w.T) @ world.gradients[3])
         ranks.append(found.parts[int(cosines.argmax())].explained if cosines.max() > 0.9 else 0.0)
     assert ranks[1] > 2 * ranks[0]
+
+
+def test_settings_that_leave_no_part_are_errors_and_not_an_empty_atlas(world: PartWorld) -> None:
+    folds = folds_of(world)
+    with pytest.raises(ConfigError, match=r"n_components is 11, expected at most the rank of J, 10"):
+        find_parts(folds, world.scalar_gradients, world.mask, PartsConfig(count=11))
+    with pytest.raises(ConfigError, match="leaves no entry of U"):
+        find_parts(folds, world.scalar_gradients, world.mask, PartsConfig(count=2, sparsity=100.0))
+
+
+def test_maps_that_say_nothing_are_told(world: PartWorld) -> None:
+    still = replace(world, maps=np.full_like(world.maps, 0.5))
+    with pytest.raises(DataError, match="the same on every face"):
+        find_parts(folds_of(still), world.scalar_gradients, world.mask, PartsConfig())
+    everything = np.eye(world.w.shape[1])
+    with pytest.raises(DataError, match="pose and light use up all 12 dimensions"):
+        find_parts(folds_of(world), everything, world.mask, PartsConfig())
+    broken = replace(world, maps=np.where(np.arange(len(world.maps))[:, None] == 3, np.nan, world.maps))
+    with pytest.raises(ShapeError, match="NaN or infinity"):
+        folds_of(broken)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lineament.errors import ConfigError, ShapeError
+from lineament.errors import DataError, ShapeError
 from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind_slices, remove_span
 from lineament.estimators.sparse_factors import SparseFactors, unshrunk_codes
 
@@ -61,7 +61,8 @@ def find_components(
 
     Raises:
         ShapeError: the mask or the gradients do not fit the Jacobian.
-        ConfigError: nothing varies beside the scalar semantics, or as `SparseFactors.fit` and `kind_scales`.
+        DataError: nothing varies beside the scalar semantics, or as `kind_scales`.
+        ConfigError: as `SparseFactors.fit`.
 
     Source:
         Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021; the units, the
@@ -86,7 +87,7 @@ def find_components(
         rows = remove_span(rows, scalar_gradients, jacobian.w_cov_)
     rows = rows @ root.astype(rows.dtype)
     if _energy(rows) <= MIN_REST * energy:
-        raise ConfigError(
+        raise DataError(
             f"pose and light use up all {d} dimensions of w, so that no part is left; take a generator with a wider w"
         )
     factors.fit(rows)

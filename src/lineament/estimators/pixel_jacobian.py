@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from lineament.errors import ConfigError, ShapeError, StorageError
+from lineament.errors import ConfigError, DataError, ShapeError, StorageError
 from lineament.estimators._blocks import row_blocks
 from lineament.estimators.moments import StreamingMoments, check_pair, check_state, check_widths
 
@@ -128,7 +128,8 @@ class PixelJacobian:
         """Find the Jacobian from what was added so far.
 
         Raises:
-            ConfigError: too few samples, or every output is constant.
+            ConfigError: too few samples.
+        DataError: every output is constant.
         """
         moments, (p, d) = self.moments, self._wy.shape
         if moments.count <= d + 1 or not d:
@@ -137,9 +138,7 @@ class PixelJacobian:
             )
         constant = self._yy <= (moments.count - 1) * (MIN_RELATIVE_STD * self._y_mean) ** 2
         if constant.all():
-            raise ConfigError(
-                f"all {p} depth and albedo values are the same on every face; train the decomposer longer"
-            )
+            raise DataError(f"all {p} depth and albedo values are the same on every face; train the decomposer longer")
         values, vectors = np.linalg.eigh(moments.ww)
         kept = values > max(values[-1], 0.0) * d * np.finfo(np.float64).eps
         inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T
@@ -289,13 +288,13 @@ def kind_scales(y_std: Float[np.ndarray, " p"], mask: Bool[np.ndarray, " p"]) ->
     pixels counts as no more than the 99th percentile, so that a few at the edge of the hair do not set the unit.
 
     Raises:
-        ConfigError: a kind does not vary within the mask.
+        DataError: a kind does not vary within the mask.
     """
     scales = {}
     for kind, part in kind_slices(len(y_std)).items():
         std = y_std[part][mask[part]]
         if not (std > 0).any():
-            raise ConfigError(f"the {kind} is the same on every face within the mask; train the decomposer longer")
+            raise DataError(f"the {kind} is the same on every face within the mask; train the decomposer longer")
         scales[kind] = float(np.sqrt((np.minimum(std, np.quantile(std, 0.99)) ** 2).mean()))
     return scales
 

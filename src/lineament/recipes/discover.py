@@ -19,7 +19,7 @@ import tyro
 from lightning_fabric import Fabric
 
 from lineament import __version__
-from lineament.errors import ConfigError, MismatchError
+from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
@@ -205,10 +205,14 @@ def uncalibrated_atlas(
 def with_parts(
     config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
 ) -> Atlas:
-    """The atlas with the parts of the face, scored on held-out images; as it is, and said so, if there are none."""
+    """The atlas with the parts of the face, scored on held-out images; as it is, and said so, if there are none.
+
+    Raises:
+        ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
+    """
     try:
         local = find_parts(found.folds, atlas.gradients(), face_mask(decomposer), config.parts)
-    except ConfigError as error:
+    except DataError as error:
         console.print(f"no parts of the face: {error}", soft_wrap=True)
         return atlas
     count = min(config.held_out, MAX_SCORED)

@@ -134,7 +134,8 @@ def find_parts(
         config: settings.
 
     Raises:
-        ConfigError: too few samples, or nothing varies within the mask.
+        ConfigError: too few samples, or settings that leave no part.
+        DataError: nothing varies within the mask beside pose and light.
     """
     jacobian = merged(folds)
     mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
