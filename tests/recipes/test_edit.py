@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
@@ -21,11 +19,10 @@ from lineament.recipes.edit import (
 from lineament.recipes.editing import HOLDABLE, measure, synthesize_edited
 from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.models import save_network
-from lineament.records.direction import SeenRange
-from lineament.records.parts import Localization, MapShape, Part
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import save_atlas
 from lineament.store.pictures import read_png_text
+from tests.made_up import with_parts
 
 
 @pytest.fixture
@@ -178,40 +175,12 @@ def test_unknown_names_end_with_a_hint_and_before_anything_is_written(config):
 
 @pytest.fixture(scope="module")
 def atlas_with_parts(tiny_networks, tiny_atlas):
-    """Two parts made up for the tiny world: bumps of albedo, along random gradients of variance 1."""
-    side, rng = tiny_networks[1].config.resolution, np.random.default_rng(4)
-    y, x = np.mgrid[:side, :side] / side
-    parts, maps = [], np.zeros((2, 4, side, side), np.float32)
-    for i, name in enumerate(("mouth", "brows")):
-        gradient = rng.standard_normal(tiny_atlas.w_dim)
-        gradient /= np.sqrt(gradient @ tiny_atlas.w_cov @ gradient)
-        maps[i, 1:] = np.exp(-(((x - 0.5) / 0.1) ** 2 + ((y - 0.3 - 0.4 * i) / 0.1) ** 2))
-        direction = replace(
-            tiny_atlas.directions[0],
-            name=name,
-            unit="sd",
-            gradient=gradient,
-            step=tiny_atlas.w_cov @ gradient,
-            calibration=(),
-            mean=0.0,
-            std=1.0,
-            range_seen=SeenRange(-3.0, -2.0, 0.0, 2.0, 3.0),
-        )
-        parts.append(Part(direction, name, 0.1, 0.9, MapShape(0.0, 0.0, 0.0, 0.1, 1.0, 0.0)))
-    local = Localization(
-        parts=tuple(parts),
-        maps=maps,
-        scalar_maps=np.zeros((len(SEMANTIC_NAMES), 4, side, side), np.float32),
-        mean=np.zeros((4, side, side), np.float32),
-        mask=np.ones((side, side), bool),
-        scales={"depth": 0.01, "albedo": 0.1},
-        num_samples=9,
-    )
-    return replace(tiny_atlas, local=local)
+    """Parts made up for the tiny world: mouth, brows and nose."""
+    return with_parts(tiny_atlas, tiny_networks[1].config.resolution)
 
 
 def test_a_part_is_edited_while_pose_light_and_other_parts_are_held(tiny_networks, atlas_with_parts):
-    held = (*SEMANTIC_NAMES, "brows")
+    held = (*SEMANTIC_NAMES, "brows", "nose")
     step = Editor(atlas_with_parts, *tiny_networks, held, False).steps(("mouth",), np.array([[2.0]]))[0]
     changes = atlas_with_parts.gradients((*held, "mouth")) @ step
     np.testing.assert_allclose(changes, [0] * len(held) + [2], atol=1e-6)
