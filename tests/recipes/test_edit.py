@@ -197,7 +197,7 @@ def test_a_part_edit_is_measured_and_pose_is_watched(config, tiny_files, tmp_pat
     values = editor.values(w, image, ("brows", "yaw", "mouth"))[0]
     assert atlas_with_parts.local is not None
     scores = PartReader(atlas_with_parts.local).read(maps_of_images(tiny_networks[1], image).numpy())[0]
-    np.testing.assert_allclose(values[[2, 0]], scores)
+    np.testing.assert_allclose(values[[2, 0]], scores[:2])
     assert values[1] == pytest.approx(measure(tiny_networks[1], image)[0, 0])
 
 
