@@ -11,14 +11,13 @@ import torch.nn.functional as F
 
 from lineament.errors import InputError
 from lineament.ops.render import render
-from lineament.ops.shapes import ellipsoid_depth
+from lineament.ops.shapes import distance_in_oval, ellipsoid_depth
 from lineament.recipes import shipped
 from lineament.recipes.figures import (
     MOVE_BACK,
     ROW_NAMES,
     decomposition_pictures,
     decomposition_rows,
-    distance_in_oval,
     grey,
     in_oval,
     labelled_rows,

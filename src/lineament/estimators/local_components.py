@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import DataError, ShapeError
+from lineament.estimators._sparse_solver import gram
 from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind_slices, remove_span
 from lineament.estimators.sparse_factors import SparseFactors, unshrunk_codes
 
@@ -82,22 +83,23 @@ def find_components(
     inner = np.flatnonzero(mask)
     rows = jacobian.coef_[inner] / unit[inner, None]
     root, inverse_root = _roots(jacobian.w_cov_)
-    energy = _energy(rows @ root)
+    energy = _energy(rows, jacobian.w_cov_)
     if len(scalar_gradients):
         rows = remove_span(rows, scalar_gradients, jacobian.w_cov_)
-    rows = rows @ root.astype(rows.dtype)
-    if _energy(rows) <= MIN_REST * energy:
+    if _energy(rows, jacobian.w_cov_) <= MIN_REST * energy:
         raise DataError(
             f"pose and light use up all {d} dimensions of w, so that no part is left; take a generator with a wider w"
         )
+    rows = rows @ root.astype(rows.dtype)
     factors.fit(rows)
     maps = np.zeros((p, factors.n_components_), dtype=np.float32)
     maps[inner] = unshrunk_codes(rows, factors.U_, factors.V_) * unit[inner, None]
     return LocalComponents(maps, factors.V_.T @ inverse_root, factors.explained_variance_ratio_, scales)
 
 
-def _energy(rows: np.ndarray) -> float:
-    return float(np.square(rows, dtype=np.float64).sum())
+def _energy(rows: np.ndarray, cov: np.ndarray) -> float:
+    """Of the changes that gradients predict for w of this covariance; without a whitened copy of them."""
+    return float(np.vdot(gram(rows), cov))
 
 
 def _roots(cov: Float[np.ndarray, "d d"]) -> tuple[Float[np.ndarray, "d d"], Float[np.ndarray, "d d"]]:

@@ -16,7 +16,6 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from lightning_fabric import Fabric
 
 from lineament import __version__
 from lineament.errors import ConfigError, DataError, MismatchError
@@ -26,11 +25,12 @@ from lineament.networks.stylegan2 import Generator
 from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.loading import load_pair
 from lineament.recipes.localize import PartsConfig, check_samples, face_mask, find_parts, merged, score
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.models import network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
 from lineament.recipes.sampling import FIT, HELD_OUT, Discovery, batches, sample_and_map, sample_and_measure
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.recipes.shipped import PAIR, Pair
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SCALAR_SEMANTICS
@@ -224,15 +224,6 @@ def with_parts(
     return replace(atlas, local=score(local, w, atlas.w_mean, np.concatenate([maps for _, _, maps in seen])))
 
 
-def load_pair(config: DiscoverConfig, fabric: Fabric) -> tuple[Generator, Decomposer]:
-    """The generator and decomposer asked for, or the shipped ones."""
-    generator = load_generator(config.generator or shipped_path("generator.safetensors", config.pair), fabric.device)
-    decomposer = load_decomposer(
-        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
-    )
-    return generator, decomposer
-
-
 def run(config: DiscoverConfig) -> Path | None:
     """Discover, or go on discovering.
 
@@ -244,7 +235,7 @@ def run(config: DiscoverConfig) -> Path | None:
         ConfigError: the folder holds a discovery with other settings, or the samples are too few.
     """
     fabric = make_fabric(config.devices)
-    generator, decomposer = load_pair(config, fabric)
+    generator, decomposer = load_pair(config.generator, config.decomposer, config.pair, fabric.device)
     w_dim = generator.config.w_dim
     if config.ridge == 0 and config.samples <= w_dim + 1:
         raise ConfigError(

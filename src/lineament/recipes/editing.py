@@ -15,8 +15,9 @@ from lineament.networks.stylegan2 import Generator
 from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
+from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES
 
-HOLDABLE = ("yaw", "pitch", "roll", "ambient", "diffuse", "light_x", "light_y")
+HOLDABLE = (*POSE_NAMES, *LIGHT_NAMES)
 """What an edit leaves alone where it can. Shifts may follow: a head that turns also moves its centre."""
 
 MAX_STRETCH = 1.3

@@ -20,12 +20,11 @@ from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import calibrated_step, measure, synthesize_edited
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.recipes.loading import load_for_judging
+from lineament.recipes.shipped import PAIR, Pair
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
-from lineament.store.atlas import check_atlas_matches, load_atlas
 from lineament.store.atomic import write_text_atomic
 
 _STREAM_RANDOM_DIRECTION = 6
@@ -250,16 +249,9 @@ def run(config: EvaluateEditsConfig) -> EditReport:
         MismatchError: the atlas belongs to another generator.
         ConfigError: the seed is the atlas's own, so that the faces would not be unseen.
     """
-    atlas = load_atlas(config.atlas)
-    if config.seed == atlas.seed:
-        raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
-    fabric = make_fabric(config.devices)
-    generator_path = config.generator or shipped_path("generator.safetensors", config.pair)
-    generator = load_generator(generator_path, fabric.device)
-    decomposer = load_decomposer(
-        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
+    atlas, generator, decomposer = load_for_judging(
+        config.atlas, config.seed, config.generator, config.decomposer, config.pair, make_fabric(config.devices).device
     )
-    check_atlas_matches(atlas, network_fingerprint(generator), generator_path)
     report = evaluate(config, atlas, generator, decomposer, atlas.names)
     if config.out is not None:
         write_text_atomic(config.out, json.dumps(asdict(report), indent=2) + "\n")

@@ -27,16 +27,15 @@ from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import linear_step
+from lineament.recipes.loading import load_for_judging
 from lineament.recipes.localize import PartsConfig, merged
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.part_judge import SIZE_SD, Drift, Judge, Response, random_steps, ratio_of_changes
 from lineament.recipes.run_folder import CONFIG_NAME, STATE_NAME
 from lineament.recipes.sampling import Discovery
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.recipes.shipped import PAIR, Pair
 from lineament.recipes.truth_regions import NAMED_PARTS, Regions, find_regions
 from lineament.records.atlas import Atlas
 from lineament.records.parts import Localization
-from lineament.store.atlas import check_atlas_matches, load_atlas
 from lineament.store.atomic import write_text_atomic
 from lineament.store.tensors import load_tensors
 from lineament.store.truth import open_truth
@@ -389,16 +388,9 @@ def run(config: EvaluatePartsConfig) -> PartsReport:
         ConfigError: the seed is the atlas's own, so that the faces would not be unseen; or as `find_regions` and
             `evaluate`.
     """
-    atlas = load_atlas(config.atlas)
-    if config.seed == atlas.seed:
-        raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
-    fabric = make_fabric(config.devices)
-    generator_path = config.generator or shipped_path("generator.safetensors", config.pair)
-    generator = load_generator(generator_path, fabric.device)
-    decomposer = load_decomposer(
-        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
+    atlas, generator, decomposer = load_for_judging(
+        config.atlas, config.seed, config.generator, config.decomposer, config.pair, make_fabric(config.devices).device
     )
-    check_atlas_matches(atlas, network_fingerprint(generator), generator_path)
     regions = find_regions(open_truth(config.truth), decomposer.config.resolution, config.truth_faces)
     report = evaluate(config, atlas, generator, decomposer, regions)
     if config.out is not None:

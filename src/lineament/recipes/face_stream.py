@@ -13,9 +13,10 @@ from lineament.errors import ConfigError, MismatchError
 from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
 from lineament.networks.stylegan2 import Generator
 from lineament.recipes.decomposition_loss import TrueParts
+from lineament.recipes.jacobian import images_of
 from lineament.recipes.latent_pairs import LatentPairs
 from lineament.recipes.models import load_generator
-from lineament.recipes.training_data import batch_indices, load_images, shrink, to_tensor
+from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.truth import FaceTruth
 
@@ -106,9 +107,9 @@ class FaceStream:
             z = torch.randn(num_generated, self.generator.config.z_dim, generator=rng).to(self.fabric.device)
             with torch.no_grad():
                 w = self.generator.map(z, self.truncation)
-            parts.append(self._drawn(w))
-            if self.pairs is not None and self.pairs.steps is not None:
-                moved = self._drawn(self.pairs.moved(w, rng))
+                parts.append(images_of(self.generator, w, self.resolution))
+                if self.pairs is not None and self.pairs.steps is not None:
+                    moved = images_of(self.generator, self.pairs.moved(w, rng), self.resolution)
         if self.photographs is not None and num_generated < count:
             start = (step * self.fabric.world_size + self.fabric.global_rank) * count
             indices = batch_indices(self.seed, len(self.photographs), start, count - num_generated)
@@ -122,13 +123,6 @@ class FaceStream:
             moved = moved.contiguous(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
         return Batch(images, truth and mirrored_where(flip, truth), moved)
-
-    @torch.no_grad()
-    def _drawn(self, w: Tensor) -> Tensor:
-        """The generator's images of these latents, at the decomposer's resolution."""
-        assert self.generator is not None
-        images = self.generator.synthesize(self.generator.broadcast(w)).clamp(-1, 1)
-        return shrink(images, self.resolution)
 
     def _true_parts(self, indices: list[int]) -> TrueParts | None:
         """What these faces consist of, in the decomposer's units."""

@@ -15,9 +15,7 @@ from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.estimators.steps import mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
-from lineament.ops.seeding import latents
-from lineament.recipes.sampling import PAIRS
-from lineament.recipes.training_data import shrink
+from lineament.recipes.sampling import PAIRS, batches, sample_and_measure
 from lineament.records.semantics import SEMANTIC_NAMES
 
 MOVED = ("yaw", "pitch", "light_x", "light_y")
@@ -51,12 +49,10 @@ class LatentPairs:
         count, device = SAMPLES_PER_DIMENSION * d, self.generator.mapping.w_avg.device
         first = PAIRS + step * count
         ws, ys = [], []
-        for start in range(first, first + count, 64):
-            numbers = range(start, min(start + 64, first + count))
-            w = self.generator.map(latents(self.seed, numbers, self.generator.config.z_dim).to(device), self.truncation)
-            images = self.generator.synthesize(self.generator.broadcast(w)).clamp(-1, 1)
+        for numbers in batches(first, 0, count, 64):
+            w, y = sample_and_measure(self.generator, decomposer, self.seed, numbers, self.truncation)
             ws.append(w.double().cpu().numpy())
-            ys.append(decomposer.measure(shrink(images, decomposer.config.resolution)).double().cpu().numpy())
+            ys.append(y)
         model = LinearSemantics().fit(np.concatenate(ws), np.concatenate(ys))
         rows = model.coef_[[SEMANTIC_NAMES.index(name) for name in HELD]]
         spread = np.sqrt(np.einsum("md,de,me->m", rows, model.w_cov_, rows))

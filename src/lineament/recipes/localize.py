@@ -19,7 +19,7 @@ from lineament.networks.decomposer import Decomposer
 from lineament.ops.shapes import face_oval
 from lineament.recipes.console import progress_bar
 from lineament.records.direction import Direction, SeenRange
-from lineament.records.parts import Localization, Part
+from lineament.records.parts import Localization, Part, channel_units
 
 NUM_FOLDS = 4
 """Disjoint parts of the samples; any two of them are the half on which the parts are found again."""
@@ -166,7 +166,7 @@ def _described(
 ) -> Localization:
     """Everything that is known of the components."""
     cov, k = jacobian.w_cov_, len(found.gradients)
-    units = np.array([found.scales["depth"], *[found.scales["albedo"]] * 3])[:, None, None]
+    units = channel_units(found.scales)[:, None, None]
     maps = found.maps.T.reshape(k, 4, *mask.shape) / units
     coming_back = stability(found.gradients, halves, cov)
     errors = np.zeros_like(found.gradients)

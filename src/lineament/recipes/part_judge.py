@@ -21,15 +21,12 @@ from lineament.ops.seeding import philox
 from lineament.recipes.editing import HOLDABLE, affordable_hold, calibrated_step, measure
 from lineament.recipes.jacobian import images_of, maps_of_images
 from lineament.records.atlas import Atlas
-from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SEMANTIC_NAMES
 
 _STREAM_RANDOM_STEP = 9
 
 SIZE_SD = 2.0
 """Edits are of plus and minus so many standard deviations."""
-
-ANGLES = ("yaw", "pitch", "roll")
-LIGHT = ("ambient", "diffuse", "light_x", "light_y")
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,8 @@ class Drift:
 
     Attributes:
         pose_deg: the largest of the three angles.
-        light: the largest of `LIGHT`, each as a share of the range from the 1st to the 99th percentile in the atlas.
+        light: the largest of what makes the light, each as a share of the atlas's range from the 1st to the 99th
+            percentile.
     """
 
     pose_deg: float
@@ -112,7 +110,7 @@ class Judge:
         self._front = turned_to_front(atlas, generator, decomposer, w)
         images = self._images(self._front)
         self._before = self._seen(images)
-        angles = measure(decomposer, images)[:, [SEMANTIC_NAMES.index(name) for name in ANGLES]]
+        angles = measure(decomposer, images)[:, [SEMANTIC_NAMES.index(name) for name in POSE_NAMES]]
         self.front_deg = float(np.abs(angles).mean(axis=0).max())
 
     def response(self, step: Float[np.ndarray, " d"]) -> Response:
@@ -132,9 +130,9 @@ class Judge:
             for sign in (-1.0, 1.0)
         ]
         change = dict(zip(SEMANTIC_NAMES, np.mean(sizes, axis=0).tolist(), strict=True))
-        spans = {name: self.atlas.direction(name).range_seen for name in LIGHT if name in self.atlas.names}
+        spans = {name: self.atlas.direction(name).range_seen for name in LIGHT_NAMES if name in self.atlas.names}
         light = [change[name] / max(span.p99 - span.p1, 1e-12) for name, span in spans.items()]
-        return Drift(max(change[name] for name in ANGLES), max(light, default=0.0))
+        return Drift(max(change[name] for name in POSE_NAMES), max(light, default=0.0))
 
     @torch.no_grad()
     def _images(self, w: Float[Tensor, "n d"], step: Float[np.ndarray, " d"] | None = None) -> Float[Tensor, "n 3 r r"]:
@@ -157,7 +155,7 @@ def turned_to_front(
     atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"]
 ) -> Float[Tensor, "n d"]:
     """Faces whose pose the atlas's sliders have taken to zero, in two steps: the second mends what the first missed."""
-    names = [name for name in ANGLES if name in atlas.names]
+    names = [name for name in POSE_NAMES if name in atlas.names]
     hold = affordable_hold(atlas, names)
     for _ in range(2):
         angles = measure(decomposer, images_of(generator, w, decomposer.config.resolution))

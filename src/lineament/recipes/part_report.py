@@ -37,14 +37,13 @@ from lineament.recipes.part_pictures import (
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.parts import MIN_STABILITY, Localization, Part
-from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
+from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.pictures import to_uint8
 
 NUM_EDITED, NUM_SHOWN = 16, 2
 """Faces on which a part is measured, and those that are shown."""
 SDS = 2.0
 """Every part is edited by so many standard deviations, either way."""
-POSE, LIGHT = ("yaw", "pitch", "roll"), ("ambient", "diffuse", "light_x", "light_y")
 WHOLE_FACE = "whole face"
 
 
@@ -152,7 +151,7 @@ def _can_hold(atlas: Atlas, name: str, edited: str) -> bool:
 def moved_most(atlas: Atlas, effects: Float[np.ndarray, " m"]) -> tuple[Moved, ...]:
     """Of pose and of light the semantic that moves most as a share of its seen range."""
     found = []
-    for names in (POSE, LIGHT):
+    for names in (POSE_NAMES, LIGHT_NAMES):
         candidates = []
         for name in names:
             if name in atlas.names:
@@ -162,7 +161,7 @@ def moved_most(atlas: Atlas, effects: Float[np.ndarray, " m"]) -> tuple[Moved, .
                 candidates.append(Moved(name, amount, SCALAR_SEMANTICS[index].unit, amount / width))
         if candidates:
             # Angles are compared in degrees; what light is made of has no common unit.
-            found.append(max(candidates, key=lambda m: m.amount if names is POSE else m.share))
+            found.append(max(candidates, key=lambda m: m.amount if names is POSE_NAMES else m.share))
     return tuple(found)
 
 

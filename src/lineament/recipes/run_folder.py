@@ -104,8 +104,9 @@ class RunFolder:
             raise FileFormatError(f"{known} is not readable JSON; delete it or choose another folder") from error
         if not isinstance(previous, dict):
             raise FileFormatError(f"{known} holds no settings; delete it or choose another folder")
-        old, new = (_flat({k: v for k, v in d.items() if k not in free}) for d in (previous, settings))
-        names = [n for n in {**old, **new} if old.get(n) != new.get(n) and n not in free]
+        old, new = _flat(previous), _flat(settings)
+        fixed = (n for n in {**old, **new} if n not in free and n.partition(".")[0] not in free)
+        names = [n for n in fixed if old.get(n) != new.get(n)]
         if names:
             detail = ", ".join(f"{n} was {old.get(n)!r}, now {new.get(n)!r}" for n in names)
             raise ConfigError(f"{self.path} holds a training with other settings ({detail}); choose another --out")

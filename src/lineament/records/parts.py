@@ -5,6 +5,7 @@ Convention:
     -1 to 1, right and down positive.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,9 +113,14 @@ class Localization:
     @property
     def units(self) -> Float[np.ndarray, " 4"]:
         """By which a channel of a map is multiplied to be in its own unit."""
-        return np.array([self.scales["depth"], *[self.scales["albedo"]] * 3])
+        return channel_units(self.scales)
 
     @property
     def gradients(self) -> Float[np.ndarray, "k d"]:
         """Of the parts with respect to w."""
         return np.array([part.direction.gradient for part in self.parts])
+
+
+def channel_units(scales: Mapping[str, float]) -> Float[np.ndarray, " 4"]:
+    """The scales of depth and albedo, one for each of the four channels of a map."""
+    return np.array([scales["depth"], *[scales["albedo"]] * 3])

@@ -33,4 +33,7 @@ SCALAR_SEMANTICS: tuple[Semantic, ...] = (
 )
 """In the order in which a decomposer reports them."""
 
+POSE_NAMES, LIGHT_NAMES = ("yaw", "pitch", "roll"), ("ambient", "diffuse", "light_x", "light_y")
+"""What turns a face, and what lights it; shifts belong to neither."""
+
 SEMANTIC_NAMES: tuple[str, ...] = tuple(semantic.name for semantic in SCALAR_SEMANTICS)

@@ -1,0 +1,51 @@
+"""Files that belong together, loaded together: those named, or the shipped ones."""
+
+from pathlib import Path
+
+import torch
+
+from lineament.errors import ConfigError
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan2 import Generator
+from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.shipped import Pair, shipped_path
+from lineament.records.atlas import Atlas
+from lineament.store.atlas import check_atlas_matches, load_atlas
+
+
+def load_pair(
+    generator: Path | None, decomposer: Path | None, pair: Pair, device: torch.device
+) -> tuple[Generator, Decomposer]:
+    """The networks named; the shipped pair's for those that are not.
+
+    Raises:
+        InputError, FileFormatError: a network cannot be read.
+    """
+    return (
+        load_generator(generator or shipped_path("generator.safetensors", pair), device),
+        load_decomposer(decomposer or shipped_path("decomposer.safetensors", pair), device),
+    )
+
+
+def load_for_judging(
+    atlas_path: Path,
+    seed: int,
+    generator_path: Path | None,
+    decomposer_path: Path | None,
+    pair: Pair,
+    device: torch.device,
+) -> tuple[Atlas, Generator, Decomposer]:
+    """An atlas and its networks, to be judged on the faces of a seed.
+
+    Raises:
+        InputError, FileFormatError: a file cannot be read.
+        MismatchError: the atlas belongs to another generator.
+        ConfigError: the seed is the atlas's own, so that the faces would not be unseen.
+    """
+    atlas = load_atlas(atlas_path)
+    if seed == atlas.seed:
+        raise ConfigError(f"seed {seed} made the atlas; choose another, so that the faces are unseen")
+    generator, decomposer = load_pair(generator_path, decomposer_path, pair, device)
+    name = generator_path or shipped_path("generator.safetensors", pair)
+    check_atlas_matches(atlas, network_fingerprint(generator), name)
+    return atlas, generator, decomposer
