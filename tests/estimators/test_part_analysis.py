@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lineament.errors import ConfigError, ShapeError
+from lineament.errors import ShapeError
 from lineament.estimators.part_analysis import (
     cluster_order,
     cosine_matrix,
@@ -14,10 +14,8 @@ from lineament.estimators.part_analysis import (
     place_of,
     positions,
     shape_of,
-    stability,
     zones,
 )
-from lineament.records.parts import MIN_STABILITY
 
 SIDE = 64
 EVERYWHERE = np.ones((SIDE, SIDE), dtype=bool)
@@ -183,18 +181,12 @@ def test_match_of_sets_of_unequal_size() -> None:
     assert match(np.zeros((1, 20)), a, cov)[1] == 0
 
 
-def test_order_sign_and_scale_do_not_make_a_component_unstable_but_noise_does() -> None:
-    a, cov = gradients(0)
-    rng = np.random.default_rng(3)
-    same = [a[rng.permutation(6)] * rng.choice([-2.0, 0.5], (6, 1)) for _ in range(5)]
-    np.testing.assert_allclose(stability(a, same, cov), 1, atol=1e-9)
-    noise = [gradients(seed)[0] for seed in range(10, 15)]
-    # The covariance differs as well; in its own metric each set is as random.
-    assert stability(a, [n @ np.linalg.cholesky(np.linalg.inv(cov)).T for n in noise], cov).max() < MIN_STABILITY
-    one_lost = [np.concatenate([other[:0], a[1:]]) for other in same]
-    np.testing.assert_allclose(stability(a, one_lost, cov), [0, 1, 1, 1, 1, 1], atol=1e-9)
-    with pytest.raises(ConfigError, match="0 other fits"):
-        stability(a, [], cov)
+def test_without_a_covariance_match_takes_plain_cosines() -> None:
+    maps = np.random.default_rng(0).normal(size=(5, 40))
+    turned = np.array([3, 1, 4, 0, 2])
+    order, cosines = match(maps, -2.0 * maps[turned])
+    assert turned[order].tolist() == [0, 1, 2, 3, 4]
+    np.testing.assert_allclose(cosines, -1)
 
 
 def test_cosine_matrix_is_that_of_the_covariance() -> None:

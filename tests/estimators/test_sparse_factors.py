@@ -13,7 +13,7 @@ from sklearn.linear_model import Lasso
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators import _sparse_solver as solver
 from lineament.estimators._rotations import least_absolute_rotation, varimax
-from lineament.estimators.sparse_factors import SparseFactors, sparse_codes, unshrunk_codes
+from lineament.estimators.sparse_factors import SparseFactors, sparse_codes
 from lineament.recipes.bench_factors import (
     QUICK,
     FactorRun,
@@ -376,23 +376,6 @@ def test_planted_worlds_are_what_they_say() -> None:
         np.testing.assert_allclose(np.linalg.norm(world.V, axis=0), 1)
         channels = (world.U.reshape(3, 256, 4) != 0).any(axis=1).sum(axis=0)
         np.testing.assert_array_equal(channels, 3 if shared else 1)
-
-
-def test_unshrunk_codes_are_least_squares_on_their_support() -> None:
-    rng = np.random.default_rng(3)
-    V = rng.standard_normal((7, 4))
-    V /= np.linalg.norm(V, axis=0)
-    truth = rng.standard_normal((30, 4)) * (rng.random((30, 4)) < 0.5)
-    J = truth @ V.T
-    shrunk = np.sign(truth) * np.maximum(np.abs(truth) - 0.05, 0.02) * (truth != 0)
-    np.testing.assert_allclose(unshrunk_codes(J, shrunk, V), truth, atol=1e-6)
-    noisy = J + 0.1 * rng.standard_normal(J.shape)
-    codes = unshrunk_codes(noisy, shrunk, V)
-    for row in range(30):
-        kept = truth[row] != 0
-        expected = np.linalg.lstsq(V[:, kept], noisy[row], rcond=None)[0]
-        np.testing.assert_allclose(codes[row, kept], expected, atol=1e-6)
-        assert not codes[row, ~kept].any()
 
 
 @pytest.mark.parametrize(("share", "count"), [(0.5, 1), (0.9, 2), (0.999, 3)])

@@ -15,16 +15,19 @@ from lineament.recipes.editing import (
     MAX_STRETCH,
     affordable_hold,
     calibrated_step,
-    layer_mask,
+    candidates_to_hold,
+    linear_change,
     linear_step,
     measure,
     parse_edits,
+    step_length,
     synthesize_edited,
 )
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
+from tests.made_up import with_parts
 
 RANGE = SeenRange(-3.0, -2.0, 0.0, 2.0, 3.0)
 
@@ -41,20 +44,20 @@ def atlas(*names: str, d: int = 8, seed: int = 0, **options) -> Atlas:
         directions.append(
             Direction(name, "deg", "+", "-", gradient, step, np.ones(d), 0.9, 0.1, 0.0, 1.0, RANGE, **options)
         )
-    return Atlas(tuple(directions), np.zeros(d), cov, 9, 9, 0, 1.0, "g", "d", {}, "0", "2025-01-31")
+    return Atlas(tuple(directions), np.zeros(d), cov, 9, 9, 0, 1.0, "g", "d", {"num_layers": 5}, "0", "2025-01-31")
 
 
 def test_alone_it_is_the_direction_times_the_change() -> None:
     found = atlas("yaw", "nose")
-    np.testing.assert_allclose(linear_step(found, {"nose": 3.0}, ()), 3 * found.direction("nose").step)
+    np.testing.assert_allclose(linear_step(found, {"nose": 3.0}, ()), 3 * found.direction("nose").step[None])
 
 
 def test_held_semantics_stay_and_missing_ones_are_ignored() -> None:
     found = atlas("yaw", "pitch", "light_x", "nose")
-    step = linear_step(found, {"yaw": 20.0, "nose": -1.0}, HOLDABLE)
+    (step,) = linear_step(found, {"yaw": 20.0, "nose": -1.0}, HOLDABLE)
     changes = dict(zip(found.names, found.gradients() @ step, strict=True))
     assert changes == pytest.approx({"yaw": 20, "pitch": 0, "light_x": 0, "nose": -1}, abs=1e-9)
-    free = linear_step(found, {"yaw": 20.0}, hold=())
+    (free,) = linear_step(found, {"yaw": 20.0}, hold=())
     assert abs((found.gradients() @ free)[1]) > 1e-3
     inverse = np.linalg.inv(found.w_cov)
     assert free @ inverse @ free < step @ inverse @ step  # holding costs
@@ -71,7 +74,7 @@ def test_what_is_tied_to_the_edit_is_not_held() -> None:
     found = replace(base, directions=(*base.directions, roll))
     held = affordable_hold(found, ("yaw",))
     assert "roll" not in held
-    free, chosen, all_held = (linear_step(found, {"yaw": 1.0}, hold) for hold in ((), None, HOLDABLE))
+    free, chosen, all_held = (linear_step(found, {"yaw": 1.0}, hold)[0] for hold in ((), None, HOLDABLE))
     lengths = mahalanobis_norm(np.stack([free, chosen, all_held]), found.w_cov)
     assert lengths[1] <= MAX_STRETCH * lengths[0] < lengths[2] / 3
     changes = dict(zip(found.names, found.gradients() @ chosen, strict=True))
@@ -109,25 +112,76 @@ def test_impossible_and_unknown() -> None:
         linear_step(twice, {"yaww": 1.0})
 
 
-def test_layer_mask() -> None:
-    everywhere, some = atlas("yaw"), atlas("yaw", layers=(1, 3, 99))
-    assert layer_mask(everywhere, ["yaw"], 5).flatten().tolist() == [1] * 5
-    assert layer_mask(some, ["yaw"], 5).flatten().tolist() == [0, 1, 0, 1, 0]
-    assert layer_mask(some, [], 5).sum() == 0
+def test_a_direction_moves_its_own_layers_or_those_named() -> None:
+    everywhere, some = atlas("yaw"), atlas("yaw", layers=(1, 3))
+    step = everywhere.direction("yaw").step
+    np.testing.assert_allclose(linear_step(everywhere, {"yaw": 1.0}, ()), step[None])
+    np.testing.assert_allclose(linear_step(some, {"yaw": 1.0}, ()), np.outer([0, 1, 0, 1, 0], step))
+    np.testing.assert_allclose(linear_step(everywhere, {"yaw": 1.0}, (), layers=[4]), np.outer([0, 0, 0, 0, 1], step))
+    np.testing.assert_allclose(linear_step(some, {"yaw": 1.0}, (), layers=[4]), np.outer([0, 0, 0, 0, 1], step))
+    nameless = replace(some, generator={})
+    with pytest.raises(ConfigError, match="does not say how many layers"):
+        linear_step(nameless, {"yaw": 1.0}, ())
+
+
+def test_a_plain_step_is_the_shortest_one() -> None:
+    found = atlas("yaw", "pitch")
+    gradient = found.direction("yaw").gradient
+    plain = linear_step(found, {"yaw": 2.0}, (), plain=True)
+    np.testing.assert_allclose(plain, 2 * gradient[None] / (gradient @ gradient))
+
+
+@pytest.fixture
+def layered(tiny_atlas: Atlas) -> Atlas:
+    """Mouth and brows at layers 4 to 6, nose at 7 to 9; every group of layers answers to pose and light by a share."""
+    return with_parts(tiny_atlas)
+
+
+def test_edits_of_different_layers_add_up_and_hold_each_other(layered: Atlas) -> None:
+    changes = {"mouth": 1.5, "nose": -1.0, "yaw": 4.0}
+    held = ("pitch", "brows")
+    step = linear_step(layered, changes, held)
+    assert step.shape == (10, layered.w_dim)
+    np.testing.assert_array_equal(step[0], step[3])
+    np.testing.assert_array_equal(step[4], step[6])
+    names = (*changes, *held)
+    achieved = dict(zip(names, linear_change(layered, names, step[None])[0], strict=True))
+    assert achieved == pytest.approx(changes | dict.fromkeys(held, 0.0), abs=1e-9)
+    alone = linear_step(layered, {"mouth": 1.5}, ())
+    assert not alone[:4].any()
+    assert not alone[7:].any()
+    assert abs(linear_change(layered, ["pitch"], alone[None])[0, 0]) > 1e-3
+
+
+def test_a_part_holds_the_parts_of_its_own_layers(layered: Atlas) -> None:
+    assert "brows" in candidates_to_hold(layered, ["mouth"])
+    assert not {"mouth", "nose"} & set(candidates_to_hold(layered, ["mouth"]))
+    assert not {"mouth", "brows", "nose"} & set(candidates_to_hold(layered, ["yaw"]))
+
+
+def test_the_length_of_a_step_is_that_of_the_layer_moved_most(layered: Atlas) -> None:
+    step = linear_step(layered, {"mouth": 2.0}, ())
+    assert step_length(step, layered.w_cov) == pytest.approx(2.0)
+    step[9] = 3 * step[4]
+    assert step_length(step, layered.w_cov) == pytest.approx(6.0)
 
 
 def test_edited_images() -> None:
-    generator, found = tiny.generator(), atlas("yaw", layers=(2,))
+    generator = tiny.generator()
     w = generator.map(latents(0, range(3), 8))
-    still = synthesize_edited(generator, found, w, np.zeros(8), ["yaw"])
+    still = synthesize_edited(generator, w)
     torch.testing.assert_close(still, generator.synthesize(generator.broadcast(w)).clamp(-1, 1))
-    step = np.random.default_rng(0).normal(size=8)
+    move = np.random.default_rng(0).normal(size=8)
+    step = np.zeros((generator.num_ws, 8))
+    step[2] = move
     ws = generator.broadcast(w).clone()
-    ws[:, 2] += torch.tensor(step, dtype=torch.float32)
-    moved = synthesize_edited(generator, found, w, step, ["yaw"])
+    ws[:, 2] += torch.tensor(move, dtype=torch.float32)
+    moved = synthesize_edited(generator, w, step)
     torch.testing.assert_close(moved, generator.synthesize(ws).clamp(-1, 1))
-    per_face = synthesize_edited(generator, found, w, np.stack([0 * step, step, step]), ["yaw"])
+    per_face = synthesize_edited(generator, w, np.stack([0 * step, step, step]))
     torch.testing.assert_close(per_face, torch.cat([still[:1], moved[1:]]))
+    everywhere = generator.synthesize(generator.broadcast(w + torch.tensor(move, dtype=torch.float32))).clamp(-1, 1)
+    torch.testing.assert_close(synthesize_edited(generator, w, move[None]), everywhere)
     assert moved.abs().max() <= 1
 
 

@@ -76,15 +76,19 @@ def measured(rows: list[ConsistencyRow], *words: str) -> float:
 @pytest.fixture
 def edited_blobs(tiny_atlas, tiny_networks, monkeypatch: pytest.MonkeyPatch):
     """A world in which relighting makes the whole image brighter, and turning makes a face its pair's other one."""
-    images, asked = blobs(6), []
+    images, asked, coming = blobs(6), [], []
 
-    def synthesize(generator, atlas, w, step, names) -> Tensor:
-        (name,) = names
-        amount = float(atlas.direction(name).gradient @ step)
+    def step_of(atlas, changes):
+        coming.extend(changes.items())
+        return calibrated_step(atlas, changes)
+
+    def synthesize(generator, w, step) -> Tensor:
+        name, amount = coming.pop(0)
         asked.append((name, step))
         return images.roll(3, dims=0) if name == "yaw" else images + 0.2 * math.copysign(1, amount)
 
     monkeypatch.setattr(module, "synthesize_edited", synthesize)
+    monkeypatch.setattr(module, "calibrated_step", step_of)
 
     def score(decomposer: Decomposer) -> list[ConsistencyRow]:
         return edit_scores(tiny_atlas, tiny_networks[0], decomposer, torch.zeros(6, 16), look_at(decomposer, images))

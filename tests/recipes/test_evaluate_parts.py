@@ -11,6 +11,7 @@ import pytest
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.recipes import discover, evaluate_parts
 from lineament.recipes.discover import DiscoverConfig
+from lineament.recipes.editing import step_length
 from lineament.recipes.evaluate_parts import (
     EvaluatePartsConfig,
     describe,
@@ -39,7 +40,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     files = {name: folder / f"{name}.safetensors" for name in networks}
     for name, network in networks.items():
         save_network(files[name], name, network, network.config.to_dict(), {})
-    parts = PartsConfig(count=3, restarts=1)
+    parts = PartsConfig(count=3, restarts=1, max_alike=1.0, samples=120, layer_groups=2)
     config = DiscoverConfig(out=folder / "found", samples=60, held_out=4, report=False, parts=parts, **files)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(discover, "calibrate", lambda config, atlas, generator, decomposer: (atlas, []))
@@ -67,8 +68,9 @@ def test_impure_parts_come_from_the_samples_of_the_atlas(found: dict[str, Any], 
     atlas, made = load_atlas(found["atlas"]), found["atlas"].parent
     assert atlas.local is not None
     steps = steps_of_impure_parts(made, atlas, atlas.local)
-    assert steps.shape == (len(atlas.local.parts), atlas.w_dim)
-    np.testing.assert_allclose(np.einsum("kd,de,ke->k", steps, np.linalg.pinv(atlas.w_cov), steps), 1, rtol=1e-3)
+    assert len(steps) == len(atlas.local.parts)
+    assert {step.shape for step in steps} == {(10, atlas.w_dim)}
+    np.testing.assert_allclose([step_length(step, atlas.w_cov) for step in steps], 1, rtol=1e-3)
     with pytest.raises(MismatchError, match="other networks"):
         steps_of_impure_parts(made, replace(atlas, decomposer_fingerprint="0" * 64), atlas.local)
     (tmp_path / "state.safetensors").write_bytes((made / "state.safetensors").read_bytes())

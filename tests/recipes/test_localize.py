@@ -8,10 +8,27 @@ import pytest
 from lineament.errors import ConfigError, DataError, ShapeError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.pixel_jacobian import PixelJacobian
-from lineament.recipes.localize import NUM_FOLDS, PartsConfig, add_to_folds, face_mask, find_parts, score, without_hair
+from lineament.recipes.localize import (
+    NUM_FOLDS,
+    PartsConfig,
+    add_to_folds,
+    face_mask,
+    find_parts,
+    merged,
+    score,
+    summed,
+    without_hair,
+)
 from lineament.records.parts import Localization
 from tests import tiny
 from tests.localized import PartWorld, part_world
+
+ALL = ((0, 1, 2),)
+"""All layers in one group."""
+
+
+def found_in(world: PartWorld, config: PartsConfig) -> Localization:
+    return find_parts(folds_of(world), ALL, np.cov(world.w.T), world.scalar_gradients[None], world.mask, config)
 
 
 def folds_of(world: PartWorld, batch: int = 50) -> list[PixelJacobian]:
@@ -29,7 +46,7 @@ def world() -> PartWorld:
 
 @pytest.fixture(scope="module")
 def local(world: PartWorld) -> Localization:
-    return find_parts(folds_of(world), world.scalar_gradients, world.mask, PartsConfig(count=4))
+    return found_in(world, PartsConfig(components=4))
 
 
 def test_planted_parts_come_back(local: Localization, world: PartWorld) -> None:
@@ -59,7 +76,7 @@ def test_standard_errors_are_those_of_repeated_experiments(world: PartWorld) -> 
     errors, gradients = [], []
     for seed in range(6):
         again = replace(noisy[0], **_resampled(noisy[0], seed))
-        found = find_parts(folds_of(again), again.scalar_gradients, again.mask, PartsConfig(count=4))
+        found = found_in(again, PartsConfig(components=4))
         cosines = found.gradients @ np.cov(again.w.T) @ again.gradients.T
         order = np.abs(cosines).argmax(axis=0)
         signs = np.sign(cosines[order, range(4)])[:, None]
@@ -76,15 +93,15 @@ def _resampled(world: PartWorld, seed: int) -> dict[str, np.ndarray]:
 
 
 def test_what_is_not_there_does_not_come_back(world: PartWorld) -> None:
-    found = find_parts(folds_of(part_world(80, noise=3.0)), world.scalar_gradients, world.mask, PartsConfig(count=9))
+    found = found_in(part_world(80, noise=3.0), PartsConfig(components=9))
     assert not all(part.stable for part in found.parts)
     assert {part.name for part in found.parts if part.stable} != set(found.names)
 
 
 def test_the_number_of_parts_is_that_of_the_leading_directions(world: PartWorld) -> None:
-    found = find_parts(folds_of(world), world.scalar_gradients, world.mask, PartsConfig(energy=0.98))
+    found = found_in(world, PartsConfig(energy=0.98))
     assert len(found.parts) == 4
-    few = find_parts(folds_of(world), world.scalar_gradients, world.mask, PartsConfig(energy=0.98, max_count=2))
+    few = found_in(world, PartsConfig(energy=0.98, max_components=2))
     assert len(few.parts) == 2
 
 
@@ -98,14 +115,21 @@ def test_samples_go_to_folds_by_their_number(world: PartWorld) -> None:
 def test_scores_are_read_off_maps(local: Localization, world: PartWorld) -> None:
     fresh = part_world(200, seed=0)
     mean = world.w.mean(axis=0)
-    expected = (fresh.w - mean) @ local.gradients.T
+    J = summed(merged(folds_of(world)), 1)
+    expected = (fresh.w - mean) @ PartReader(local).gradients(J).T
     np.testing.assert_allclose(PartReader(local).read(fresh.maps), expected, atol=0.1)
-    scored = score(local, fresh.w, mean, fresh.maps)
+    assert np.corrcoef(expected[:, 0], (fresh.w - mean) @ local.gradients[0])[0, 1] > 0.9
+    scored = score(local, J, fresh.w, mean, fresh.maps)
     for i, part in enumerate(scored.parts):
         assert part.direction.r2 > 0.99
         assert part.direction.std == pytest.approx(expected[:, i].std(), rel=0.05)
-    blind = score(local, np.random.default_rng(0).permutation(fresh.w), mean, fresh.maps)
+    blind = score(local, J, np.random.default_rng(0).permutation(fresh.w), mean, fresh.maps)
     assert max(part.direction.r2 for part in blind.parts) < 0
+
+
+def test_a_step_of_one_reads_as_one_and_of_no_other_part(local: Localization) -> None:
+    moved = local.mean + local.maps * local.units[:, None, None]
+    np.testing.assert_allclose(PartReader(local).read(moved.reshape(4, -1)), np.eye(4), atol=1e-4)
 
 
 def test_turning_is_not_taken_for_a_part(local: Localization) -> None:
@@ -130,7 +154,18 @@ def test_the_mask_is_the_oval_without_the_fixed_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"count": 0}, {"sparsity": -1.0}, {"restarts": 0}, {"energy": 1.0}, {"evenness": 1.5}]
+    "changes",
+    [
+        {"count": 0},
+        {"components": 0},
+        {"samples": 0},
+        {"layer_groups": 0},
+        {"max_alike": -0.1},
+        {"sparsity": -1.0},
+        {"restarts": 0},
+        {"energy": 1.0},
+        {"evenness": 1.5},
+    ],
 )
 def test_settings_out_of_range_are_refused(changes: dict) -> None:
     with pytest.raises(ConfigError, match=f"parts.{next(iter(changes))} is"):
@@ -160,28 +195,54 @@ def test_evenness_lets_the_quiet_pixels_speak() -> None:
     fainter = replace(world, maps=weak.reshape(600, -1).astype(np.float32))
     ranks = []
     for evenness in (0.0, 1.0):
-        config = PartsConfig(count=4, evenness=evenness, sparsity=0.02)
-        found = find_parts(folds_of(fainter), world.scalar_gradients, world.mask, config)
+        config = PartsConfig(components=4, evenness=evenness, sparsity=0.02)
+        found = found_in(fainter, config)
         cosines = np.abs(found.gradients @ np.cov(world.w.T) @ world.gradients[3])
         ranks.append(found.parts[int(cosines.argmax())].explained if cosines.max() > 0.9 else 0.0)
     assert ranks[1] > 2 * ranks[0]
 
 
 def test_settings_that_leave_no_part_are_errors_and_not_an_empty_atlas(world: PartWorld) -> None:
-    folds = folds_of(world)
     with pytest.raises(ConfigError, match=r"n_components is 11, expected at most the rank of J, 10"):
-        find_parts(folds, world.scalar_gradients, world.mask, PartsConfig(count=11))
+        found_in(world, PartsConfig(components=11))
     with pytest.raises(ConfigError, match="leaves no entry of U"):
-        find_parts(folds, world.scalar_gradients, world.mask, PartsConfig(count=2, sparsity=100.0))
+        found_in(world, PartsConfig(components=2, sparsity=100.0))
 
 
 def test_maps_that_say_nothing_are_told(world: PartWorld) -> None:
     still = replace(world, maps=np.full_like(world.maps, 0.5))
     with pytest.raises(DataError, match="the same on every face"):
-        find_parts(folds_of(still), world.scalar_gradients, world.mask, PartsConfig())
+        found_in(still, PartsConfig())
     everything = np.eye(world.w.shape[1])
     with pytest.raises(DataError, match="pose and light use up all 12 dimensions"):
-        find_parts(folds_of(world), everything, world.mask, PartsConfig())
+        found_in(replace(world, scalar_gradients=everything), PartsConfig())
     broken = replace(world, maps=np.where(np.arange(len(world.maps))[:, None] == 3, np.nan, world.maps))
     with pytest.raises(ShapeError, match="NaN or infinity"):
         folds_of(broken)
+
+
+def test_layers_are_cut_into_runs_of_like_length() -> None:
+    assert PartsConfig(layer_groups=3).groups(10) == ((0, 1, 2, 3), (4, 5, 6), (7, 8, 9))
+    assert PartsConfig(layer_groups=5).groups(2) == ((0,), (1,))
+    assert PartsConfig(layer_groups=1).groups(4) == ((0, 1, 2, 3),)
+
+
+def test_too_few_samples_are_refused_before_any_is_taken() -> None:
+    assert PartsConfig().num_samples(10, 16) == 16 * 5 * 16
+    assert PartsConfig(samples=400, layer_groups=2).num_samples(10, 16) == 400
+    with pytest.raises(ConfigError, match=r"half of 60 samples do not determine 32 coefficients.*more than 67"):
+        PartsConfig(samples=60, layer_groups=2).num_samples(10, 16)
+
+
+def test_parts_say_which_layers_they_move(world: PartWorld) -> None:
+    """The same faces under w of two groups of layers, of which one does nothing."""
+    idle = np.random.default_rng(8).standard_normal(world.w.shape) @ np.linalg.cholesky(np.cov(world.w.T)).T
+    folds = [PixelJacobian() for _ in range(NUM_FOLDS)]
+    add_to_folds(folds, 0, np.concatenate([idle, world.w], axis=1), world.maps)
+    gradients = np.stack([np.zeros_like(world.scalar_gradients), world.scalar_gradients])
+    groups = ((0, 1), (2, 3, 4))
+    local = find_parts(folds, groups, np.cov(world.w.T), gradients, world.mask, PartsConfig(components=4, count=4))
+    assert [part.direction.layers for part in local.parts] == [groups[1]] * 4
+    cosines = np.abs(local.gradients @ np.cov(world.w.T) @ world.gradients.T)
+    assert sorted(cosines.argmax(axis=1)) == [0, 1, 2, 3]
+    np.testing.assert_allclose(local.scalar_gradients, gradients)

@@ -13,13 +13,14 @@ from lineament.estimators.steps import mahalanobis_norm
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.recipes import part_judge
-from lineament.recipes.editing import linear_step
+from lineament.recipes.editing import HOLDABLE, linear_change, linear_step, step_length
 from lineament.recipes.part_judge import SIZE_SD, Drift, Judge, random_steps, ratio_of_changes
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization, Part
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests.localized import SIDE, WIDTH, PartWorld, part_world
+from tests.made_up import with_parts
 
 SCALARS = ("yaw", "ambient")
 GLOBAL = 3
@@ -50,10 +51,13 @@ def planted_atlas(world: PartWorld) -> Atlas:
     for i, gradient in enumerate(world.gradients):
         direction = a_direction(f"part_{i}", gradient, cov)
         parts.append(
-            Part(direction, "whole face" if i == GLOBAL else "nose", 0.2, 0.99, shape_of(world.bumps[i], world.mask))
+            Part(
+                direction, "whole face" if i == GLOBAL else "nose", 0.2, 3.0, 0.99, shape_of(world.bumps[i], world.mask)
+            )
         )
     local = Localization(
-        tuple(parts), world.bumps, np.zeros((2, 4, SIDE, SIDE)), np.ones((4, SIDE, SIDE)), world.mask,
+        tuple(parts), ((0, 1),), world.scalar_gradients[None], world.bumps, np.zeros((2, 4, SIDE, SIDE)),
+        np.ones((4, SIDE, SIDE)), world.mask,
         {"depth": 0.02, "albedo": 0.3}, 400,
     )  # fmt: skip
     return Atlas(
@@ -80,6 +84,12 @@ def planted(
         pictures[:, 0, 0, :2] += turned  # pose and light can be read off two pixels beyond the face
         return pictures
 
+    def synthesize_edited(generator: Generator, w: Tensor, step: np.ndarray | None = None) -> Tensor:
+        return images_of(generator, w if step is None else w + torch.from_numpy(step[0]), 0)
+
+    def shrink(images: Tensor, resolution: int) -> Tensor:
+        return images
+
     def measure(decomposer: Decomposer, images: Tensor) -> np.ndarray:
         columns = np.zeros((len(images), len(SEMANTIC_NAMES)))
         shown = (images[:, 0, 0, :2] - images[:, 1, 0, :2]).numpy()
@@ -89,7 +99,7 @@ def planted(
     def maps_of_images(decomposer: Decomposer, images: Tensor) -> Tensor:
         return torch.cat([images[:, :1] * 0.02, images * 0.3], dim=1).flatten(1)
 
-    for one in (images_of, measure, maps_of_images):
+    for one in (images_of, synthesize_edited, shrink, measure, maps_of_images):
         monkeypatch.setattr(part_judge, one.__name__, one)
     face = world.mask.copy()
     face[0] = False
@@ -132,11 +142,22 @@ def test_drift_of_pose_and_light(planted: Judge) -> None:
 
 
 def test_random_steps_are_as_long_as_edits_and_keep_pose(planted_atlas: Atlas) -> None:
-    steps = random_steps(planted_atlas, 5, 3)
+    steps = np.concatenate(random_steps(planted_atlas, 5, 3))
     np.testing.assert_allclose(mahalanobis_norm(steps, planted_atlas.w_cov), SIZE_SD)
     np.testing.assert_allclose(steps @ planted_atlas.gradients().T, 0, atol=1e-9)
-    np.testing.assert_array_equal(steps, random_steps(planted_atlas, 5, 3))
+    np.testing.assert_array_equal(steps, np.concatenate(random_steps(planted_atlas, 5, 3)))
     assert np.linalg.matrix_rank(steps) == 5
+
+
+def test_random_steps_move_the_layers_that_parts_move(tiny_atlas: Atlas) -> None:
+    """Two parts of three are of the layers 4 to 6; the third of 7 to 9."""
+    layered = with_parts(tiny_atlas)
+    steps = np.array(random_steps(layered, 6, 0))
+    moved = np.abs(steps).max(axis=2) > 0
+    np.testing.assert_array_equal(moved[:, [0, 4, 9]], [[False, True, False]] * 4 + [[False, False, True]] * 2)
+    np.testing.assert_allclose([step_length(step, layered.w_cov) for step in steps], SIZE_SD)
+    held = [name for name in HOLDABLE if name in layered.names]
+    np.testing.assert_allclose(linear_change(layered, held, steps), 0, atol=1e-9)
 
 
 def test_an_atlas_without_parts_is_refused(planted: Judge, planted_atlas: Atlas) -> None:

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from lineament.estimators.part_scores import PartReader
-from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes import report
 from lineament.recipes.discover import DiscoverConfig, run
 from lineament.recipes.editing import linear_step, measure, measure_parts, synthesize_edited
+from lineament.recipes.localize import PartsConfig
 from lineament.recipes.models import save_network
 from lineament.recipes.part_pictures import middle_oval
 from lineament.recipes.part_report import (
@@ -44,14 +44,12 @@ def test_evidence_is_what_edits_do(tiny_networks: tuple[Generator, Decomposer], 
     assert local is not None
     with torch.no_grad():
         w = generator.map(latents(1, range(5), 16), 0.8)
-    images = synthesize_edited(generator, atlas, w, np.zeros(16), [])
+    images = synthesize_edited(generator, w)
     found = part_evidence(atlas, local, generator, decomposer, w, images)
     assert [e.part.name for e in found] == list(local.names)
     reader, before = PartReader(local), measure(decomposer, images)
     for i, (e, name) in enumerate(zip(found, local.names, strict=True)):
-        low, high = (
-            synthesize_edited(generator, atlas, w, linear_step(atlas, {name: sds}), [name]) for sds in (-SDS, SDS)
-        )
+        low, high = (synthesize_edited(generator, w, linear_step(atlas, {name: sds})) for sds in (-SDS, SDS))
         scores = [measure_parts(decomposer, reader, one)[:, i] for one in (low, high)]
         assert e.achieved == pytest.approx(np.median((scores[1] - scores[0]) / 4))
         effects = [np.median(np.abs(measure(decomposer, one) - before), axis=0) for one in (low, high)]
@@ -88,7 +86,7 @@ def test_the_matrix_is_drawn_as_it_is(atlas: Atlas) -> None:
     one = one / np.linalg.norm(one)
     gradients = (one, two, -0.8 * one + 0.6 * two)
     parts = tuple(
-        replace(part, direction=replace(part.direction, gradient=g, step=g))
+        replace(part, direction=replace(part.direction, gradient=g, step=g, layers=None))
         for part, g in zip(local.parts, gradients, strict=True)
     )
     drawn = cosine_drawing(replace(local, parts=parts), np.eye(16))
@@ -100,6 +98,11 @@ def test_the_matrix_is_drawn_as_it_is(atlas: Atlas) -> None:
     assert set(path.replace("h1v1h-1z", "")[1:].split("M")) == {f"{at[0]} {at[2]}", f"{at[2]} {at[0]}"}
     assert drawn["pairs"][0][:2] == (local.names[0], local.names[2])
     assert drawn["pairs"][0][2] == pytest.approx(-0.8)
+    apart = tuple(
+        replace(part, direction=replace(part.direction, layers=local.layer_groups[i])) for i, part in enumerate(parts)
+    )
+    unlike = cosine_drawing(replace(local, parts=apart), np.eye(16))
+    assert {(sign, level) for sign, level, _ in unlike["paths"]} == {("more", 1.0)}  # of other layers, another w
     alone = cosine_drawing(replace(local, parts=parts[:1], maps=local.maps[:1]), np.eye(16))
     assert (alone["order"], alone["pairs"]) == ([0], [])
 
@@ -133,14 +136,14 @@ def test_discover_hands_over_the_jacobian_of_all_samples(tmp_path: Path, monkeyp
             generator=tmp_path / "generator.safetensors",
             decomposer=tmp_path / "decomposer.safetensors",
             samples=40,
+            parts=PartsConfig(samples=80, layer_groups=2),
             held_out=10,
             calibration_faces=1,
         )
     )
     assert path is not None
     ((args, named),) = given
-    jacobian = named["jacobian"]
     assert args[1].local is not None
-    assert isinstance(jacobian, PixelJacobian)
-    assert jacobian.coef_.shape == (4 * 64 * 64, 16)
-    assert jacobian.n_samples_seen_ == 40
+    assert args[1].local.num_samples == 80
+    assert named["J"].shape == (4 * 64 * 64, 16)
+    assert np.abs(named["J"]).max() > 0

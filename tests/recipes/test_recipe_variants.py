@@ -19,6 +19,12 @@ CHANGES = {
     "no mean albedo": {"network.mean_albedo": False},
     "not aligned": {"network.aligned": False},
     "default init": {"he_init": False},
+    "lean": {
+        "he_init": False,
+        "network.aligned": False,
+        "loss.perceptual_weight": 0.0,
+        "loss.skip_steep": False,
+    },
     "depth never held": {"hold_depth_steps": 0},
     "no cycle": {"loss.cycle_weight": 0.0},
     "latent pairs": {"loss.latent_weight": 1.0},

@@ -106,10 +106,10 @@ def write_localized(tmp_path_factory, tiny_networks, tiny_atlas):
     atlas = with_parts(replace(tiny_atlas, directions=chosen))
     path = tmp_path_factory.mktemp("parts") / "report.html"
 
-    def write(atlas=atlas, jacobian=None):
+    def write(atlas=atlas, J=None):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(field_report, "spatial_test", partial(spatial_test, num_pixels=150, permutations=99))
-            write_report(path, atlas, *tiny_networks, [], jacobian=jacobian)
+            write_report(path, atlas, *tiny_networks, [], J=J)
         return path.read_text(encoding="utf-8")
 
     return write, atlas, jacobian_of(atlas.local, 16)
@@ -118,7 +118,7 @@ def write_localized(tmp_path_factory, tiny_networks, tiny_atlas):
 @pytest.fixture(scope="module")
 def localized(write_localized):
     write, atlas, jacobian = write_localized
-    return write(jacobian=jacobian), atlas
+    return write(J=jacobian), atlas
 
 
 def test_the_page_with_parts_is_whole_and_needs_nothing_else(localized):

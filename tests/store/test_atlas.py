@@ -91,9 +91,10 @@ def make_local(d: int = 4, side: int = 6, **changes) -> Localization:
 
     parts = tuple(
         Part(
-            direction=make_direction(name, d, seed=i + 2, unit="sd", r2=0.5),
+            direction=make_direction(name, d, seed=i + 2, unit="sd", r2=0.5, layers=((0, 1), (2,))[i]),
             place=name,
             explained=0.5 / (i + 1),
+            contrast=3.0 + i,
             stability=0.9 - 0.2 * i,
             shape=MapShape(0.25, 0.0, -0.5, 0.125, 1.0, 0.0),
         )
@@ -101,6 +102,8 @@ def make_local(d: int = 4, side: int = 6, **changes) -> Localization:
     )
     values = {
         "parts": parts,
+        "layer_groups": ((0, 1), (2,)),
+        "scalar_gradients": rng.normal(size=(2, 2, d)),
         "maps": halves(2, 4, side, side),
         "scalar_maps": halves(2, 4, side, side),
         "mean": halves(4, side, side),
@@ -120,7 +123,7 @@ def file(tmp_path: Path) -> Path:
 def test_round_trip(file: Path) -> None:
     assert_same(load_atlas(file), make_atlas(local=make_local()))
     header = read_header(file)
-    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 2)
+    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 3)
     assert header.header["directions"][0]["name"] == "yaw"
 
 

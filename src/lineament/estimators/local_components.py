@@ -1,14 +1,22 @@
-"""Localized semantics out of a pixel Jacobian: units made equal, pose and light taken out, latents whitened."""
+"""Localized semantics out of a pixel Jacobian: units made equal, pose and light taken out, latents whitened.
+
+Convention (all of this module):
+    The generator's layers are cut into groups, each with a w of its own, and the Jacobian has d columns for each group:
+    summed over the groups it is that of one w for all layers. A component moves the w of one group and leaves the
+    others. For such V the objective of `lineament.estimators.sparse_factors` falls into one of each group, so each is
+    factorised by itself.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from scipy.linalg import eigh
 
 from lineament.errors import DataError, ShapeError
 from lineament.estimators._sparse_solver import gram
 from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind_slices, remove_span
-from lineament.estimators.sparse_factors import SparseFactors, unshrunk_codes
+from lineament.estimators.sparse_factors import SparseFactors
 
 MIN_VARIANCE = 1e-7
 """Directions of w with a smaller share of the largest variance count as absent: `LinearSemantics` looks closer, but
@@ -20,45 +28,75 @@ MIN_REST = 1e-8
 MIN_SPREAD = 0.1
 """Pixels that vary less than this share of their kind are not evened out further: what they show is rounding."""
 
+SUPPORT = 0.3
+"""A component acts where its sparse map exceeds this share of its largest value."""
+
+RIDGE = 0.1
+"""Added to what a direction changes beside its support, as a share of what a random one does: what changes less than
+that is not worth a direction that changes less of everything."""
+
+_CHANNELS = 4
+
 
 @dataclass(frozen=True, eq=False)
 class LocalComponents:
-    """What acts on parts of the face and on neither pose nor light.
+    """What acts on parts of the face and on neither pose nor light; strongest first.
 
     Attributes:
-        maps: what one standard deviation of each component changes where the factorisation says that it acts, in the
-            maps' own units and without the shrinkage of the penalty, "p k"; 0 elsewhere.
-        gradients: of the components with respect to w, "k d", in standard deviations: each has variance 1.
-        explained: share of the Jacobian's energy that each explains, see `SparseFactors`, " k".
+        maps: what one standard deviation of each component changes, in the maps' own units, "p k"; 0 outside of the
+            mask.
+        gradients: of the components with respect to the w of their group, "k d", in standard deviations: each has
+            variance 1.
+        groups: the group of layers that each moves, " k".
+        explained: share of the Jacobian's energy, pose and light taken out, that lies along each; as directions may be
+            alike, shares need not add up, " k".
+        contrasts: mean change of a pixel where a component acts over that of the others, " k".
         scales: what each kind of map was divided by to be comparable.
+        units: what each value of the maps was divided by, to be comparable and even, " p".
     """
 
     maps: Float[np.ndarray, "p k"]
     gradients: Float[np.ndarray, "k d"]
+    groups: Int[np.ndarray, " k"]
     explained: Float[np.ndarray, " k"]
+    contrasts: Float[np.ndarray, " k"]
     scales: dict[str, float]
+    units: Float[np.ndarray, " p"]
+
+    def __len__(self) -> int:
+        return len(self.gradients)
 
 
 def find_components(
     jacobian: PixelJacobian,
-    scalar_gradients: Float[np.ndarray, "m d"],
+    w_cov: Float[np.ndarray, "d d"],
+    scalar_gradients: Float[np.ndarray, "b m d"],
     mask: Bool[np.ndarray, " p"],
     factors: SparseFactors,
+    *,
     evenness: float = 0.0,
+    count: int | None = None,
+    max_alike: float = 1.0,
 ) -> LocalComponents:
     """Factorise a solved Jacobian into localized components.
 
     The Jacobian is divided by `kind_scales`, freed of the scalar semantics (`remove_span`) and multiplied by
     Sigma^(1/2), the symmetric root of the covariance of w: then a column of V is a direction in which a step of length
-    one is a standard deviation, whatever the shape of W, and directions that hardly occur do not count.
+    one is a standard deviation, whatever the shape of W, and directions that hardly occur do not count. Where a
+    component's sparse map says that it acts, its direction is then concentrated (`concentrated`).
+
+    Components are ordered by their strength: the contrast times the norm of their maps, in comparable units.
 
     Args:
-        jacobian: after `PixelJacobian.solve`.
-        scalar_gradients: of pose and light, one row each; may have none.
+        jacobian: after `PixelJacobian.solve`; its columns are those of the groups, one group after the other.
+        w_cov: covariance of the w of a group, the same for all.
+        scalar_gradients: of pose and light with respect to the w of each group; may have no rows.
         mask: pixels that are looked at.
-        factors: how to factorise; fitted in place.
+        factors: how to factorise each group; fitted in place.
         evenness: each pixel is further divided by its own standard deviation, relative to its kind's, to this power: 1
             makes all pixels vary alike, 0 leaves those that vary most (hairlines, jaws) to say what the parts are.
+        count: keep the strongest only; all if not given.
+        max_alike: leave out components of whose map the |cosine| with that of a stronger one exceeds this.
 
     Raises:
         ShapeError: the mask or the gradients do not fit the Jacobian.
@@ -67,34 +105,124 @@ def find_components(
 
     Source:
         Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021; the units, the
-        whitening and the removal of pose and light are ours.
+        whitening, the groups of layers, the removal of pose and light and the concentration are ours.
     """
-    p, d = jacobian.coef_.shape
-    if mask.shape != (p,) or scalar_gradients.shape[1:] != (d,):
+    (p, columns), (num_groups, _, d) = jacobian.coef_.shape, scalar_gradients.shape
+    if mask.shape != (p,) or w_cov.shape != (d, d) or columns != num_groups * d:
         raise ShapeError(
-            f"mask {mask.shape} and gradients {scalar_gradients.shape} do not fit a Jacobian of {p} x {d}; "
-            "take all three from the same networks"
+            f"mask {mask.shape}, covariance {w_cov.shape} and gradients {scalar_gradients.shape} do not fit a Jacobian "
+            f"of {p} x {columns}; take all of them from the same networks"
         )
     scales = kind_scales(jacobian.y_std_, mask)
-    unit = np.ones(p, dtype=np.float32)
-    for kind, part in kind_slices(p).items():
-        relative = np.maximum(jacobian.y_std_[part] / scales[kind], MIN_SPREAD)
-        unit[part] = scales[kind] * relative**evenness
+    unit = comparable_units(jacobian.y_std_, scales, evenness)
     inner = np.flatnonzero(mask)
-    rows = jacobian.coef_[inner] / unit[inner, None]
-    root, inverse_root = _roots(jacobian.w_cov_)
-    energy = _energy(rows, jacobian.w_cov_)
-    if len(scalar_gradients):
-        rows = remove_span(rows, scalar_gradients, jacobian.w_cov_)
-    if _energy(rows, jacobian.w_cov_) <= MIN_REST * energy:
+    root, inverse_root = _roots(w_cov)
+    directions, maps, groups, contrasts = [], [], [], []
+    energy = rest = 0.0
+    for group, gradients in enumerate(scalar_gradients):
+        rows = jacobian.coef_[inner, group * d : (group + 1) * d] / unit[inner, None].astype(np.float32)
+        before = _energy(rows, w_cov)
+        if len(gradients):
+            rows = remove_span(rows, gradients, w_cov)
+        after = _energy(rows, w_cov)
+        energy, rest = energy + before, rest + after
+        if after <= MIN_REST * before:
+            continue
+        rows = rows @ root.astype(rows.dtype)
+        factors.fit(rows)
+        V, contrast = concentrated(rows, factors.U_, factors.V_)
+        maps.append(rows @ V.astype(rows.dtype))
+        directions.append(V.T)
+        contrasts.append(contrast)
+        groups.append(np.full(len(contrast), group))
+    if rest <= MIN_REST * energy:
         raise DataError(
             f"pose and light use up all {d} dimensions of w, so that no part is left; take a generator with a wider w"
         )
-    rows = rows @ root.astype(rows.dtype)
-    factors.fit(rows)
-    maps = np.zeros((p, factors.n_components_), dtype=np.float32)
-    maps[inner] = unshrunk_codes(rows, factors.U_, factors.V_) * unit[inner, None]
-    return LocalComponents(maps, factors.V_.T @ inverse_root, factors.explained_variance_ratio_, scales)
+    changes, found = np.concatenate(maps, axis=1), np.concatenate(directions)
+    sizes, contrast = np.linalg.norm(changes, axis=0), np.concatenate(contrasts)
+    order = _distinct(changes / sizes, np.argsort(-contrast * sizes, kind="stable"), count, max_alike)
+    whole = np.zeros((p, len(order)), dtype=np.float32)
+    whole[inner] = changes[:, order] * unit[inner, None]
+    gradients = found[order] @ inverse_root
+    return LocalComponents(
+        maps=whole,
+        gradients=gradients / np.sqrt(np.einsum("kd,de,ke->k", gradients, w_cov, gradients))[:, None],
+        groups=np.concatenate(groups)[order],
+        explained=sizes[order].astype(np.float64) ** 2 / rest,
+        contrasts=contrast[order],
+        scales=scales,
+        units=unit,
+    )
+
+
+def comparable_units(
+    y_std: Float[np.ndarray, " p"], scales: dict[str, float], evenness: float
+) -> Float[np.ndarray, " p"]:
+    """What every pixel is divided by; see `find_components`."""
+    unit = np.ones(len(y_std))
+    for kind, part in kind_slices(len(y_std)).items():
+        unit[part] = scales[kind] * np.maximum(y_std[part] / scales[kind], MIN_SPREAD) ** evenness
+    return unit
+
+
+def concentrated(
+    rows: Float[np.ndarray, "q d"], U: Float[np.ndarray, "q k"], V: Float[np.ndarray, "d k"]
+) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, " k"]]:
+    """For every component the direction that changes most where it acts for what it changes elsewhere.
+
+    A factorisation says where a part is, but its direction also has to explain what no other direction does. With S
+    the pixels on which column k of U says that the component acts (`SUPPORT`), this maximises the mean energy of a
+    step's changes in S over that in the other pixels (a generalised Rayleigh quotient). Nobody draws S.
+
+    Args:
+        rows: of the Jacobian in whitened coordinates, the channels of all pixels one after the other.
+        U: sparse maps of the same rows.
+        V: unit directions.
+
+    Returns:
+        Unit directions, each with the sign that makes its largest change positive; those of maps that act everywhere
+        are left as they are. And of each the mean change of a pixel in S over that of the others; 1 without others.
+
+    Source:
+        Ours. With S drawn by the user: Zhu et al., "Region-Based Semantic Factorization in GANs", ICML 2022.
+    """
+    pixels = len(rows) // _CHANNELS
+    by_pixel = rows.reshape(_CHANNELS, pixels, -1)
+    whole = gram(rows)
+    directions, contrasts = V.copy(), np.ones(V.shape[1])
+    for k in range(V.shape[1]):
+        size = np.sqrt(np.square(U[:, k].reshape(_CHANNELS, pixels), dtype=np.float64).sum(axis=0))
+        acts = size > SUPPORT * size.max()
+        inside, outside = int(acts.sum()), pixels - int(acts.sum())
+        if inside and outside:
+            within = gram(np.ascontiguousarray(by_pixel[:, acts]).reshape(-1, rows.shape[1]))
+            beside = (whole - within) / outside
+            level = RIDGE * whole.trace() / (pixels * len(whole))
+            if level > 0:
+                last = len(whole) - 1
+                _, vector = eigh(within / inside, beside + level * np.eye(len(whole)), subset_by_index=[last, last])
+                directions[:, k] = vector[:, 0] / np.linalg.norm(vector)
+        change = rows @ directions[:, k].astype(rows.dtype)
+        if change[np.abs(change).argmax()] < 0:
+            directions[:, k] *= -1
+        if inside and outside:
+            moved = np.linalg.norm(change.reshape(_CHANNELS, pixels), axis=0)
+            contrasts[k] = moved[acts].mean() / max(moved[~acts].mean(), np.finfo(np.float32).tiny)
+    return directions, contrasts
+
+
+def _distinct(
+    unit_maps: Float[np.ndarray, "q k"], order: Int[np.ndarray, " k"], count: int | None, max_alike: float
+) -> Int[np.ndarray, " c"]:
+    """The first ``count`` of an order, without those too much like one before."""
+    kept: list[int] = []
+    for k in order.tolist():
+        if len(kept) == (count or len(order)):
+            break
+        if max_alike >= 1 or not kept or np.abs(unit_maps[:, k] @ unit_maps[:, kept]).max() <= max_alike:
+            kept.append(k)
+    return np.array(kept)
 
 
 def _energy(rows: np.ndarray, cov: np.ndarray) -> float:

@@ -7,7 +7,7 @@ Convention (all of this module):
     correlation g S h' / sqrt(g S g' h S h') of what they measure, for w of the covariance S.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import squareform
 
-from lineament.errors import ConfigError, ShapeError
+from lineament.errors import ShapeError
 from lineament.records.parts import MapShape
 
 EXTENT_SHARE = 0.8
@@ -139,9 +139,14 @@ def place_of(shape: MapShape, energy: Float[np.ndarray, "h w"], regions: Mapping
 
 
 def match(
-    a: Float[np.ndarray, "k d"], b: Float[np.ndarray, "m d"], w_cov: Float[np.ndarray, "d d"]
+    a: Float[np.ndarray, "k d"], b: Float[np.ndarray, "m d"], w_cov: Float[np.ndarray, "d d"] | None = None
 ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Pair components of two fits so that the sum of |cosine| is largest (Hungarian method).
+
+    Args:
+        a: rows of one fit: gradients in w, or maps.
+        b: those of the other.
+        w_cov: covariance of w, for gradients; not given, cosines are the plain ones.
 
     Returns:
         For every component of `a` its partner in `b` and their cosine, whose sign says whether one is turned round;
@@ -152,28 +157,6 @@ def match(
     order, cosines = np.full(len(a), -1), np.zeros(len(a))
     order[rows], cosines[rows] = columns, between[rows, columns]
     return order, cosines
-
-
-def stability(
-    reference: Float[np.ndarray, "k d"], resampled: Sequence[Float[np.ndarray, "_ d"]], w_cov: Float[np.ndarray, "d d"]
-) -> Float[np.ndarray, " k"]:
-    """Whether components come back: the median over fits to other samples of |cosine| after `match`.
-
-    Args:
-        reference: gradients of the components.
-        resampled: gradients of the components of each other fit, which may be more or fewer.
-        w_cov: covariance of w.
-
-    Returns:
-        In [0, 1]; below `lineament.records.parts.MIN_STABILITY`, 0.8, a component is marked as not coming back. Two
-        gradients of cosine 0.8 share 64 % of their variance.
-
-    Raises:
-        ConfigError: no other fit.
-    """
-    if not resampled:
-        raise ConfigError("0 other fits, expected at least 1, better 5 or more; fit to resampled data first")
-    return np.median([np.abs(match(reference, other, w_cov)[1]) for other in resampled], axis=0)
 
 
 def cosine_matrix(gradients: Float[np.ndarray, "k d"], w_cov: Float[np.ndarray, "d d"]) -> Float[np.ndarray, "k k"]:
@@ -211,10 +194,10 @@ def _sidedness(energy: np.ndarray) -> float:
     return float((energy * side).sum() / energy.sum())
 
 
-def _cosines(a: np.ndarray, b: np.ndarray, w_cov: np.ndarray) -> np.ndarray:
-    """Cosines of the rows of two sets; 0 where one does not vary with w."""
-    moved = a @ w_cov
-    size = np.sqrt(np.outer((moved * a).sum(axis=1), ((b @ w_cov) * b).sum(axis=1)).clip(0))
+def _cosines(a: np.ndarray, b: np.ndarray, w_cov: np.ndarray | None) -> np.ndarray:
+    """Cosines of the rows of two sets; 0 where one is zero or does not vary with w."""
+    moved, other = (a, b) if w_cov is None else (a @ w_cov, b @ w_cov)
+    size = np.sqrt(np.outer((moved * a).sum(axis=1), (other * b).sum(axis=1)).clip(0))
     return np.where(size > 0, moved @ b.T / np.where(size > 0, size, 1.0), 0.0).clip(-1, 1)
 
 

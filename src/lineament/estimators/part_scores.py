@@ -31,6 +31,11 @@ class PartReader:
         self._decoder = ((np.linalg.pinv(design * scale, rcond=1 / MAX_CONDITION).T * scale).T)[: len(local.parts)]
         self._mean = local.mean.reshape(4, -1)[:, inside]
 
+    def gradients(self, J: Float[np.ndarray, "p d"]) -> Float[np.ndarray, "k d"]:
+        """What the scores answer to w, for maps of this Jacobian."""
+        rows = J.reshape(4, self._inside.size, -1)[:, self._inside] / self.local.units[:, None, None]
+        return self._decoder @ rows.reshape(-1, J.shape[1])
+
     def read(self, maps: Float[np.ndarray, "n p"]) -> Float[np.ndarray, "n k"]:
         """Scores of faces, 0 for the mean face, in standard deviations.
 

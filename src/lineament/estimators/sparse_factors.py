@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators import _sparse_solver as solver
-from lineament.estimators._blocks import row_blocks
 from lineament.estimators._rotations import least_absolute_rotation, varimax
 from lineament.estimators._sparse_solver import Solution
 from lineament.ops.seeding import philox
@@ -17,7 +16,6 @@ from lineament.ops.seeding import philox
 EXPLORED_ROWS = 8192  # rows on which starts are compared, so that their cost does not grow with the image
 ROUNDS = 2  # of rotation and alternation from each start
 SHORT_RUN = 8  # alternations in a round
-REFIT_VALUES = 1 << 22  # numbers in the systems of a block of pixels
 
 
 class SparseFactors:
@@ -251,27 +249,6 @@ def sparse_codes(J: Float[np.ndarray, "p d"], V: Float[np.ndarray, "d k"], alpha
     U = np.zeros_like(scores)
     solver.update_codes(U, scores, V.T, alpha, num_sweeps=1000, tol=1e-6 * float(np.abs(scores).max(initial=0)))
     return U.T
-
-
-def unshrunk_codes(
-    J: Float[np.ndarray, "p d"], U: Float[np.ndarray, "p k"], V: Float[np.ndarray, "d k"]
-) -> Float[np.ndarray, "p k"]:
-    """The U of least squares that is zero where this one is, in J's precision.
-
-    A penalty on |U|_1 chooses entries and also makes those that it keeps too small; this takes the second effect back
-    (the relaxed lasso: Meinshausen, "Relaxed Lasso", Computational Statistics & Data Analysis 52, 2007).
-    """
-    k = V.shape[1]
-    gram, eye = V.T @ V, np.eye(k)
-    codes = np.zeros_like(U)
-    for block in row_blocks(len(J), max(REFIT_VALUES // k**2, 1)):
-        active = (U[block] != 0).astype(np.float64)
-        both = active[:, :, None] * active[:, None, :]
-        scores = (J[block].astype(np.float64) @ V) * active
-        # A hair of ridge: directions that are alike within one pixel share what they cannot divide.
-        systems = both * gram + eye * (1 - active + 1e-9)[:, None, :]
-        codes[block] = np.linalg.solve(systems, scores[:, :, None])[:, :, 0]
-    return codes
 
 
 def _spectrum(J: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:

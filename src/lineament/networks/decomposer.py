@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lineament.errors import ConfigError
 from lineament.ops.camera import project, rotation_matrices, unproject, view_from_canon
+from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.ops.warp import warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
@@ -39,6 +40,9 @@ MEAN_GAIN = 5.0
 """Adam moves every parameter by about the learning rate: this lets the mean shape and albedo move in tens of steps and
 not in hundreds, as all the weights of a network together would."""
 CONFIDENCE_CHANNEL_MAX = 64
+
+MIN_SHADING, MAX_ALBEDO = 0.15, 2.0
+"""Of the albedo as seen: darker shading is not divided by, and this times white is the brightest."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +276,25 @@ class Decomposer(nn.Module):
     def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
         """Canonical depth of images."""
         return self._depth_from(self.front(image, self.view(image)))
+
+    def seen_albedo(self, image: Float[Tensor, "n 3 h w"], parts: Decomposition) -> Float[Tensor, "n 3 h w"]:
+        """Canonical albedo of images as their pixels show it: the image turned to the front, without its shading.
+
+        The albedo of `forward` is a network's guess and blurs what is small, such as irises; this one keeps every
+        pixel, and also what is hidden in the view, which takes a wrong colour. Differentiable.
+
+        Args:
+            image: in [-1, 1].
+            parts: what `forward` says of it.
+
+        Returns:
+            In [-1, 3]: brighter than white where the shading found is darker than the image.
+        """
+        size, camera = self.config.resolution, self.camera
+        points = view_from_canon(unproject(parts.canon_depth, camera), parts.view, camera)
+        face = warp_image(image, project(points, camera, size, size) * (2 / (size - 1)) - 1)
+        shading = lambert_shading(normals_from_depth(parts.canon_depth, camera), parts.light).clamp_min(MIN_SHADING)
+        return ((face + 1) / shading[:, None]).clamp_max(2 * MAX_ALBEDO) - 1
 
     def _depth_from(self, front: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
         raw = self.depth_net(front).squeeze(1)

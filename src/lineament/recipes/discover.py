@@ -1,7 +1,7 @@
 """Find the directions of a generator: sample w, take the images apart, regress, calibrate; an atlas and a report.
 
 Pose and light become directions by regression; where asked for, the regression of every pixel of canonical depth and
-albedo on the same samples is factorised into parts of the face (`lineament.recipes.localize`).
+albedo, on samples whose layers vary apart, is factorised into parts of the face (`lineament.recipes.localize`).
 
 Source:
     Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021: scalar semantics by
@@ -16,6 +16,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from jaxtyping import Float
 
 from lineament import __version__
 from lineament.errors import ConfigError, DataError, MismatchError
@@ -26,23 +27,33 @@ from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.loading import load_pair
-from lineament.recipes.localize import PartsConfig, check_samples, face_mask, find_parts, merged, score
+from lineament.recipes.localize import PartsConfig, face_mask, find_parts, merged, score, summed
 from lineament.recipes.models import network_fingerprint
 from lineament.recipes.run_folder import GentleStop, RunFolder
-from lineament.recipes.sampling import FIT, HELD_OUT, Discovery, batches, sample_and_map, sample_and_measure
+from lineament.recipes.sampling import (
+    FIT,
+    HELD_OUT,
+    MIXED,
+    Discovery,
+    batches,
+    sample_and_map,
+    sample_and_measure,
+    sample_mixed,
+)
 from lineament.recipes.shipped import PAIR, Pair
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
-from lineament.records.semantics import SCALAR_SEMANTICS
+from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atlas import save_atlas
 
 MIN_RELATIVE_STD = 1e-6
 """A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
 MAX_SCORED = 512
 """Held-out images on which parts are scored; all of their maps are in memory at a time."""
+SAMPLED_SETTINGS = ("find", "samples", "layer_groups")
 FREE_SETTINGS = (
     *("devices", "report", "calibration_faces"),
-    *(f"parts.{setting.name}" for setting in fields(PartsConfig) if setting.name != "find"),
+    *(f"parts.{setting.name}" for setting in fields(PartsConfig) if setting.name not in SAMPLED_SETTINGS),
 )
 """What may change when a discovery goes on: nothing that was sampled depends on it."""
 SAVE_SECONDS = 30.0
@@ -117,22 +128,26 @@ def gather(
             f"{folder.path} holds a discovery made with another {' and '.join(changed)} than the file has now; "
             "choose another --out"
         )
-    total = config.samples + config.held_out
+    groups = config.parts.groups(generator.num_ws)
+    mixed = config.parts.num_samples(generator.num_ws, generator.config.w_dim) if config.parts.find else 0
+    total, done = config.samples + config.held_out + mixed, found.fit.count + found.held_out.count + found.mixed.count
     with progress_bar() as bar:
-        task = bar.add_task("sampling faces", total=total, completed=found.fit.count + found.held_out.count, note="")
-        jobs = [(numbers, False) for numbers in batches(FIT, found.fit.count, config.samples, config.batch_size)]
-        jobs += [(n, True) for n in batches(HELD_OUT, found.held_out.count, config.held_out, config.batch_size)]
+        task = bar.add_task("sampling faces", total=total, completed=done, note="")
+        wanted = ((FIT, found.fit, config.samples), (HELD_OUT, found.held_out, config.held_out))
+        jobs = [
+            (kind, numbers)
+            for kind, moments, count in (*wanted, (MIXED, found.mixed, mixed))
+            for numbers in batches(kind, moments.count, count, config.batch_size)
+        ]
         last_saved = time.monotonic()
-        for index, (numbers, held_out) in enumerate(jobs, start=1):
-            if found.folds and not held_out:
-                w, y, maps = sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
-                found.add(w.double().cpu().numpy(), y, maps)
+        sampled = (generator, decomposer, config.seed)
+        for index, (kind, numbers) in enumerate(jobs, start=1):
+            if kind == MIXED:
+                w, y, maps = sample_mixed(*sampled, numbers, config.truncation, groups)
+                found.add_mixed(w.double().cpu().numpy(), y, maps)
             else:
-                w, y = sample_and_measure(generator, decomposer, config.seed, numbers, config.truncation)
-                if held_out:
-                    found.held_out.update(w.double().cpu().numpy(), y)
-                else:
-                    found.add(w.double().cpu().numpy(), y)
+                w, y = sample_and_measure(*sampled, numbers, config.truncation)
+                (found.add if kind == FIT else found.held_out.update)(w.double().cpu().numpy(), y)
             bar.advance(task, len(numbers))
             if stop.requested or index == len(jobs) or time.monotonic() - last_saved > SAVE_SECONDS:
                 folder.save_state(found.tensors(), networks)
@@ -204,24 +219,32 @@ def uncalibrated_atlas(
 
 def with_parts(
     config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
-) -> Atlas:
-    """The atlas with the parts of the face, scored on held-out images; as it is, and said so, if there are none.
+) -> tuple[Atlas, Float[np.ndarray, "p d"] | None]:
+    """The atlas with the parts of the face, scored on held-out images, and the Jacobian of one w for all layers.
+
+    The atlas as it is, and why, if there are none.
 
     Raises:
         ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
     """
+    groups = config.parts.groups(generator.num_ws)
+    chosen = [SEMANTIC_NAMES.index(name) for name in atlas.names]
+    mixed = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
+    gradients = mixed.reshape(len(chosen), len(groups), -1).swapaxes(0, 1)
     try:
-        local = find_parts(found.folds, atlas.gradients(), face_mask(decomposer), config.parts)
+        local = find_parts(found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), config.parts)
     except DataError as error:
         console.print(f"no parts of the face: {error}", soft_wrap=True)
-        return atlas
+        return atlas, None
     count = min(config.held_out, MAX_SCORED)
     seen = [
         sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
         for numbers in batches(HELD_OUT, 0, count, config.batch_size)
     ]
     w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
-    return replace(atlas, local=score(local, w, atlas.w_mean, np.concatenate([maps for _, _, maps in seen])))
+    maps = np.concatenate([maps for _, _, maps in seen])
+    J = summed(merged(found.folds), len(groups))
+    return replace(atlas, local=score(local, J, w, atlas.w_mean, maps)), J
 
 
 def run(config: DiscoverConfig) -> Path | None:
@@ -241,7 +264,8 @@ def run(config: DiscoverConfig) -> Path | None:
         raise ConfigError(
             f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
         )
-    check_samples(config.parts, config.samples, w_dim)
+    if config.parts.find:
+        config.parts.num_samples(generator.num_ws, w_dim)
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         with GentleStop() as stop:
             found = gather(config, generator, decomposer, folder, stop)
@@ -250,8 +274,9 @@ def run(config: DiscoverConfig) -> Path | None:
             return None
         atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
         atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
+        J = None
         if found.folds:
-            atlas = with_parts(config, found, atlas, generator, decomposer)
+            atlas, J = with_parts(config, found, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"
         save_atlas(path, atlas)
         if config.report:
@@ -263,7 +288,7 @@ def run(config: DiscoverConfig) -> Path | None:
                 generator,
                 decomposer,
                 calibrations,
-                jacobian=merged(found.folds) if atlas.local else None,
+                J=J,
                 generator_path=config.generator,
                 decomposer_path=config.decomposer,
             )

@@ -18,7 +18,6 @@ from torch import Tensor
 from lineament import __version__
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
-from lineament.estimators.steps import mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
@@ -28,9 +27,12 @@ from lineament.recipes.editing import (
     HOLDABLE,
     affordable_hold,
     calibrated_step,
+    linear_change,
+    linear_step,
     measure,
     measure_parts,
     parse_edits,
+    step_length,
     synthesize_edited,
 )
 from lineament.recipes.inspect_file import number
@@ -100,8 +102,8 @@ class EditConfig:
     plain: bool = False
     """Take the shortest step in w (the textbook's v / v'v): nothing held, not calibrated. For comparison."""
     layers: str | None = None
-    """Edit w at these layers of the generator only, such as 4-9 (coarse ones come first); all, if not given. Less
-    follows, and less is achieved: the sizes of steps are those of all layers."""
+    """Edit w at these layers of the generator only, such as 4-9 (coarse ones come first); if not given, at those of
+    each direction. Less follows, and less is achieved: the sizes of steps are those of all layers."""
     frames: int = 48
     """Pictures of an animation, from none to the full edit and back."""
     fps: float = 24.0
@@ -231,11 +233,17 @@ class Editor:
     layers: tuple[int, ...] | None = None
 
     def values(
-        self, w: Float[Tensor, "n d"], images: Float[Tensor, "n 3 h w"], names: Sequence[str]
+        self,
+        w: Float[Tensor, "n d"],
+        images: Float[Tensor, "n 3 h w"],
+        names: Sequence[str],
+        step: Float[np.ndarray, "n l d"] | None = None,
     ) -> Float[np.ndarray, "n m"]:
-        """Values of the named directions: measured on the images, or else read off w by the linear model."""
+        """Values of the named directions: measured on the images, or else read off w and the step taken from there."""
         means = np.array([self.atlas.direction(name).mean for name in names])
         values = means + (w.double().cpu().numpy() - self.atlas.w_mean) @ self.atlas.gradients(tuple(names)).T
+        if step is not None:
+            values += linear_change(self.atlas, names, step)
         if self.decomposer is not None:
             measured = measure(self.decomposer, images)
             for k, name in enumerate(names):
@@ -247,24 +255,21 @@ class Editor:
                 values[:, columns] = scores[:, [self.atlas.part_names.index(names[k]) for k in columns]]
         return values
 
-    def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n d"]:
+    def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
         """Steps in w for every face's changes."""
         hold = affordable_hold(self.atlas, names) if self.hold is None else self.hold
         return np.stack([self._step(dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
 
     def _step(self, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
-        if not self.plain:
-            return calibrated_step(self.atlas, changes, hold)
-        # The Mahalanobis step of a round distribution is the Euclidean one.
-        gradients = self.atlas.gradients(tuple(changes))
-        wanted = np.array(list(changes.values()))
-        return mahalanobis_step(gradients, np.eye(self.atlas.w_dim), wanted, names=list(changes))
+        if self.plain:
+            return linear_step(self.atlas, changes, (), layers=self.layers, plain=True)
+        return calibrated_step(self.atlas, changes, hold, layers=self.layers)
 
     def edited(
         self, w: Float[Tensor, "n d"], names: Sequence[str], changes: Float[np.ndarray, "n m"]
     ) -> Float[Tensor, "n 3 h w"]:
         """Images after the changes."""
-        return synthesize_edited(self.generator, self.atlas, w, self.steps(names, changes), names, self.layers)
+        return synthesize_edited(self.generator, w, self.steps(names, changes))
 
 
 def load_editor(config: EditConfig, device: torch.device) -> Editor:
@@ -375,7 +380,7 @@ def _write(config: EditConfig, editor: Editor, w: Tensor, names: Sequence[str], 
         "lineament:seeds": f"{config.seeds} of run {config.run_seed}",
         "lineament:truncation": f"{config.truncation or editor.atlas.truncation:g}",
         "lineament:step": "plain" if config.plain else f"calibrated, holding {','.join(held) or 'nothing'}",
-        "lineament:layers": config.layers or "all",
+        "lineament:layers": config.layers or "each direction's own",
         "lineament:atlas": f"generator {editor.atlas.generator_fingerprint} decomposer "
         f"{editor.atlas.decomposer_fingerprint} of {editor.atlas.created}",
     }
@@ -418,15 +423,14 @@ def run(config: EditConfig) -> EditResult:
         atlas.direction(name)  # an unknown name ends here, with a hint
     z = latents(config.run_seed, seeds, generator.config.z_dim).to(generator.mapping.w_avg.device)
     w = generator.map(z, config.truncation or atlas.truncation)
-    untouched = synthesize_edited(generator, atlas, w, np.zeros(atlas.w_dim), names)
+    untouched = synthesize_edited(generator, w)
     watched = (*names, *(name for name in atlas.names if name not in names)) if editor.decomposer else names
     before = editor.values(w, untouched, watched)
     changes = requested_changes(relative, absolute, before[:, : len(names)])
     for line in extrapolation_warnings(atlas, names, before[:, : len(names)] + changes, seeds):
         console.print(f"warning: {line}", soft_wrap=True)
     steps = editor.steps(names, changes)
-    after_w = w + torch.as_tensor(steps, dtype=w.dtype, device=w.device)
-    after = editor.values(after_w, editor.edited(w, names, changes), watched)
+    after = editor.values(w, synthesize_edited(generator, w, steps), watched, steps)
     _write(config, editor, w, names, changes)
     effects = np.median(after - before, axis=0)
     return EditResult(
@@ -438,6 +442,6 @@ def run(config: EditConfig) -> EditResult:
         requested=changes,
         achieved=(after - before)[:, : len(names)],
         side_effects={name: float(effects[k]) for k, name in enumerate(watched) if name not in names},
-        lengths=mahalanobis_norm(steps, atlas.w_cov),
+        lengths=np.array([step_length(step, atlas.w_cov) for step in steps]),
         measured=editor.decomposer is not None,
     )

@@ -34,24 +34,21 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     Two semantics that nearly always change together can be told apart only by a step far outside of what the
     generator has learned. So if all candidates together lengthen a step of one standard deviation by more than
     `MAX_STRETCH`, they are taken in order of how little they do, until that is reached. Candidates are `HOLDABLE` and,
-    where a part is edited, the other parts; pose and light alone move no part in the linear model.
+    where a part is edited, the other parts of its layers; pose and light alone move no part in the linear model.
     """
     changes = {name: atlas.direction(name).std for name in names}
 
     def length(hold: Sequence[str]) -> float:
         try:
-            step = linear_step(atlas, changes, hold)
+            return step_length(linear_step(atlas, changes, hold), atlas.w_cov)
         except ConfigError:  # all but collinear: no finite step holds them
             return float("inf")
-        return float(mahalanobis_norm(step[None], atlas.w_cov)[0])
 
-    parts = atlas.part_names if any(name in atlas.part_names for name in names) else ()
-    candidates = [name for name in HOLDABLE if name in atlas.names and name not in names]
-    candidates += [name for name in parts if name not in names]
-    everything, limit = tuple(candidates), MAX_STRETCH * length(())
+    everything, limit = tuple(candidates_to_hold(atlas, names)), MAX_STRETCH * length(())
     if length(everything) <= limit:
         return everything
     held: tuple[str, ...] = ()
+    candidates = list(everything)
     while candidates:
         cost, best = min((length((*held, name)), name) for name in candidates)
         if not cost <= limit:
@@ -61,16 +58,37 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in everything if name in held)
 
 
+def candidates_to_hold(atlas: Atlas, names: Sequence[str]) -> list[str]:
+    """What an edit of ``names`` would hold if it could."""
+    edited_parts = [name for name in names if name in atlas.part_names]
+    layers = {atlas.direction(name).layers for name in edited_parts}
+    parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers] if edited_parts else []
+    return [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
+
+
 def linear_step(
-    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] | None = None
-) -> Float[np.ndarray, " d"]:
+    atlas: Atlas,
+    changes: Mapping[str, float],
+    hold: Sequence[str] | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+    plain: bool = False,
+) -> Float[np.ndarray, "l d"]:
     """The smallest Mahalanobis step in w that makes all ``changes`` and keeps ``hold`` fixed, by the linear model.
+
+    Each direction moves the w of its own layers only: the step is the sum of the smallest ones of all kinds of layers,
+    of which each makes its own changes and none of the others'.
 
     Args:
         atlas: directions and covariance.
         changes: requested change by name, in the atlas's units.
         hold: names held fixed; those that the atlas lacks or that are changed are ignored. None holds what
             `affordable_hold` finds.
+        layers: move the w of these layers and no others, whatever the atlas says.
+        plain: take the smallest step in the Euclidean sense.
+
+    Returns:
+        The move of the w of every layer; one row if all layers are moved alike.
 
     Raises:
         ConfigError: an unknown name, or a change that the held semantics forbid.
@@ -78,14 +96,38 @@ def linear_step(
     if hold is None:
         hold = affordable_hold(atlas, tuple(changes))
     known = {*atlas.names, *atlas.part_names}
-    names = [*changes, *(name for name in hold if name in known and name not in changes)]
-    wanted = np.array([changes.get(name, 0.0) for name in names])
-    return mahalanobis_step(atlas.gradients(tuple(names)), atlas.w_cov, wanted, names=names)
+    named = [*changes, *(name for name in hold if name in known and name not in changes)]
+    cov = np.eye(atlas.w_dim) if plain else atlas.w_cov
+    moves: dict[tuple[int, ...] | None, np.ndarray] = {}
+    for own in dict.fromkeys(atlas.direction(name).layers for name in changes):
+        rows = {name: row for name in named if (row := _gradient_at(atlas, name, own)) is not None}
+        wanted = [changes.get(name, 0.0) if atlas.direction(name).layers == own else 0.0 for name in rows]
+        moves[own] = mahalanobis_step(np.array(list(rows.values())), cov, np.array(wanted), names=list(rows))
+    if layers is None and set(moves) == {None}:
+        return moves[None][None]
+    return sum(
+        (at_layers(atlas, move, own if layers is None else layers) for own, move in moves.items()),
+        np.zeros((atlas.num_layers, atlas.w_dim)),
+    )
+
+
+def _gradient_at(atlas: Atlas, name: str, layers: tuple[int, ...] | None) -> np.ndarray | None:
+    """What a direction answers to the w of some layers; None for a part of other layers, which does not."""
+    direction, local = atlas.direction(name), atlas.local
+    if layers is None or direction.layers == layers:
+        return direction.gradient
+    if name in atlas.names and local is not None and layers in local.layer_groups:
+        return local.scalar_gradients[local.layer_groups.index(layers), atlas.names.index(name)]
+    return direction.gradient if name in atlas.names else None
 
 
 def calibrated_step(
-    atlas: Atlas, changes: Mapping[str, float], hold: Sequence[str] | None = None
-) -> Float[np.ndarray, " d"]:
+    atlas: Atlas,
+    changes: Mapping[str, float],
+    hold: Sequence[str] | None = None,
+    *,
+    layers: Sequence[int] | None = None,
+) -> Float[np.ndarray, "l d"]:
     """As `linear_step`, with every change corrected by what its direction was measured to achieve.
 
     A direction that achieves far less than it promises is not pushed beyond `MAX_CORRECTION` times the request: there
@@ -95,39 +137,51 @@ def calibrated_step(
     for name, change in changes.items():
         step = StepCalibration(atlas.direction(name).calibration).requested_to_step(float(change))
         corrected[name] = float(np.clip(step, -MAX_CORRECTION * abs(change), MAX_CORRECTION * abs(change)))
-    return linear_step(atlas, corrected, hold)
+    return linear_step(atlas, corrected, hold, layers=layers)
 
 
-def layer_mask(
-    atlas: Atlas, names: Sequence[str], num_ws: int, layers: Sequence[int] | None = None
-) -> Float[Tensor, "l 1"]:
-    """1 at the layers that an edit of ``names`` may touch, 0 elsewhere.
+def linear_change(atlas: Atlas, names: Sequence[str], step: Float[np.ndarray, "n l d"]) -> Float[np.ndarray, "n m"]:
+    """What steps change of the named directions, by the linear model.
 
-    Args:
-        atlas: says which layers its directions act on.
-        names: what is edited.
-        num_ws: number of the generator's layers.
-        layers: use these and no others, whatever the atlas says.
+    Of steps that differ from layer to layer it knows what each group of layers answers to, if the atlas has parts.
     """
-    mask = torch.zeros(num_ws, 1)
-    for name in names:
-        chosen = atlas.direction(name).layers if layers is None else layers
-        mask[list(range(num_ws)) if chosen is None else [i for i in chosen if i < num_ws]] = 1
-    return mask
+    changes = np.empty((len(step), len(names)))
+    for k, name in enumerate(names):
+        direction, local = atlas.direction(name), atlas.local
+        if step.shape[1] > 1 and name in atlas.names and local is not None:
+            rows = local.scalar_gradients[:, atlas.names.index(name)]
+            moves = [step[:, list(group)].mean(axis=1) for group in local.layer_groups]
+            changes[:, k] = sum(move @ row for move, row in zip(moves, rows, strict=True))
+        else:
+            own = slice(None) if step.shape[1] == 1 or direction.layers is None else list(direction.layers)
+            changes[:, k] = step[:, own].mean(axis=1) @ direction.gradient
+    return changes
+
+
+def at_layers(atlas: Atlas, move: Float[np.ndarray, " d"], layers: Sequence[int] | None) -> Float[np.ndarray, "l d"]:
+    """The step that moves the w of some layers, or of all."""
+    if layers is None:
+        return move[None]
+    step = np.zeros((atlas.num_layers, atlas.w_dim))
+    step[list(layers)] = move
+    return step
+
+
+def step_length(step: Float[np.ndarray, "l d"], cov: Float[np.ndarray, "d d"]) -> float:
+    """How far a step moves the layer that it moves most, in standard deviations of w."""
+    return float(mahalanobis_norm(step, cov).max())
 
 
 @torch.no_grad()
 def synthesize_edited(
     generator: Generator,
-    atlas: Atlas,
     w: Float[Tensor, "n d"],
-    step: Float[np.ndarray, "n d"] | Float[np.ndarray, " d"],
-    names: Sequence[str],
-    layers: Sequence[int] | None = None,
+    step: Float[np.ndarray, "l d"] | Float[np.ndarray, "n l d"] | None = None,
 ) -> Float[Tensor, "n 3 h w"]:
-    """Images of ``w`` moved by ``step`` at the layers of ``names`` (or at ``layers``), clipped to [-1, 1]."""
-    move = torch.as_tensor(np.atleast_2d(step), dtype=w.dtype, device=w.device)
-    ws = generator.broadcast(w) + move[:, None] * layer_mask(atlas, names, generator.num_ws, layers).to(w)
+    """Images of ``w`` moved by a step, or by one of their own each, clipped to [-1, 1]; without any, as they are."""
+    ws = generator.broadcast(w)
+    if step is not None:
+        ws = ws + torch.as_tensor(step, dtype=w.dtype, device=w.device)
     return torch.cat([generator.synthesize(part).clamp(-1, 1) for part in ws.split(32)])
 
 

@@ -177,7 +177,7 @@ def edited_both_ways(
 ) -> tuple[Faces, Faces]:
     """The faces ``w``, edited by minus and plus ``size`` with all else held that can be held."""
     minus, plus = (
-        look_at(decomposer, synthesize_edited(generator, atlas, w, calibrated_step(atlas, {name: sign * size}), [name]))
+        look_at(decomposer, synthesize_edited(generator, w, calibrated_step(atlas, {name: sign * size})))
         for sign in (-1.0, 1.0)
     )
     return minus, plus
@@ -304,7 +304,7 @@ def score_generated(
     z = latents(config.seed, range(config.faces), generator.config.z_dim).to(fabric.device)
     with torch.no_grad():
         w = generator.map(z, atlas.truncation)
-    faces = look_at(decomposer, synthesize_edited(generator, atlas, w, np.zeros(atlas.w_dim), []))
+    faces = look_at(decomposer, synthesize_edited(generator, w))
     return faces, edit_scores(atlas, generator, decomposer, w, faces)
 
 

@@ -143,7 +143,7 @@ def score_direction(
     moved = []
     for change in asked:
         step = calibrated_step(atlas, {name: float(change)})
-        moved.append(measure(decomposer, synthesize_edited(generator, atlas, w, step, [name])) - before)
+        moved.append(measure(decomposer, synthesize_edited(generator, w, step)) - before)
     changes = np.stack(moved, axis=1)
     own = changes[:, :, index]
     big = np.abs(asked) >= 0.5 * direction.std - 1e-12
@@ -203,7 +203,7 @@ def score_yaw(
     images = torch.empty(0)
     for sign in (-1.0, 1.0):
         step = calibrated_step(atlas, {"yaw": sign * yaw})
-        images = synthesize_edited(generator, atlas, w, step, ["yaw"])
+        images = synthesize_edited(generator, w, step)
         change = measure(decomposer, images)[:, index] - before[:, index]
         low, median, high = np.percentile(change, [25, 50, 75])
         label = f"yaw {sign * yaw:+g}"
@@ -211,10 +211,10 @@ def score_yaw(
         numbers[f"{label}: upper quartile"] = float(high)
         right.append(np.sign(change) == sign)
     numbers[f"yaw ±{yaw:g}: right sign"] = float(np.mean(right))
-    original = synthesize_edited(generator, atlas, w, np.zeros(atlas.w_dim), ["yaw"])
+    original = synthesize_edited(generator, w)
     albedo = canonical_albedo(decomposer, original)
     steps = random_steps_of_equal_yaw(atlas, len(w), yaw, config.seed)
-    shuffled = synthesize_edited(generator, atlas, w, steps, ["yaw"])
+    shuffled = synthesize_edited(generator, w, steps[:, None])
     identity = {
         "albedo drift, yaw edit": drift(albedo, canonical_albedo(decomposer, images)),
         "albedo drift, random direction of equal yaw": drift(albedo, canonical_albedo(decomposer, shuffled)),
@@ -231,7 +231,7 @@ def evaluate(
     with torch.no_grad():
         z = latents(config.seed, range(config.faces), generator.config.z_dim).to(device)
         w = generator.map(z, atlas.truncation)
-    before = measure(decomposer, synthesize_edited(generator, atlas, w, np.zeros(atlas.w_dim), []))
+    before = measure(decomposer, synthesize_edited(generator, w))
     scores = []
     with progress_bar() as bar:
         task = bar.add_task("measuring edits", total=len(names), note="")

@@ -26,7 +26,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import linear_step
+from lineament.recipes.editing import at_layers, linear_step
 from lineament.recipes.loading import load_for_judging
 from lineament.recipes.localize import PartsConfig, merged
 from lineament.recipes.part_judge import SIZE_SD, Drift, Judge, Response, random_steps, ratio_of_changes
@@ -191,7 +191,7 @@ class PartsReport:
         return [regions, parts, drifts, rest, line, *([f"no region: {missing}"] if missing else [])]
 
 
-def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> Float[np.ndarray, "k d"]:
+def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> list[Float[np.ndarray, "l d"]]:
     """Steps of as many parts as the atlas has, found in the same samples with pose and light left in the Jacobian.
 
     Args:
@@ -215,12 +215,20 @@ def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> Flo
         settings = PartsConfig(**json.loads((found / CONFIG_NAME).read_text(encoding="utf-8"))["parts"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileFormatError(f"{found / CONFIG_NAME} has no settings of parts ({error}); discover again") from error
-    jacobian = merged(folds)
-    factors = settings.factors(len(local.parts))
+    groups = local.layer_groups
     impure = find_components(
-        jacobian, np.zeros((0, atlas.w_dim)), np.tile(local.mask.ravel(), 4), factors, settings.evenness
+        merged(folds),
+        atlas.w_cov,
+        np.zeros((len(groups), 0, atlas.w_dim)),
+        np.tile(local.mask.ravel(), 4),
+        settings.factors(),
+        evenness=settings.evenness,
+        count=len(local.parts),
+        max_alike=settings.max_alike,
     )
-    return impure.gradients @ jacobian.w_cov_  # of variance 1, so that this is one standard deviation
+    moves = impure.gradients @ atlas.w_cov  # of variance 1, so that this is one standard deviation
+    layers = [groups[group] if len(groups) > 1 else None for group in impure.groups]
+    return [at_layers(atlas, move, own) for move, own in zip(moves, layers, strict=True)]
 
 
 def intervals(
@@ -352,8 +360,8 @@ def evaluate(
     kinds = {"held: what the atlas can hold": [linear_step(atlas, {name: SIZE_SD}) for name in local.names]}
     if config.found is not None:
         impure = steps_of_impure_parts(config.found, atlas, local)
-        kinds["nothing held"] = [SIZE_SD * part.direction.step for part in local.parts]
-        kinds["nothing held, pose and light left in the Jacobian"] = list(SIZE_SD * impure)
+        kinds["nothing held"] = [linear_step(atlas, {name: SIZE_SD}, ()) for name in local.names]
+        kinds["nothing held, pose and light left in the Jacobian"] = [SIZE_SD * step for step in impure]
     steps = [*next(iter(kinds.values())), *random_steps(atlas, NUM_RANDOM, config.seed)]
     responses, drifts = [], {kind: [] for kind in kinds}
     with progress_bar() as bar:

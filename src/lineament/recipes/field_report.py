@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 
 from lineament.errors import ConfigError
 from lineament.estimators.part_analysis import positions, zones
-from lineament.estimators.pixel_jacobian import KINDS, PixelJacobian, remove_span
+from lineament.estimators.pixel_jacobian import KINDS, remove_span
 from lineament.estimators.semantic_field import SpatialTest, semantic_fields, spatial_test
 from lineament.recipes.part_pictures import LESS, MORE, grey_face, signed_pictures, webp_uri
 from lineament.records.parts import Localization
@@ -81,13 +81,17 @@ def preset_pixels(
 
 
 def field_context(
-    local: Localization, jacobian: PixelJacobian, scalar_gradients: Float[np.ndarray, "m d"]
+    local: Localization,
+    jacobian: Float[np.ndarray, "p d"],
+    w_cov: Float[np.ndarray, "d d"],
+    scalar_gradients: Float[np.ndarray, "m d"],
 ) -> dict[str, Any] | None:
     """All that the template needs of semantic fields; None if no pixel of the grid answers to w.
 
     Args:
         local: the parts, whose mean face is drawn upon.
-        jacobian: of the same pixels, solved.
+        jacobian: of the same pixels.
+        w_cov: covariance of w.
         scalar_gradients: of pose and light, which are taken out.
 
     Returns:
@@ -96,14 +100,14 @@ def field_context(
     """
     shape = local.mask.shape
     rows, columns = (thinned(size, TEST_SIDE) for size in shape)
-    J = remove_span(rows_at(jacobian.coef_, shape, rows, columns), scalar_gradients, jacobian.w_cov_)
+    J = remove_span(rows_at(jacobian, shape, rows, columns), scalar_gradients, w_cov)
     mask = local.mask[np.ix_(rows, columns)] & _moving(J, (len(rows), len(columns)))
     few = [thinned(size, FIELD_SIDE) for size in mask.shape]
     coarse = rows_at(J, mask.shape, *few)
     points = mask[np.ix_(*few)]
     if not points.any():
         return None
-    cosines = {kind: _cosines(coarse, jacobian.w_cov_, points, kind) for kind in KINDS}
+    cosines = {kind: _cosines(coarse, w_cov, points, kind) for kind in KINDS}
     chosen = preset_pixels(local, points, rows[few[0]], columns[few[1]])
     number = np.cumsum(points).reshape(points.shape) - 1
     face = grey_face(local.mean[1:])
@@ -111,7 +115,7 @@ def field_context(
     static = [name for name in STATIC_PRESETS if name in fine]
     pictures = []
     for kind in KINDS:
-        fields = semantic_fields(J, jacobian.w_cov_, mask, [fine[name] for name in static], kind)
+        fields = semantic_fields(J, w_cov, mask, [fine[name] for name in static], kind)
         drawn = signed_pictures(np.nan_to_num(fields), face[np.ix_(rows, columns)])
         pictures += [(name, kind, webp_uri(picture)) for name, picture in zip(static, drawn, strict=True)]
     return {
@@ -124,7 +128,7 @@ def field_context(
         "presets": [(name, int(number[pixel])) for name, pixel in chosen.items()],
         "pictures": pictures,
         "face": webp_uri(signed_pictures(np.zeros((1, *shape)), face)[0]),
-        "tests": [(kind, *_tested(J, jacobian.w_cov_, mask, kind)) for kind in KINDS],
+        "tests": [(kind, *_tested(J, w_cov, mask, kind)) for kind in KINDS],
     }
 
 

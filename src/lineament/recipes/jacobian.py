@@ -1,5 +1,7 @@
 """The Jacobian of canonical depth and albedo with respect to w, by regression on samples or by exact derivatives.
 
+The albedo is the one that the pixels show (`Decomposer.seen_albedo`), not the network's, which blurs small parts.
+
 For normal w least squares finds the mean of the derivatives (Stein's lemma), from one number per pixel and sample where
 a derivative gives d. A generator's w are not normal: least squares then finds a mean of the derivatives weighted by
 matrices, which `regression_weights` approximates. Directions in which w hardly varies are known worst, so two estimates
@@ -46,9 +48,9 @@ def maps_of(decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"
 
 
 def maps_of_images(decomposer: Decomposer, images: Float[Tensor, "n 3 r r"]) -> Float[Tensor, "n p"]:
-    """Canonical depth and then albedo of images at the decomposer's resolution, each flattened."""
+    """Canonical depth and then albedo as seen, of images at the decomposer's resolution, each flattened."""
     parts = decomposer(images)
-    return torch.cat([parts.canon_depth.flatten(1), parts.canon_albedo.flatten(1)], dim=1)
+    return torch.cat([parts.canon_depth.flatten(1), decomposer.seen_albedo(images, parts).flatten(1)], dim=1)
 
 
 def map_mask(decomposer: Decomposer) -> Bool[np.ndarray, " p"]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from lineament.errors import ConfigError
 from lineament.estimators.local_components import LocalComponents, find_components
-from lineament.estimators.part_analysis import match, place_of, shape_of, stability, zones
+from lineament.estimators.part_analysis import match, place_of, shape_of, zones
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.estimators.sparse_factors import SparseFactors
@@ -24,6 +24,9 @@ from lineament.records.parts import Localization, Part, channel_units
 NUM_FOLDS = 4
 """Disjoint parts of the samples; any two of them are the half on which the parts are found again."""
 
+SAMPLES_PER_UNKNOWN = 16
+"""Images for every number of the Jacobian that a pixel has, if nothing else is said."""
+
 MIN_FACE = 0.3
 """Share of the mask that a face covers at least."""
 
@@ -34,12 +37,21 @@ class PartsConfig:
 
     find: bool = True
     """Look for parts; without, only pose and light are found, in less time."""
-    count: int | None = None
-    """Number of parts; as many as there are principal directions in --parts.energy if not given."""
+    samples: int | None = None
+    """Images behind the parts; sixteen for every number to be found of a pixel if not given."""
+    layer_groups: int = 5
+    """Runs of layers of the generator, of like length, in each of which parts are looked for by themselves: fine layers
+    move less of the face at a time than all layers together. With 1, parts move all layers, as in the paper."""
+    components: int | None = None
+    """Components of each group of layers; as many as it has principal directions in --parts.energy if not given."""
     energy: float = 0.99
-    """Share of the Jacobian's energy that decides on the number of parts."""
-    max_count: int = 48
-    """At most so many parts, if their number is not given."""
+    """Share of the Jacobian's energy that decides on the number of components."""
+    max_components: int = 24
+    """At most so many components of each group, if their number is not given."""
+    count: int = 48
+    """At most so many parts: of all components the strongest, by how much they change and how little elsewhere."""
+    max_alike: float = 0.7
+    """A component is no part of its own if the |cosine| of its map with a stronger one's is larger."""
     sparsity: float = 0.05
     """Share of a typical pixel's answer that is not worth a part of its own (alpha); more gives smaller parts."""
     decorrelation: float = 0.3
@@ -50,38 +62,48 @@ class PartsConfig:
     """Starts of the factorisation, of which the best is kept."""
 
     def __post_init__(self) -> None:
-        for name, least in (("max_count", 1), ("restarts", 1), ("sparsity", 0), ("decorrelation", 0)):
-            if not getattr(self, name) >= least:
-                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected at least {least}")
-        if not 0 <= self.evenness <= 1:
-            raise ConfigError(f"parts.evenness is {self.evenness}, expected 0 to 1")
+        least = {"layer_groups": 1, "max_components": 1, "count": 1, "restarts": 1, "sparsity": 0, "decorrelation": 0}
+        for name, value in least.items():
+            if not getattr(self, name) >= value:
+                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected at least {value}")
+        for name in ("evenness", "max_alike"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected 0 to 1")
         if not 0 < self.energy < 1:
             raise ConfigError(f"parts.energy is {self.energy}, expected between 0 and 1")
-        if self.count is not None and self.count < 1:
-            raise ConfigError(f"parts.count is {self.count}, expected at least 1")
+        for name in ("samples", "components"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected at least 1")
 
-    def factors(self, count: int | None = None) -> SparseFactors:
-        """The factorisation, of ``count`` components if given."""
+    def factors(self) -> SparseFactors:
+        """The factorisation of a group of layers."""
         return SparseFactors(
-            count or self.count or self.energy,
-            max_components=self.max_count,
+            self.components or self.energy,
+            max_components=self.max_components,
             alpha=self.sparsity,
             beta=self.decorrelation,
             n_restarts=self.restarts,
         )
 
+    def groups(self, num_layers: int) -> tuple[tuple[int, ...], ...]:
+        """The groups of a generator's layers."""
+        runs = np.array_split(np.arange(num_layers), min(self.layer_groups, num_layers))
+        return tuple(tuple(run.tolist()) for run in runs)
 
-def check_samples(config: PartsConfig, samples: int, w_dim: int) -> None:
-    """Refuse too few samples before any is taken.
+    def num_samples(self, num_layers: int, w_dim: int) -> int:
+        """Images behind the parts of a generator.
 
-    Raises:
-        ConfigError: half of them do not determine a gradient.
-    """
-    if config.find and samples // 2 <= w_dim + 1:
-        raise ConfigError(
-            f"half of {samples} samples do not determine {w_dim} coefficients, so nobody can tell whether a part comes "
-            f"back; take more than {2 * w_dim + 3}, or --parts.no-find"
-        )
+        Raises:
+            ConfigError: half of those asked for do not determine a gradient.
+        """
+        unknown = len(self.groups(num_layers)) * w_dim
+        samples = SAMPLES_PER_UNKNOWN * unknown if self.samples is None else self.samples
+        if samples // 2 <= unknown + 1:
+            raise ConfigError(
+                f"half of {samples} samples do not determine {unknown} coefficients, so nobody can tell whether a part "
+                f"comes back; give --parts.samples more than {2 * unknown + 3}, or --parts.no-find"
+            )
+        return samples
 
 
 def face_mask(decomposer: Decomposer) -> Bool[np.ndarray, "h w"]:
@@ -113,9 +135,17 @@ def merged(folds: Sequence[PixelJacobian]) -> PixelJacobian:
     return whole.solve()
 
 
+def summed(jacobian: PixelJacobian, num_groups: int) -> Float[np.ndarray, "p d"]:
+    """The Jacobian for one w of all layers, from that for the w of every group of them."""
+    p = len(jacobian.coef_)
+    return jacobian.coef_.reshape(p, num_groups, -1).sum(axis=1)
+
+
 def find_parts(
     folds: Sequence[PixelJacobian],
-    scalar_gradients: Float[np.ndarray, "m d"],
+    layer_groups: tuple[tuple[int, ...], ...],
+    w_cov: Float[np.ndarray, "d d"],
+    scalar_gradients: Float[np.ndarray, "b m d"],
     mask: Bool[np.ndarray, "h w"],
     config: PartsConfig,
 ) -> Localization:
@@ -128,8 +158,10 @@ def find_parts(
     measured them.
 
     Args:
-        folds: disjoint samples, as filled by `add_to_folds`; they are not changed.
-        scalar_gradients: of pose and light, which no part may move.
+        folds: disjoint samples, as filled by `add_to_folds`, of the w of all groups side by side; they are not changed.
+        layer_groups: of the generator's layers.
+        w_cov: of the w of each group.
+        scalar_gradients: of pose and light, which no part may move, with respect to the w of each group.
         mask: where to look at most.
         config: settings.
 
@@ -141,8 +173,20 @@ def find_parts(
     mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
     mask = without_hair(mean[0], mask)
     everywhere = np.tile(mask.ravel(), 4)
-    found = find_components(jacobian, scalar_gradients, everywhere, config.factors(), config.evenness)
-    k = len(found.gradients)
+
+    def components(solved: PixelJacobian, count: int | None, max_alike: float) -> LocalComponents:
+        return find_components(
+            solved,
+            w_cov,
+            scalar_gradients,
+            everywhere,
+            config.factors(),
+            evenness=config.evenness,
+            count=count,
+            max_alike=max_alike,
+        )
+
+    found = components(jacobian, config.count, config.max_alike)
     halves = []
     with progress_bar() as bar, warnings.catch_warnings():
         # A half that does not settle or loses a part is what stability is to tell.
@@ -150,34 +194,45 @@ def find_parts(
         pairs = list(combinations(folds, max(len(folds) // 2, 1)))
         task = bar.add_task("finding parts again in halves", total=len(pairs), note="")
         for pair in pairs:
-            half = find_components(merged(pair), scalar_gradients, everywhere, config.factors(k), config.evenness)
-            halves.append(half.gradients)
+            halves.append(components(merged(pair), None, 1.0))
             bar.advance(task)
-    return _described(jacobian, found, halves, scalar_gradients, mask, mean)
+    return _described(jacobian, found, halves, layer_groups, w_cov, scalar_gradients, mask, mean)
+
+
+def _found_again(
+    found: LocalComponents, halves: Sequence[LocalComponents]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k d"]]:
+    """Stability of the components, and standard errors of their gradients, from those of the same layers in halves."""
+    cosines, squares = np.zeros((len(halves), len(found))), np.zeros_like(found.gradients)
+    for group in np.unique(found.groups):
+        own = np.flatnonzero(found.groups == group)
+        for i, half in enumerate(halves):
+            there = np.flatnonzero(half.groups == group)
+            order, alike = match(found.maps[:, own].T / found.units, half.maps[:, there].T / found.units)
+            again = half.gradients[there][order] * np.sign(alike)[:, None]
+            squares[own] += (np.where((order >= 0)[:, None], again, 0.0) - found.gradients[own]) ** 2 / len(halves)
+            cosines[i, own] = np.abs(alike)
+    # Estimates from all halves scatter about the whole's as the whole's about the truth (delete-half jackknife).
+    return np.median(cosines, axis=0), np.sqrt(squares)
 
 
 def _described(
     jacobian: PixelJacobian,
     found: LocalComponents,
-    halves: list[np.ndarray],
+    halves: Sequence[LocalComponents],
+    layer_groups: tuple[tuple[int, ...], ...],
+    cov: np.ndarray,
     scalar_gradients: np.ndarray,
     mask: np.ndarray,
     mean: np.ndarray,
 ) -> Localization:
     """Everything that is known of the components."""
-    cov, k = jacobian.w_cov_, len(found.gradients)
     units = channel_units(found.scales)[:, None, None]
-    maps = found.maps.T.reshape(k, 4, *mask.shape) / units
-    coming_back = stability(found.gradients, halves, cov)
-    errors = np.zeros_like(found.gradients)
-    for half in halves:
-        order, cosines = match(found.gradients, half, cov)
-        errors += (half[order] * np.sign(cosines)[:, None] - found.gradients) ** 2 / len(halves)
-    # Estimates from all halves scatter about the whole's as the whole's about the truth (delete-half jackknife).
-    errors = np.sqrt(errors)
+    maps = found.maps.T.reshape(len(found), 4, *mask.shape) / units
+    coming_back, errors = _found_again(found, halves)
     regions = zones(mean[0], mask)
     parts, taken = [], {}
-    for i in range(k):
+    for i, (gradient, group) in enumerate(zip(found.gradients, found.groups.tolist(), strict=True)):
         energy = (maps[i] ** 2).sum(axis=0)
         shape = shape_of(maps[i], mask)
         place = place_of(shape, energy, regions)
@@ -191,27 +246,34 @@ def _described(
                     unit="sd",
                     sign="as its map shows",
                     description=f"a part: {place}",
-                    gradient=found.gradients[i],
-                    step=cov @ found.gradients[i] / (found.gradients[i] @ cov @ found.gradients[i]),
+                    gradient=gradient,
+                    step=cov @ gradient / (gradient @ cov @ gradient),
                     standard_error=errors[i],
                     r2=1.0,
                     residual_std=0.0,
                     mean=0.0,
                     std=1.0,
                     range_seen=SeenRange(0.0, 0.0, 0.0, 0.0, 0.0),
+                    layers=layer_groups[group] if len(layer_groups) > 1 else None,
                 ),
                 place=place,
                 explained=float(found.explained[i]),
+                contrast=float(found.contrasts[i]),
                 stability=float(coming_back[i]),
                 shape=shape,
             )
         )
     # What one unit of a scalar semantic does to the maps, the others left as they are.
-    pulled = cov @ scalar_gradients.T
-    response = jacobian.coef_ @ (pulled @ np.linalg.pinv(scalar_gradients @ pulled, rcond=1e-10, hermitian=True))
-    scalar_maps = response.T.reshape(len(scalar_gradients), 4, *mask.shape) / units
+    gradients = scalar_gradients.sum(axis=0)
+    pulled = cov @ gradients.T
+    response = summed(jacobian, len(layer_groups)) @ (
+        pulled @ np.linalg.pinv(gradients @ pulled, rcond=1e-10, hermitian=True)
+    )
+    scalar_maps = response.T.reshape(len(gradients), 4, *mask.shape) / units
     return Localization(
         parts=tuple(parts),
+        layer_groups=layer_groups,
+        scalar_gradients=scalar_gradients,
         maps=maps.astype(np.float32),
         scalar_maps=scalar_maps.astype(np.float32),
         mean=mean.astype(np.float32),
@@ -222,11 +284,24 @@ def _described(
 
 
 def score(
-    local: Localization, w: Float[np.ndarray, "n d"], w_mean: Float[np.ndarray, " d"], maps: Float[np.ndarray, "n p"]
+    local: Localization,
+    J: Float[np.ndarray, "p d"],
+    w: Float[np.ndarray, "n d"],
+    w_mean: Float[np.ndarray, " d"],
+    maps: Float[np.ndarray, "n p"],
 ) -> Localization:
-    """Put in how well w says what is seen of every part on images that nothing was fitted on."""
-    seen = PartReader(local).read(maps)
-    said = (w - w_mean) @ local.gradients.T
+    """Put in how well w says what is seen of every part on images that nothing was fitted on.
+
+    Args:
+        local: the parts.
+        J: the Jacobian for one w of all layers, see `summed`.
+        w: of the images, the same for all layers.
+        w_mean: mean of w.
+        maps: of the images.
+    """
+    reader = PartReader(local)
+    seen = reader.read(maps)
+    said = (w - w_mean) @ reader.gradients(J).T
     parts = []
     for i, part in enumerate(local.parts):
         y, error = seen[:, i] - seen[:, i].mean(), seen[:, i] - said[:, i]

@@ -18,8 +18,9 @@ from lineament.estimators.steps import mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import philox
-from lineament.recipes.editing import HOLDABLE, affordable_hold, calibrated_step, measure
+from lineament.recipes.editing import HOLDABLE, affordable_hold, at_layers, calibrated_step, measure, synthesize_edited
 from lineament.recipes.jacobian import images_of, maps_of_images
+from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SEMANTIC_NAMES
 
@@ -113,7 +114,7 @@ class Judge:
         angles = measure(decomposer, images)[:, [SEMANTIC_NAMES.index(name) for name in POSE_NAMES]]
         self.front_deg = float(np.abs(angles).mean(axis=0).max())
 
-    def response(self, step: Float[np.ndarray, " d"]) -> Response:
+    def response(self, step: Float[np.ndarray, "l d"]) -> Response:
         """What a step does to faces seen from the front."""
         found = {"images": 0.0, "maps": 0.0}
         for sign in (-1.0, 1.0):
@@ -123,7 +124,7 @@ class Judge:
                 found[kind] = found[kind] + np.einsum("np,srp->snr", change, self._weights, optimize=True) / 2
         return Response(**{kind: np.asarray(values) for kind, values in found.items()})
 
-    def drift(self, step: Float[np.ndarray, " d"]) -> Drift:
+    def drift(self, step: Float[np.ndarray, "l d"]) -> Drift:
         """What a step does to pose and light of faces as they come."""
         sizes = [
             np.abs(measure(self.decomposer, self._images(self._w, sign * step)) - self._semantics).mean(axis=0)
@@ -135,10 +136,10 @@ class Judge:
         return Drift(max(change[name] for name in POSE_NAMES), max(light, default=0.0))
 
     @torch.no_grad()
-    def _images(self, w: Float[Tensor, "n d"], step: Float[np.ndarray, " d"] | None = None) -> Float[Tensor, "n 3 r r"]:
-        moved = w if step is None else w + torch.as_tensor(step, dtype=w.dtype, device=w.device)
-        size = self.decomposer.config.resolution
-        return torch.cat([images_of(self.generator, some, size) for some in moved.split(64)])
+    def _images(
+        self, w: Float[Tensor, "n d"], step: Float[np.ndarray, "l d"] | None = None
+    ) -> Float[Tensor, "n 3 r r"]:
+        return shrink(synthesize_edited(self.generator, w, step), self.decomposer.config.resolution)
 
     @torch.no_grad()
     def _seen(self, images: Float[Tensor, "n 3 r r"]) -> dict[str, Float[np.ndarray, "n _ p"]]:
@@ -161,14 +162,23 @@ def turned_to_front(
         angles = measure(decomposer, images_of(generator, w, decomposer.config.resolution))
         changes = -angles[:, [SEMANTIC_NAMES.index(name) for name in names]]
         steps = [calibrated_step(atlas, dict(zip(names, row, strict=True)), hold) for row in changes.tolist()]
-        w = w + torch.as_tensor(np.array(steps), dtype=w.dtype, device=w.device)
+        w = w + torch.as_tensor(np.array(steps)[:, 0], dtype=w.dtype, device=w.device)
     return w
 
 
-def random_steps(atlas: Atlas, count: int, seed: int) -> Float[np.ndarray, "n d"]:
-    """Steps drawn like w itself, freed of pose and light, as long as the edit of a part."""
-    gradients = atlas.gradients(tuple(name for name in HOLDABLE if name in atlas.names))
+def random_steps(atlas: Atlas, count: int, seed: int) -> list[Float[np.ndarray, "l d"]]:
+    """Steps drawn like w itself, freed of pose and light, as long as the edit of a part and of the same layers: of each
+    group of layers as many as there are parts that move it, in proportion."""
+    local = atlas.local
+    assert local is not None
+    held = [atlas.names.index(name) for name in HOLDABLE if name in atlas.names]
     rng = philox(seed, _STREAM_RANDOM_STEP, 0)
-    steps = rng.multivariate_normal(np.zeros(atlas.w_dim), atlas.w_cov, count, method="eigh")
-    steps = np.array([step - mahalanobis_step(gradients, atlas.w_cov, gradients @ step) for step in steps])
-    return steps * (SIZE_SD / mahalanobis_norm(steps, atlas.w_cov))[:, None]
+    steps = []
+    for i in np.linspace(0, len(local.parts), count, endpoint=False).astype(int):
+        layers = sorted(part.direction.layers or () for part in local.parts)[i]
+        rows = local.scalar_gradients[local.layer_groups.index(layers)] if layers else atlas.gradients()
+        move = rng.multivariate_normal(np.zeros(atlas.w_dim), atlas.w_cov, method="eigh")
+        move = move - mahalanobis_step(rows[held], atlas.w_cov, rows[held] @ move)
+        move *= SIZE_SD / mahalanobis_norm(move[None], atlas.w_cov)[0]
+        steps.append(at_layers(atlas, move, layers or None))
+    return steps

@@ -10,14 +10,13 @@ from torch import Tensor
 
 from lineament.estimators.part_analysis import cluster_order, cosine_matrix
 from lineament.estimators.part_scores import PartReader
-from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.recipes.console import progress_bar
 from lineament.recipes.editing import (
-    HOLDABLE,
     affordable_hold,
     calibrated_step,
+    candidates_to_hold,
     measure,
     measure_parts,
     synthesize_edited,
@@ -112,10 +111,7 @@ def part_evidence(
         for i, part in enumerate(local.parts):
             name = part.name
             held = affordable_hold(atlas, (name,))
-            edited = [
-                synthesize_edited(generator, atlas, w, calibrated_step(atlas, {name: sds}, held), [name])
-                for sds in (-SDS, SDS)
-            ]
+            edited = [synthesize_edited(generator, w, calibrated_step(atlas, {name: sds}, held)) for sds in (-SDS, SDS)]
             low, high = (measure_parts(decomposer, reader, one)[:, i] for one in edited)
             effects = np.stack([np.median(np.abs(measure(decomposer, one) - before), axis=0) for one in edited])
             changed = shrink(edited[1], side) - shrink(edited[0], side)
@@ -135,17 +131,11 @@ def part_evidence(
                     change_beside=float(change[~oval].max()),
                     achieved=float(np.median(high - low)) / (2 * SDS),
                     moved=moved_most(atlas, effects.max(axis=0)),
-                    free=tuple(
-                        n for n in (*HOLDABLE, *atlas.part_names) if _can_hold(atlas, n, name) and n not in held
-                    ),
+                    free=tuple(n for n in candidates_to_hold(atlas, (name,)) if n not in held),
                 )
             )
             bar.update(task, advance=1, note=name)
     return found
-
-
-def _can_hold(atlas: Atlas, name: str, edited: str) -> bool:
-    return name != edited and (name in atlas.names or name in atlas.part_names)
 
 
 def moved_most(atlas: Atlas, effects: Float[np.ndarray, " m"]) -> tuple[Moved, ...]:
@@ -171,7 +161,7 @@ def part_context(
     decomposer: Decomposer,
     w: Float[Tensor, "n d"],
     images: Float[Tensor, "n 3 h w"],
-    jacobian: PixelJacobian | None,
+    J: Float[np.ndarray, "p d"] | None,
 ) -> dict[str, Any] | None:
     """All that the template needs of the parts of the face; None if the atlas has none.
 
@@ -181,7 +171,7 @@ def part_context(
         decomposer: that measured them.
         w: of faces that nothing was fitted on; the first `NUM_EDITED` are used.
         images: of ``w``.
-        jacobian: of the pixels, solved; None leaves out the semantic field.
+        J: Jacobian of the pixels for one w of all layers; None leaves out the semantic field.
     """
     local = atlas.local
     if local is None or not local.parts:
@@ -200,7 +190,7 @@ def part_context(
         "num_edited": len(w[:NUM_EDITED]),
         "min_stability": MIN_STABILITY,
         "cosines": cosine_drawing(local, atlas.w_cov),
-        "field": field_context(local, jacobian, atlas.gradients()) if jacobian else None,
+        "field": field_context(local, J, atlas.w_cov, atlas.gradients()) if J is not None else None,
         "symmetric_depth": decomposer.config.symmetric_depth,
         "aligned": decomposer.config.aligned,
     }
@@ -217,7 +207,9 @@ def cosine_drawing(local: Localization, w_cov: Float[np.ndarray, "d d"]) -> dict
         ``order`` of the parts; ``paths``, (sign, opacity, path in cells) with one path for every tenth of |cosine|;
         ``size`` of the drawing; and ``pairs``, the three most alike.
     """
-    cosines = cosine_matrix(local.gradients, w_cov)
+    layers = [part.direction.layers for part in local.parts]
+    alike = np.array([[one == other for other in layers] for one in layers])
+    cosines = cosine_matrix(local.gradients, w_cov) * alike  # the w of other layers is another w
     order = cluster_order(cosines)
     tenths = np.rint(cosines[np.ix_(order, order)] * 10).astype(int)
     paths = [

@@ -130,6 +130,11 @@ VARIANTS: dict[str, Variant] = {
             "Adam with a beta2 of 0.999, a constant learning rate and no warm-up",
             _setting(adam_beta2=0.999, warmup_steps=0, decay=0.0),
         ),
+        Variant(
+            "lean",
+            "without what earned nothing in short trainings: pixels only, not aligned, default init, steep compared",
+            _setting(he_init=False, network={"aligned": False}, loss={"perceptual_weight": 0.0, "skip_steep": False}),
+        ),
         Variant("published", "the recipe of Wu et al. with only its faults mended", _published),
         Variant("recovering", "our recipe, which goes back when it collapses", _setting(recover=True)),
     )

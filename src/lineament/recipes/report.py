@@ -15,14 +15,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lineament import __version__
-from lineament.estimators.pixel_jacobian import PixelJacobian
-from lineament.estimators.steps import mahalanobis_norm
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.render import render
 from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar
-from lineament.recipes.editing import affordable_hold, calibrated_step, measure, synthesize_edited
+from lineament.recipes.editing import affordable_hold, calibrated_step, measure, step_length, synthesize_edited
 from lineament.recipes.figures import ROW_NAMES, TURN_DEG, decomposition_pictures
 from lineament.recipes.inspect_file import calibration_slope, number
 from lineament.recipes.part_pictures import PICTURE_PX
@@ -166,7 +164,7 @@ def evaluate(
     after, pictures = [], []
     for change in requested:
         step = calibrated_step(atlas, {direction.name: change})
-        images = synthesize_edited(generator, atlas, w, step, [direction.name])
+        images = synthesize_edited(generator, w, step)
         after.append(measure(decomposer, images) - before)
         pictures.append([data_uri(image) for image in to_uint8(images[:NUM_STRIPS])])
     changes = np.stack(after, axis=1)
@@ -178,7 +176,7 @@ def evaluate(
         changes=changes[:, :, index],
         effects=np.median(changes, axis=0),
         pictures=[list(row) for row in zip(*pictures, strict=True)],
-        length=float(mahalanobis_norm(one_sd[None], atlas.w_cov)[0]),
+        length=step_length(one_sd, atlas.w_cov),
         held=affordable_hold(atlas, (direction.name,)),
         raw=raw,
     )
@@ -293,7 +291,7 @@ def write_report(
     decomposer: Decomposer,
     calibrations: Sequence[Any],
     *,
-    jacobian: PixelJacobian | None = None,
+    J: Float[np.ndarray, "p d"] | None = None,
     generator_path: Path | None = None,
     decomposer_path: Path | None = None,
 ) -> None:
@@ -305,7 +303,8 @@ def write_report(
         generator: whose directions they are.
         decomposer: that measured them.
         calibrations: what steps achieved before calibration (`lineament.recipes.discover.Calibration`).
-        jacobian: of the pixels, solved, for the semantic field of an atlas with parts; without it that is left out.
+        J: Jacobian of the pixels for one w of all layers, for the semantic field of an atlas with parts; without it
+            that is left out.
         generator_path, decomposer_path: how the commands in the report should name the files; None for the shipped.
 
     Raises:
@@ -314,7 +313,7 @@ def write_report(
     device = generator.mapping.w_avg.device
     numbers = range(REPORT, REPORT + max(NUM_SAMPLES, NUM_EVALUATED))
     w = generator.map(latents(atlas.seed, numbers, generator.config.z_dim).to(device), atlas.truncation)
-    images = synthesize_edited(generator, atlas, w, np.zeros(atlas.w_dim), [])
+    images = synthesize_edited(generator, w)
     small = shrink(images, decomposer.config.resolution)
     before = measure(decomposer, images[:NUM_EVALUATED])
     raw = {
@@ -343,7 +342,7 @@ def write_report(
     parts_found = atlas.local.parts if atlas.local else ()
     context = {
         "atlas": atlas,
-        "local": part_context(atlas, generator, decomposer, w, images, jacobian),
+        "local": part_context(atlas, generator, decomposer, w, images, J),
         "evaluations": evaluations,
         "best": best,
         "samples": [data_uri(image) for image in to_uint8(images[:NUM_SAMPLES])],

@@ -12,7 +12,7 @@ from lineament.errors import ConfigError, ShapeError
 from lineament.records.direction import Direction, require_finite
 from lineament.records.parts import Localization
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +88,18 @@ class Atlas:
     def w_dim(self) -> int:
         """Width of w."""
         return self.w_mean.size
+
+    @property
+    def num_layers(self) -> int:
+        """Layers of the generator that take a w each.
+
+        Raises:
+            ConfigError: the atlas does not say.
+        """
+        count = self.generator.get("num_layers")
+        if not isinstance(count, int) or count < 1:
+            raise ConfigError("the atlas does not say how many layers its generator has; run discover again")
+        return count
 
     def direction(self, name: str) -> Direction:
         """The direction of that name.

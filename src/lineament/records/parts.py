@@ -15,7 +15,7 @@ from lineament.errors import ConfigError, ShapeError
 from lineament.records.direction import Direction, require_finite
 
 MIN_STABILITY = 0.8
-"""A part whose direction is found again with a smaller cosine is marked as not coming back."""
+"""A part whose map is found again with a smaller cosine is marked as not coming back: they share 64 % of the energy."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,16 @@ class Part:
         direction: in w, in units of the component's own standard deviation; its ``r2`` and ``range_seen`` are of the
             score that `lineament.estimators.part_scores` reads off images.
         place: in words, such as "mouth"; a template of a face's proportions says so, not knowledge.
-        explained: share of the Jacobian's energy that would be missed without it.
-        stability: median cosine of its direction with the matching one found in half of the samples.
+        explained: share of the Jacobian's energy that lies along its direction; parts may share energy.
+        contrast: mean change of a pixel where it acts over that of the other pixels of the face, in the linear model.
+        stability: median |cosine| of its map with the matching one found in half of the samples, for all ways to halve.
         shape: of its map.
     """
 
     direction: Direction
     place: str
     explained: float
+    contrast: float
     stability: float
     shape: MapShape
 
@@ -73,7 +75,9 @@ class Localization:
     """All parts found in one generator, with what is needed to draw them and to read them off images.
 
     Attributes:
-        parts: largest ``explained`` first.
+        parts: strongest first, see `lineament.estimators.local_components.find_components`.
+        layer_groups: the generator's layers, cut into runs; every part moves the w of one of them.
+        scalar_gradients: of each scalar semantic, in the order of the atlas, with respect to the w of each group.
         maps: what one standard deviation of each part changes, in `scales`; 0 outside of the mask.
         scalar_maps: what one unit of each scalar semantic changes, in the order of the atlas and in `scales`.
         mean: canonical depth and albedo of the mean face, in their own units.
@@ -83,6 +87,8 @@ class Localization:
     """
 
     parts: tuple[Part, ...]
+    layer_groups: tuple[tuple[int, ...], ...]
+    scalar_gradients: Float[np.ndarray, "b m d"]
     maps: Float[np.ndarray, "k 4 h w"]
     scalar_maps: Float[np.ndarray, "m 4 h w"]
     mean: Float[np.ndarray, "4 h w"]
@@ -100,6 +106,16 @@ class Localization:
             if len(size) != 2 or array.shape != shape:
                 raise ShapeError(f"{name} of the parts has shape {array.shape}, expected {shape}")
             require_finite(f"{name} of the parts", array)
+        groups, gradients = self.layer_groups, self.scalar_gradients
+        if not groups or gradients.shape[:2] != (len(groups), len(self.scalar_maps)) or gradients.ndim != 3:
+            raise ShapeError(
+                f"gradients of the semantics have shape {gradients.shape}, expected one for each of {len(groups)} "
+                f"groups of layers and {len(self.scalar_maps)} semantics"
+            )
+        require_finite("gradients of the semantics", gradients)
+        strange = [part.name for part in self.parts if part.direction.layers not in (*groups, None)]
+        if strange:
+            raise ConfigError(f"{strange[0]} moves layers that are no group of {groups}; discover the parts again")
         if set(self.scales) != {"depth", "albedo"} or not all(0 < value < np.inf for value in self.scales.values()):
             raise ConfigError(f"scales are {self.scales}, expected positive ones of depth and albedo")
         if not self.mask.any():

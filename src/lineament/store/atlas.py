@@ -39,7 +39,7 @@ _DIRECTION_FIELDS: dict[str, type] = {
     "mean": float,
     "std": float,
 }
-_PART_FIELDS: dict[str, type] = {"place": str, "explained": float, "stability": float}
+_PART_FIELDS: dict[str, type] = {"place": str, "explained": float, "contrast": float, "stability": float}
 _RANGE_FIELDS: dict[str, type] = dict.fromkeys(("minimum", "p1", "median", "p99", "maximum"), float)
 _STACKED = {"gradients": "gradient", "steps": "step", "standard_errors": "standard_error"}
 _MAPS = ("maps", "scalar_maps", "mean")
@@ -62,8 +62,10 @@ def save_atlas(path: str | Path, atlas: Atlas) -> None:
         tensors |= {f"{_PARTS}{name}": array for name, array in _stacked(directions, atlas.w_dim).items()}
         tensors |= {f"{_PARTS}{name}": getattr(found, name).astype(np.float16) for name in _MAPS}
         tensors[f"{_PARTS}mask"] = found.mask.astype(np.uint8)
+        tensors[f"{_PARTS}scalar_gradients"] = found.scalar_gradients.astype(np.float64)
         header["local"] = {
             "scales": found.scales,
+            "layer_groups": [list(group) for group in found.layer_groups],
             "num_samples": found.num_samples,
             "parts": [
                 _direction_entry(part.direction)
@@ -142,6 +144,8 @@ def _read_local(header: dict[str, Any], tensors: dict[str, np.ndarray], w_dim: i
     directions = _read_directions(entries, own, w_dim)
     return Localization(
         parts=tuple(_read_part(entry, direction) for entry, direction in zip(entries, directions, strict=True)),
+        layer_groups=tuple(map(_layers, _take(header, "layer_groups", list))),
+        scalar_gradients=own["scalar_gradients"].astype(np.float64),
         **{name: own[name].astype(np.float32) for name in _MAPS},
         mask=own["mask"] == 1,
         scales={name: _take(scales, name, float) for name in scales},
@@ -172,16 +176,20 @@ def _read_direction(entry: Any, tensors: dict[str, np.ndarray], row: int) -> Dir
         raise ValueError(f"direction {row} is not a table")
     span = _take(entry, "range_seen", dict)
     layers = entry["layers"]
-    if layers is not None and not (isinstance(layers, list) and all(type(layer) is int for layer in layers)):
-        raise ValueError("layers are not a list of indices")
     knots = _take(entry, "calibration", list)
     return Direction(
         **{name: _take(entry, name, kind) for name, kind in _DIRECTION_FIELDS.items()},
         **{attribute: tensors[name][row] for name, attribute in _STACKED.items()},
         range_seen=SeenRange(**{name: _take(span, name, kind) for name, kind in _RANGE_FIELDS.items()}),
-        layers=None if layers is None else tuple(layers),
+        layers=None if layers is None else _layers(layers),
         calibration=tuple((float(step), float(change)) for step, change in knots),
     )
+
+
+def _layers(entry: Any) -> tuple[int, ...]:
+    if not (isinstance(entry, list) and all(type(layer) is int for layer in entry)):
+        raise ValueError("layers are not a list of indices")
+    return tuple(entry)
 
 
 def _take(values: dict[str, Any], name: str, kind: type) -> Any:
