@@ -8,7 +8,9 @@ import pytest
 from lineament.errors import ConfigError, DataError, ShapeError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.pixel_jacobian import PixelJacobian
+from lineament.estimators.steps import mahalanobis_norm
 from lineament.recipes.localize import (
+    MAX_UNIT,
     NUM_FOLDS,
     PartsConfig,
     add_to_folds,
@@ -117,14 +119,30 @@ def test_scores_are_read_off_maps(local: Localization, world: PartWorld) -> None
     mean = world.w.mean(axis=0)
     J = summed(merged(folds_of(world)), 1)
     expected = (fresh.w - mean) @ PartReader(local).gradients(J).T
-    np.testing.assert_allclose(PartReader(local).read(fresh.maps), expected, atol=0.1)
+    seen = PartReader(local).read(fresh.maps)
+    np.testing.assert_allclose(seen, expected, atol=0.1)
     assert np.corrcoef(expected[:, 0], (fresh.w - mean) @ local.gradients[0])[0, 1] > 0.9
     scored = score(local, J, fresh.w, mean, fresh.maps)
     for i, part in enumerate(scored.parts):
         assert part.direction.r2 > 0.99
-        assert part.direction.std == pytest.approx(expected[:, i].std(), rel=0.05)
+        # What is seen of a part has become its unit.
+        assert part.direction.std == pytest.approx(1, rel=1e-4)
+        before = local.parts[i].direction
+        assert before.step * seen[:, i].std() == pytest.approx(part.direction.step)
+        np.testing.assert_allclose(scored.maps[i], local.maps[i] * seen[:, i].std(), rtol=1e-4)
     blind = score(local, J, np.random.default_rng(0).permutation(fresh.w), mean, fresh.maps)
     assert max(part.direction.r2 for part in blind.parts) < 0
+
+
+def test_the_unit_of_a_part_is_no_step_beyond_the_faces(local: Localization, world: PartWorld) -> None:
+    """What is seen varies a hundred times as much as the part's own layers make it vary."""
+    J = summed(merged(folds_of(world)), 1)
+    wild = (100 * (world.maps - world.maps.mean(axis=0)) + world.maps.mean(axis=0)).astype(np.float32)
+    scored = score(local, J, world.w, world.w.mean(axis=0), wild)
+    cov = np.cov(world.w.T)
+    lengths = mahalanobis_norm(np.array([part.direction.step for part in scored.parts]), cov)
+    np.testing.assert_allclose(lengths, MAX_UNIT)
+    assert min(part.direction.std for part in scored.parts) > 10
 
 
 def test_a_step_of_one_reads_as_one_and_of_no_other_part(local: Localization) -> None:

@@ -24,6 +24,7 @@ from tests.made_up import with_parts
 
 SCALARS = ("yaw", "ambient")
 GLOBAL = 3
+ALL_PARTS = tuple(f"part_{i}" for i in range(4))
 """This part moves all pixels alike."""
 
 
@@ -143,7 +144,8 @@ def test_drift_of_pose_and_light(planted: Judge) -> None:
 
 def test_random_steps_are_as_long_as_edits_and_keep_pose(planted_atlas: Atlas) -> None:
     steps = np.concatenate(random_steps(planted_atlas, 5, 3))
-    np.testing.assert_allclose(mahalanobis_norm(steps, planted_atlas.w_cov), SIZE_SD)
+    edits = [step_length(linear_step(planted_atlas, {name: SIZE_SD}), planted_atlas.w_cov) for name in ALL_PARTS]
+    assert set(mahalanobis_norm(steps, planted_atlas.w_cov).round(6)) == set(np.round(edits, 6))
     np.testing.assert_allclose(steps @ planted_atlas.gradients().T, 0, atol=1e-9)
     np.testing.assert_array_equal(steps, np.concatenate(random_steps(planted_atlas, 5, 3)))
     assert np.linalg.matrix_rank(steps) == 5
@@ -155,7 +157,8 @@ def test_random_steps_move_the_layers_that_parts_move(tiny_atlas: Atlas) -> None
     steps = np.array(random_steps(layered, 6, 0))
     moved = np.abs(steps).max(axis=2) > 0
     np.testing.assert_array_equal(moved[:, [0, 4, 9]], [[False, True, False]] * 4 + [[False, False, True]] * 2)
-    np.testing.assert_allclose([step_length(step, layered.w_cov) for step in steps], SIZE_SD)
+    edits = [step_length(linear_step(layered, {name: SIZE_SD}), layered.w_cov) for name in layered.part_names]
+    np.testing.assert_allclose([step_length(step, layered.w_cov) for step in steps], np.repeat(edits, 2))
     held = [name for name in HOLDABLE if name in layered.names]
     np.testing.assert_allclose(linear_change(layered, held, steps), 0, atol=1e-9)
 

@@ -148,7 +148,8 @@ def test_parts_stand_there_with_their_evidence_and_those_that_vanish_last(locali
     assert html.count('<span class="low">does not come back (0.30)') == 1
     for part in atlas.local.parts:
         card = html[html.index(f'<section class="semantic" id="{part.name}"') :].split("</section>")[0]
-        assert f"{part.explained * 100:.1f} % explained" in card
+        assert f"<dt>explained</dt><dd>{part.explained * 100:.1f} %</dd>" in card
+        assert f"{part.contrast:.1f} times as much as elsewhere" in card
         assert f'<dt>R² held out</dt><dd class="low">{part.direction.r2:.2f}' in card
         assert len(re.findall("data:image/webp;base64", card)) == 2 + 1 + 2 * 2
         assert len(set(re.findall(r"(?:yaw|light_x) by", card))) == 2
@@ -186,7 +187,6 @@ def test_caveats_are_those_of_the_decomposer(localized, tiny_networks):
     html, _ = localized
     config = tiny_networks[1].config
     assert ("depth is its own mirror image by construction" in html) == config.symmetric_depth
-    assert ("sees the mirror image beside every face" in html) == config.aligned
     assert config.symmetric_depth
 
 

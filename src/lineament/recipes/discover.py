@@ -129,7 +129,7 @@ def gather(
             "choose another --out"
         )
     groups = config.parts.groups(generator.num_ws)
-    mixed = config.parts.num_samples(generator.num_ws, generator.config.w_dim) if config.parts.find else 0
+    mixed = config.parts.num_samples(generator.num_ws, generator.config.w_dim)
     total, done = config.samples + config.held_out + mixed, found.fit.count + found.held_out.count + found.mixed.count
     with progress_bar() as bar:
         task = bar.add_task("sampling faces", total=total, completed=done, note="")
@@ -264,8 +264,7 @@ def run(config: DiscoverConfig) -> Path | None:
         raise ConfigError(
             f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
         )
-    if config.parts.find:
-        config.parts.num_samples(generator.num_ws, w_dim)
+    config.parts.num_samples(generator.num_ws, w_dim)
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         with GentleStop() as stop:
             found = gather(config, generator, decomposer, folder, stop)

@@ -114,24 +114,36 @@ def parts_table(local: Localization) -> Table:
     table = Table(title="Parts of the face", title_justify="left")
     table.add_column("name", style="bold", no_wrap=True)
     table.add_column("where")
-    for name in ("explains", "comes back", "R²", "depth", "of the face"):
+    for name in ("layers", "explains", "contrast", "comes back", "R²", "depth", "of the face"):
         table.add_column(name, justify="right", no_wrap=True)
     for part in local.parts:
         table.add_row(
             Text(part.name),
             Text(part.place),
+            layers_text(part.direction.layers),
             f"{part.explained:.1%}",
+            f"{part.contrast:.1f}",
             f"{part.stability:.2f}" + ("" if part.stable else " no"),
             f"{part.direction.r2:.2f}",
             f"{part.shape.depth_share:.0%}",
             f"{part.shape.extent:.0%}",
         )
     table.caption = (
+        "contrast: change of a pixel where the part acts over that of the others, in the linear model; "
         "comes back: cosine with the same part found in half of the samples; R²: of what is seen of a part, held out; "
         "depth: share of the map that is shape, the rest is colour; of the face: area that holds 80 % of the map"
     )
     table.caption_justify = "left"
     return table
+
+
+def layers_text(layers: tuple[int, ...] | None) -> str:
+    """Layers as the command line names them."""
+    if layers is None:
+        return "all"
+    first, last = min(layers), max(layers)
+    run = layers == tuple(range(first, last + 1)) and first < last
+    return f"{first}-{last}" if run else ",".join(map(str, layers))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:

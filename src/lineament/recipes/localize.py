@@ -27,6 +27,9 @@ NUM_FOLDS = 4
 SAMPLES_PER_UNKNOWN = 16
 """Images for every number of the Jacobian that a pixel has, if nothing else is said."""
 
+MAX_UNIT = 4.0
+"""The unit of a part is at most so many standard deviations of the w of its layers."""
+
 MIN_FACE = 0.3
 """Share of the mask that a face covers at least."""
 
@@ -91,11 +94,13 @@ class PartsConfig:
         return tuple(tuple(run.tolist()) for run in runs)
 
     def num_samples(self, num_layers: int, w_dim: int) -> int:
-        """Images behind the parts of a generator.
+        """Images behind the parts of a generator; none if no parts are looked for.
 
         Raises:
             ConfigError: half of those asked for do not determine a gradient.
         """
+        if not self.find:
+            return 0
         unknown = len(self.groups(num_layers)) * w_dim
         samples = SAMPLES_PER_UNKNOWN * unknown if self.samples is None else self.samples
         if samples // 2 <= unknown + 1:
@@ -283,6 +288,23 @@ def _described(
     )
 
 
+def _in_units(local: Localization, units: Float[np.ndarray, " k"]) -> Localization:
+    """The same parts, each in units that are so many times the present ones."""
+    parts = tuple(
+        replace(
+            part,
+            direction=replace(
+                part.direction,
+                gradient=part.direction.gradient / unit,
+                step=part.direction.step * unit,
+                standard_error=part.direction.standard_error / unit,
+            ),
+        )
+        for part, unit in zip(local.parts, units.tolist(), strict=True)
+    )
+    return replace(local, parts=parts, maps=local.maps * units[:, None, None, None].astype(np.float32))
+
+
 def score(
     local: Localization,
     J: Float[np.ndarray, "p d"],
@@ -290,15 +312,21 @@ def score(
     w_mean: Float[np.ndarray, " d"],
     maps: Float[np.ndarray, "n p"],
 ) -> Localization:
-    """Put in how well w says what is seen of every part on images that nothing was fitted on.
+    """Put in what is seen of every part on images that nothing was fitted on, and how well w says it.
+
+    That also sets the unit of a part, the standard deviation of what is seen of it: by how much faces differ there,
+    whatever layers are the cause. One of the w of its own layers does far less. It is at most `MAX_UNIT` of those:
+    beyond, edits by a few units would leave the faces that the generator knows.
 
     Args:
-        local: the parts.
+        local: the parts, in standard deviations of the w of their layers.
         J: the Jacobian for one w of all layers, see `summed`.
         w: of the images, the same for all layers.
         w_mean: mean of w.
         maps: of the images.
     """
+    seen = PartReader(local).read(maps).std(axis=0)
+    local = _in_units(local, np.where(seen > 0, seen, 1.0).clip(max=MAX_UNIT))
     reader = PartReader(local)
     seen = reader.read(maps)
     said = (w - w_mean) @ reader.gradients(J).T

@@ -18,7 +18,16 @@ from lineament.estimators.steps import mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import philox
-from lineament.recipes.editing import HOLDABLE, affordable_hold, at_layers, calibrated_step, measure, synthesize_edited
+from lineament.recipes.editing import (
+    HOLDABLE,
+    affordable_hold,
+    at_layers,
+    calibrated_step,
+    linear_step,
+    measure,
+    step_length,
+    synthesize_edited,
+)
 from lineament.recipes.jacobian import images_of, maps_of_images
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
@@ -175,10 +184,12 @@ def random_steps(atlas: Atlas, count: int, seed: int) -> list[Float[np.ndarray, 
     rng = philox(seed, _STREAM_RANDOM_STEP, 0)
     steps = []
     for i in np.linspace(0, len(local.parts), count, endpoint=False).astype(int):
-        layers = sorted(part.direction.layers or () for part in local.parts)[i]
+        part = sorted(local.parts, key=lambda part: part.direction.layers or ())[i]
+        layers = part.direction.layers
         rows = local.scalar_gradients[local.layer_groups.index(layers)] if layers else atlas.gradients()
         move = rng.multivariate_normal(np.zeros(atlas.w_dim), atlas.w_cov, method="eigh")
         move = move - mahalanobis_step(rows[held], atlas.w_cov, rows[held] @ move)
-        move *= SIZE_SD / mahalanobis_norm(move[None], atlas.w_cov)[0]
+        length = step_length(linear_step(atlas, {part.name: SIZE_SD}), atlas.w_cov)
+        move *= length / mahalanobis_norm(move[None], atlas.w_cov)[0]
         steps.append(at_layers(atlas, move, layers or None))
     return steps

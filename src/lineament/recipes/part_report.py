@@ -192,7 +192,6 @@ def part_context(
         "cosines": cosine_drawing(local, atlas.w_cov),
         "field": field_context(local, J, atlas.w_cov, atlas.gradients()) if J is not None else None,
         "symmetric_depth": decomposer.config.symmetric_depth,
-        "aligned": decomposer.config.aligned,
     }
 
 

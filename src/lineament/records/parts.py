@@ -43,8 +43,9 @@ class Part:
     """One localized component.
 
     Attributes:
-        direction: in w, in units of the component's own standard deviation; its ``r2`` and ``range_seen`` are of the
-            score that `lineament.estimators.part_scores` reads off images.
+        direction: in the w of its ``layers``, in units of the standard deviation of the score that
+            `lineament.estimators.part_scores` reads off images, but see `lineament.recipes.localize.MAX_UNIT`; its
+            ``r2`` and ``range_seen`` are of that score.
         place: in words, such as "mouth"; a template of a face's proportions says so, not knowledge.
         explained: share of the Jacobian's energy that lies along its direction; parts may share energy.
         contrast: mean change of a pixel where it acts over that of the other pixels of the face, in the linear model.
@@ -78,7 +79,7 @@ class Localization:
         parts: strongest first, see `lineament.estimators.local_components.find_components`.
         layer_groups: the generator's layers, cut into runs; every part moves the w of one of them.
         scalar_gradients: of each scalar semantic, in the order of the atlas, with respect to the w of each group.
-        maps: what one standard deviation of each part changes, in `scales`; 0 outside of the mask.
+        maps: what one unit of each part changes, in `scales`; 0 outside of the mask.
         scalar_maps: what one unit of each scalar semantic changes, in the order of the atlas and in `scales`.
         mean: canonical depth and albedo of the mean face, in their own units.
         mask: pixels of the face that were looked at.
