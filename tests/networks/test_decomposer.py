@@ -273,3 +273,21 @@ def test_what_the_networks_see_follows_image_and_view_but_teaches_no_view() -> N
         assert (leaves[1].grad is None) is training
         assert network.mean_shape is not None
         assert network.mean_shape.grad is None
+
+
+def test_the_albedo_as_seen_is_the_one_that_was_painted() -> None:
+    """Render a relief with a pattern, turned and lit from one side, and read its albedo back off the image."""
+    network = small(64).eval()
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    depth = (1 - 0.04 * torch.exp(-3 * (x**2 + y**2)))[None]
+    albedo = torch.stack([0.4 * torch.sin(4 * x), 0.3 * torch.cos(5 * y), 0.2 * x * y])[None]
+    view = torch.tensor([[0.05, 0.2, 0.03, 0.002, -0.003, 0.0]])
+    parts = Decomposition(depth, albedo, view, torch.tensor([[0.4, 0.5, 0.6, -0.2]]))
+    image = render(parts, network.camera).recon_image
+    seen = network.seen_albedo(image, parts)
+    inner = (slice(None), slice(None), slice(14, 50), slice(14, 50))
+    assert float((seen[inner] - albedo[inner]).abs().mean()) < 0.01
+    dark = replace(parts, light=torch.tensor([[0.0, 0.0, 0.0, 0.0]]))
+    assert float(network.seen_albedo(image, dark).max()) <= 3
+    flat = replace(parts, canon_depth=torch.ones_like(depth))
+    assert float((network.seen_albedo(image, flat)[inner] - albedo[inner]).abs().mean()) > 0.03

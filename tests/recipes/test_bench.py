@@ -73,6 +73,8 @@ def test_whole_bench_makes_a_table(config: BenchConfig) -> None:
         "",
         "",
         "at least 10",
+        "",
+        "",
     ]
     (table,) = report.renderables()
     assert table.row_count == len(report.rows)
@@ -105,13 +107,13 @@ def test_numbers_needed_are_those_of_the_planted_noise(monkeypatch: pytest.Monke
         w = rng.standard_normal((len(numbers), 8))
         return PixelJacobian().partial_fit(w, w @ truth.T + noise * rng.standard_normal((len(numbers), len(truth))))
 
-    def exact(*rest: object) -> np.ndarray:
+    def exact(*rest: object, albedo: str) -> np.ndarray:
         return truth + error * rng.standard_normal(truth.shape)
 
     monkeypatch.setattr(bench_jacobian, "sampled_jacobian", sampled)
     monkeypatch.setattr(bench_jacobian, "exact_jacobian", exact)
     config = BenchJacobianConfig(num_samples=250, num_w=4)
-    regression, derivatives = bench_ways(tiny.decomposer(), tiny.generator(tiny.GENERATOR64), config)
+    regression, derivatives = bench_ways(tiny.decomposer(), tiny.generator(tiny.GENERATOR64), config, "seen")
     wanted = 1 / 0.98**2 - 1
     found = [int(number) for number in re.findall(r"about (\d+)", regression.name + regression.against)]
     assert found[0] == pytest.approx(8 + noise**2 / wanted, rel=0.1)

@@ -11,7 +11,7 @@ import pytest
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.recipes import discover, evaluate_parts
 from lineament.recipes.discover import DiscoverConfig
-from lineament.recipes.editing import step_length
+from lineament.recipes.editing import linear_step, step_length
 from lineament.recipes.evaluate_parts import (
     EvaluatePartsConfig,
     describe,
@@ -70,7 +70,8 @@ def test_impure_parts_come_from_the_samples_of_the_atlas(found: dict[str, Any], 
     steps = steps_of_impure_parts(made, atlas, atlas.local)
     assert len(steps) == len(atlas.local.parts)
     assert {step.shape for step in steps} == {(10, atlas.w_dim)}
-    np.testing.assert_allclose([step_length(step, atlas.w_cov) for step in steps], 1, rtol=1e-3)
+    units = [step_length(linear_step(atlas, {name: 1.0}, ()), atlas.w_cov) for name in atlas.part_names]
+    np.testing.assert_allclose([step_length(step, atlas.w_cov) for step in steps], np.median(units), rtol=1e-3)
     with pytest.raises(MismatchError, match="other networks"):
         steps_of_impure_parts(made, replace(atlas, decomposer_fingerprint="0" * 64), atlas.local)
     (tmp_path / "state.safetensors").write_bytes((made / "state.safetensors").read_bytes())

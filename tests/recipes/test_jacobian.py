@@ -15,6 +15,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes import jacobian
 from lineament.recipes.jacobian import (
+    Albedo,
     exact_jacobian,
     exact_semantics_gradient,
     images_of,
@@ -53,19 +54,22 @@ def differences(function: Any, w: Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("config", "layout"), [(tiny.DECOMPOSER, torch.channels_last), (PLAIN, torch.contiguous_format)]
+    ("config", "layout", "albedo"),
+    [(tiny.DECOMPOSER, torch.channels_last, "seen"), (PLAIN, torch.contiguous_format, "network")],
 )
-def test_exact_derivatives_are_the_limit_of_differences(config: DecomposerConfig, layout: torch.memory_format) -> None:
+def test_exact_derivatives_are_the_limit_of_differences(
+    config: DecomposerConfig, layout: torch.memory_format, albedo: Albedo
+) -> None:
     generator, decomposer = tiny.generator(tiny.GENERATOR64), tiny.decomposer(config, gain=20.0)
     for network in (generator, decomposer):
         network.to(memory_format=layout)  # pyright: ignore[reportCallIssue]
     w = some_w(generator, 1)
-    maps = exact_jacobian(decomposer, generator, w)
+    maps = exact_jacobian(decomposer, generator, w, albedo=albedo)
     scalars = exact_semantics_gradient(decomposer, generator, w)
     assert (maps.dtype, maps.shape, scalars.shape) == (np.float32, (4 * 64 * 64, 8), (9, 8))
     generator.double()
     decomposer.double()
-    expected = differences(lambda at: maps_of(decomposer, generator, at), w.double())
+    expected = differences(lambda at: maps_of(decomposer, generator, at, albedo), w.double())
     for kind in (slice(0, 4096), slice(4096, None)):
         assert np.linalg.norm(maps[kind] - expected[kind]) < 1e-3 * np.linalg.norm(expected[kind])
     expected = differences(lambda at: decomposer.measure(images_of(generator, at, 64)), w.double())

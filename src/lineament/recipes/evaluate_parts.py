@@ -26,7 +26,7 @@ from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import at_layers, linear_step
+from lineament.recipes.editing import at_layers, linear_step, step_length
 from lineament.recipes.loading import load_for_judging
 from lineament.recipes.localize import PartsConfig, merged
 from lineament.recipes.part_judge import SIZE_SD, Drift, Judge, Response, random_steps, ratio_of_changes
@@ -194,6 +194,8 @@ class PartsReport:
 def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> list[Float[np.ndarray, "l d"]]:
     """Steps of as many parts as the atlas has, found in the same samples with pose and light left in the Jacobian.
 
+    Each is as long as the unit of a part of the atlas, the median one.
+
     Args:
         found: folder of the discovery that made the atlas.
         atlas: whose networks the samples must be of.
@@ -226,7 +228,8 @@ def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> lis
         count=len(local.parts),
         max_alike=settings.max_alike,
     )
-    moves = impure.gradients @ atlas.w_cov  # of variance 1, so that this is one standard deviation
+    units = [step_length(linear_step(atlas, {name: 1.0}, ()), atlas.w_cov) for name in local.names]
+    moves = float(np.median(units)) * impure.gradients @ atlas.w_cov  # gradients of variance 1
     layers = [groups[group] if len(groups) > 1 else None for group in impure.groups]
     return [at_layers(atlas, move, own) for move, own in zip(moves, layers, strict=True)]
 

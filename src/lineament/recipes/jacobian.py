@@ -1,6 +1,7 @@
 """The Jacobian of canonical depth and albedo with respect to w, by regression on samples or by exact derivatives.
 
-The albedo is the one that the pixels show (`Decomposer.seen_albedo`), not the network's, which blurs small parts.
+The albedo is the one that the pixels show (`Decomposer.seen_albedo`), unless the network's is asked for, which blurs
+small parts but is smoother in w: its mean derivative is known from far fewer w.
 
 For normal w least squares finds the mean of the derivatives (Stein's lemma), from one number per pixel and sample where
 a derivative gives d. A generator's w are not normal: least squares then finds a mean of the derivatives weighted by
@@ -10,7 +11,7 @@ are compared in the metric of the covariance of w.
 
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar
 from lineament.recipes.training_data import shrink
 
+Albedo: TypeAlias = Literal["seen", "network"]
+
 TANGENTS = 64
 """Directions of w that are followed at a time; more gain nothing on a CPU and cost memory."""
 
@@ -42,15 +45,20 @@ def images_of(generator: Generator, w: Float[Tensor, "n d"], resolution: int) ->
     return shrink(generator.synthesize(generator.broadcast(w)).clamp(-1, 1), resolution)
 
 
-def maps_of(decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
+def maps_of(
+    decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], albedo: Albedo = "seen"
+) -> Float[Tensor, "n p"]:
     """Canonical depth and then albedo of the images of w, each flattened."""
-    return maps_of_images(decomposer, images_of(generator, w, decomposer.config.resolution))
+    return maps_of_images(decomposer, images_of(generator, w, decomposer.config.resolution), albedo)
 
 
-def maps_of_images(decomposer: Decomposer, images: Float[Tensor, "n 3 r r"]) -> Float[Tensor, "n p"]:
-    """Canonical depth and then albedo as seen, of images at the decomposer's resolution, each flattened."""
+def maps_of_images(
+    decomposer: Decomposer, images: Float[Tensor, "n 3 r r"], albedo: Albedo = "seen"
+) -> Float[Tensor, "n p"]:
+    """Canonical depth and then albedo of images at the decomposer's resolution, each flattened."""
     parts = decomposer(images)
-    return torch.cat([parts.canon_depth.flatten(1), decomposer.seen_albedo(images, parts).flatten(1)], dim=1)
+    colour = decomposer.seen_albedo(images, parts) if albedo == "seen" else parts.canon_albedo
+    return torch.cat([parts.canon_depth.flatten(1), colour.flatten(1)], dim=1)
 
 
 def map_mask(decomposer: Decomposer) -> Bool[np.ndarray, " p"]:
@@ -68,6 +76,7 @@ def sampled_jacobian(
     seed: int,
     truncation: float,
     batch_size: int = 64,
+    albedo: Albedo = "seen",
     state: PixelJacobian | None = None,
     after_batch: Callable[[PixelJacobian], bool] | None = None,
 ) -> PixelJacobian:
@@ -80,6 +89,7 @@ def sampled_jacobian(
         seed: of the samples.
         truncation: at which w is sampled.
         batch_size: images at a time; changes speed and memory, not the result beyond rounding.
+        albedo: the one that the pixels show, or the network's.
         state: samples ``numbers[: state.moments.count]`` that an earlier run has added; more are added to it.
         after_batch: called after every batch, to save the state; returns whether to stop.
 
@@ -96,7 +106,7 @@ def sampled_jacobian(
         for first in range(jacobian.moments.count, len(numbers), batch_size):
             batch = numbers[first : first + batch_size]
             w = generator.map(latents(seed, batch, generator.config.z_dim).to(device), truncation)
-            maps = maps_of(decomposer, generator, w)
+            maps = maps_of(decomposer, generator, w, albedo)
             jacobian.partial_fit(w.double().cpu().numpy(), maps.cpu().numpy())
             bar.advance(task, len(batch))
             if after_batch is not None and after_batch(jacobian):
@@ -110,6 +120,7 @@ def exact_jacobian(
     w: Float[Tensor, "n d"],
     weights: Float[np.ndarray, "_ d d"] | None = None,
     chunk: int = TANGENTS,
+    albedo: Albedo = "seen",
 ) -> Float[np.ndarray, "p d"]:
     """Mean over w of the exact derivatives of `maps_of`, by forward mode: one pass for every direction of w.
 
@@ -120,12 +131,17 @@ def exact_jacobian(
         weights: matrices by which the derivatives are multiplied from the right. Those of `regression_weights` make
             this an estimate of what `sampled_jacobian` finds; without any it is the plain mean. One for each w.
         chunk: directions followed at a time.
+        albedo: the one that the pixels show, or the network's.
 
     Raises:
         ConfigError: a network is in training mode, or there is not one weight for each w.
         NonFiniteError: a derivative is NaN or infinite.
     """
-    return _mean_derivative(lambda one: maps_of(decomposer, generator, one), decomposer, generator, w, weights, chunk)
+
+    def maps(one: Tensor) -> Tensor:
+        return maps_of(decomposer, generator, one, albedo)
+
+    return _mean_derivative(maps, decomposer, generator, w, weights, chunk)
 
 
 def exact_semantics_gradient(
