@@ -30,7 +30,8 @@ ALL = ((0, 1, 2),)
 
 
 def found_in(world: PartWorld, config: PartsConfig) -> Localization:
-    return find_parts(folds_of(world), ALL, np.cov(world.w.T), world.scalar_gradients[None], world.mask, config)
+    folds = folds_of(world)
+    return find_parts(merged(folds), folds, ALL, np.cov(world.w.T), world.scalar_gradients[None], world.mask, config)
 
 
 def folds_of(world: PartWorld, batch: int = 50) -> list[PixelJacobian]:
@@ -259,7 +260,8 @@ def test_parts_say_which_layers_they_move(world: PartWorld) -> None:
     add_to_folds(folds, 0, np.concatenate([idle, world.w], axis=1), world.maps)
     gradients = np.stack([np.zeros_like(world.scalar_gradients), world.scalar_gradients])
     groups = ((0, 1), (2, 3, 4))
-    local = find_parts(folds, groups, np.cov(world.w.T), gradients, world.mask, PartsConfig(components=4, count=4))
+    config = PartsConfig(components=4, count=4)
+    local = find_parts(merged(folds), folds, groups, np.cov(world.w.T), gradients, world.mask, config)
     assert [part.direction.layers for part in local.parts] == [groups[1]] * 4
     cosines = np.abs(local.gradients @ np.cov(world.w.T) @ world.gradients.T)
     assert sorted(cosines.argmax(axis=1)) == [0, 1, 2, 3]

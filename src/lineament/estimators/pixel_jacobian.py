@@ -129,7 +129,7 @@ class PixelJacobian:
 
         Raises:
             ConfigError: too few samples.
-        DataError: every output is constant.
+            DataError: every output is constant.
         """
         moments, (p, d) = self.moments, self._wy.shape
         if moments.count <= d + 1 or not d:

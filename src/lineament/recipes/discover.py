@@ -232,7 +232,8 @@ def with_parts(
     mixed = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
     gradients = mixed.reshape(len(chosen), len(groups), -1).swapaxes(0, 1)
     try:
-        local = find_parts(found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), config.parts)
+        jacobian = merged(found.folds)
+        local = find_parts(jacobian, found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), config.parts)
     except DataError as error:
         console.print(f"no parts of the face: {error}", soft_wrap=True)
         return atlas, None
@@ -243,7 +244,7 @@ def with_parts(
     ]
     w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
     maps = np.concatenate([maps for _, _, maps in seen])
-    J = summed(merged(found.folds), len(groups))
+    J = summed(jacobian, len(groups))
     return replace(atlas, local=score(local, J, w, atlas.w_mean, maps)), J
 
 
@@ -264,7 +265,7 @@ def run(config: DiscoverConfig) -> Path | None:
         raise ConfigError(
             f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
         )
-    config.parts.num_samples(generator.num_ws, w_dim)
+    config.parts.num_samples(generator.num_ws, w_dim)  # refuses too few before there is a folder
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         with GentleStop() as stop:
             found = gather(config, generator, decomposer, folder, stop)

@@ -60,9 +60,8 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
 
 def candidates_to_hold(atlas: Atlas, names: Sequence[str]) -> list[str]:
     """What an edit of ``names`` would hold if it could."""
-    edited_parts = [name for name in names if name in atlas.part_names]
-    layers = {atlas.direction(name).layers for name in edited_parts}
-    parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers] if edited_parts else []
+    layers = {atlas.direction(name).layers for name in names if name in atlas.part_names}
+    parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers]
     return [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
 
 
@@ -100,7 +99,7 @@ def linear_step(
     cov = np.eye(atlas.w_dim) if plain else atlas.w_cov
     moves: dict[tuple[int, ...] | None, np.ndarray] = {}
     for own in dict.fromkeys(atlas.direction(name).layers for name in changes):
-        rows = {name: row for name in named if (row := _gradient_at(atlas, name, own)) is not None}
+        rows = {name: row for name in named if (row := gradient_at(atlas, name, own)) is not None}
         wanted = [changes.get(name, 0.0) if atlas.direction(name).layers == own else 0.0 for name in rows]
         moves[own] = mahalanobis_step(np.array(list(rows.values())), cov, np.array(wanted), names=list(rows))
     if layers is None and set(moves) == {None}:
@@ -111,7 +110,7 @@ def linear_step(
     )
 
 
-def _gradient_at(atlas: Atlas, name: str, layers: tuple[int, ...] | None) -> np.ndarray | None:
+def gradient_at(atlas: Atlas, name: str, layers: tuple[int, ...] | None) -> Float[np.ndarray, " d"] | None:
     """What a direction answers to the w of some layers; None for a part of other layers, which does not."""
     direction, local = atlas.direction(name), atlas.local
     if layers is None or direction.layers == layers:

@@ -28,7 +28,7 @@ from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import at_layers, linear_step, step_length
 from lineament.recipes.loading import load_for_judging
-from lineament.recipes.localize import PartsConfig, merged
+from lineament.recipes.localize import PartsConfig, layers_of, merged
 from lineament.recipes.part_judge import SIZE_SD, Drift, Judge, Response, random_steps, ratio_of_changes
 from lineament.recipes.run_folder import CONFIG_NAME, STATE_NAME
 from lineament.recipes.sampling import Discovery
@@ -230,7 +230,7 @@ def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> lis
     )
     units = [step_length(linear_step(atlas, {name: 1.0}, ()), atlas.w_cov) for name in local.names]
     moves = float(np.median(units)) * impure.gradients @ atlas.w_cov  # gradients of variance 1
-    layers = [groups[group] if len(groups) > 1 else None for group in impure.groups]
+    layers = [layers_of(groups, group) for group in impure.groups.tolist()]
     return [at_layers(atlas, move, own) for move, own in zip(moves, layers, strict=True)]
 
 

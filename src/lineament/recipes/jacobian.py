@@ -42,7 +42,12 @@ RIDGE = 0.5
 
 def images_of(generator: Generator, w: Float[Tensor, "n d"], resolution: int) -> Float[Tensor, "n 3 r r"]:
     """What a decomposer is shown of w: images with constant noise, clipped to [-1, 1], at its resolution."""
-    return shrink(generator.synthesize(generator.broadcast(w)).clamp(-1, 1), resolution)
+    return images_of_layers(generator, generator.broadcast(w), resolution)
+
+
+def images_of_layers(generator: Generator, ws: Float[Tensor, "n l d"], resolution: int) -> Float[Tensor, "n 3 r r"]:
+    """As `images_of`, for a w of every layer."""
+    return shrink(generator.synthesize(ws).clamp(-1, 1), resolution)
 
 
 def maps_of(

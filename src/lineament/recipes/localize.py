@@ -140,6 +140,11 @@ def merged(folds: Sequence[PixelJacobian]) -> PixelJacobian:
     return whole.solve()
 
 
+def layers_of(layer_groups: Sequence[tuple[int, ...]], group: int) -> tuple[int, ...] | None:
+    """The layers of a group; None if that is all of them."""
+    return layer_groups[group] if len(layer_groups) > 1 else None
+
+
 def summed(jacobian: PixelJacobian, num_groups: int) -> Float[np.ndarray, "p d"]:
     """The Jacobian for one w of all layers, from that for the w of every group of them."""
     p = len(jacobian.coef_)
@@ -147,6 +152,7 @@ def summed(jacobian: PixelJacobian, num_groups: int) -> Float[np.ndarray, "p d"]
 
 
 def find_parts(
+    jacobian: PixelJacobian,
     folds: Sequence[PixelJacobian],
     layer_groups: tuple[tuple[int, ...], ...],
     w_cov: Float[np.ndarray, "d d"],
@@ -154,7 +160,7 @@ def find_parts(
     mask: Bool[np.ndarray, "h w"],
     config: PartsConfig,
 ) -> Localization:
-    """Factorise the Jacobian of all folds, and again that of every half of them.
+    """Factorise the Jacobian of all samples, and again that of every half of their folds.
 
     Looks only where the template of a face's proportions (`lineament.estimators.part_analysis.zones`) sees a face: hair
     varies more than anything else in a portrait, and would be all that is found.
@@ -163,7 +169,8 @@ def find_parts(
     measured them.
 
     Args:
-        folds: disjoint samples, as filled by `add_to_folds`, of the w of all groups side by side; they are not changed.
+        jacobian: of all samples (`merged`), for the w of all groups side by side.
+        folds: the same samples, disjoint, as filled by `add_to_folds`; they are not changed.
         layer_groups: of the generator's layers.
         w_cov: of the w of each group.
         scalar_gradients: of pose and light, which no part may move, with respect to the w of each group.
@@ -174,7 +181,6 @@ def find_parts(
         ConfigError: too few samples, or settings that leave no part.
         DataError: nothing varies within the mask beside pose and light.
     """
-    jacobian = merged(folds)
     mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
     mask = without_hair(mean[0], mask)
     everywhere = np.tile(mask.ravel(), 4)
@@ -259,7 +265,7 @@ def _described(
                     mean=0.0,
                     std=1.0,
                     range_seen=SeenRange(0.0, 0.0, 0.0, 0.0, 0.0),
-                    layers=layer_groups[group] if len(layer_groups) > 1 else None,
+                    layers=layers_of(layer_groups, group),
                 ),
                 place=place,
                 explained=float(found.explained[i]),
@@ -325,11 +331,11 @@ def score(
         w_mean: mean of w.
         maps: of the images.
     """
-    seen = PartReader(local).read(maps).std(axis=0)
-    local = _in_units(local, np.where(seen > 0, seen, 1.0).clip(max=MAX_UNIT))
     reader = PartReader(local)
     seen = reader.read(maps)
-    said = (w - w_mean) @ reader.gradients(J).T
+    spread = seen.std(axis=0)
+    units = np.where(spread > 0, spread, 1.0).clip(max=MAX_UNIT)
+    local, seen, said = _in_units(local, units), seen / units, (w - w_mean) @ reader.gradients(J).T / units
     parts = []
     for i, part in enumerate(local.parts):
         y, error = seen[:, i] - seen[:, i].mean(), seen[:, i] - said[:, i]

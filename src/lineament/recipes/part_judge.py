@@ -23,6 +23,7 @@ from lineament.recipes.editing import (
     affordable_hold,
     at_layers,
     calibrated_step,
+    gradient_at,
     linear_step,
     measure,
     step_length,
@@ -180,16 +181,16 @@ def random_steps(atlas: Atlas, count: int, seed: int) -> list[Float[np.ndarray, 
     group of layers as many as there are parts that move it, in proportion."""
     local = atlas.local
     assert local is not None
-    held = [atlas.names.index(name) for name in HOLDABLE if name in atlas.names]
+    held = [name for name in HOLDABLE if name in atlas.names]
+    by_layers = sorted(local.parts, key=lambda part: part.direction.layers or ())
     rng = philox(seed, _STREAM_RANDOM_STEP, 0)
     steps = []
-    for i in np.linspace(0, len(local.parts), count, endpoint=False).astype(int):
-        part = sorted(local.parts, key=lambda part: part.direction.layers or ())[i]
-        layers = part.direction.layers
-        rows = local.scalar_gradients[local.layer_groups.index(layers)] if layers else atlas.gradients()
+    for i in np.linspace(0, len(by_layers), count, endpoint=False).astype(int):
+        part, layers = by_layers[i], by_layers[i].direction.layers
+        rows = np.array([gradient_at(atlas, name, layers) for name in held])
         move = rng.multivariate_normal(np.zeros(atlas.w_dim), atlas.w_cov, method="eigh")
-        move = move - mahalanobis_step(rows[held], atlas.w_cov, rows[held] @ move)
+        move = move - mahalanobis_step(rows, atlas.w_cov, rows @ move)
         length = step_length(linear_step(atlas, {part.name: SIZE_SD}), atlas.w_cov)
         move *= length / mahalanobis_norm(move[None], atlas.w_cov)[0]
-        steps.append(at_layers(atlas, move, layers or None))
+        steps.append(at_layers(atlas, move, layers))
     return steps

@@ -15,16 +15,14 @@ from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan2 import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.editing import measure
-from lineament.recipes.jacobian import images_of, maps_of_images
+from lineament.recipes.jacobian import images_of, images_of_layers, maps_of_images
 from lineament.recipes.localize import NUM_FOLDS, add_to_folds
-from lineament.recipes.training_data import shrink
 from lineament.records.semantics import SEMANTIC_NAMES
 
 # Disjoint ranges of image numbers under one seed, by what the images are for.
 FIT, HELD_OUT, CALIBRATION, REPORT, PAIRS, MIXED = 0, 1 << 40, 1 << 41, 1 << 42, 1 << 43, 1 << 44
 MAX_KEPT_VALUES = 4096
 """Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
-
 
 _MOMENTS = ("fit", "held_out", "mixed")
 
@@ -111,7 +109,13 @@ def sample_and_map(
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
     """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
     w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
-    return w, measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
+    return w, *_measured_and_mapped(decomposer, images)
+
+
+def _measured_and_mapped(
+    decomposer: Decomposer, images: Float[Tensor, "n 3 r r"]
+) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
+    return measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
 
 
 @torch.no_grad()
@@ -133,8 +137,8 @@ def sample_mixed(
     w = generator.map(latents(seed, own, generator.config.z_dim).to(device), truncation)
     w = w.view(len(numbers), count, -1)
     group_of = torch.tensor([i for i, group in enumerate(layer_groups) for _ in group], device=device)
-    images = shrink(generator.synthesize(w[:, group_of]).clamp(-1, 1), decomposer.config.resolution)
-    return w, measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
+    images = images_of_layers(generator, w[:, group_of], decomposer.config.resolution)
+    return w, *_measured_and_mapped(decomposer, images)
 
 
 def batches(start: int, done: int, total: int, size: int) -> Iterator[range]:
