@@ -6,9 +6,6 @@ Source:
 """
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Bool, Float
-from torch import Tensor
 
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.shading import lambert_shading, normals_from_depth, shade
@@ -16,37 +13,18 @@ from lineament.ops.warp import inverse_warp_grid, warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition, Rendering
 
-STEEP = 5.0
-"""Depth per sideways distance beyond which a surface counts as seen edge-on; the sides of a nose stay below 3."""
 
-
-def is_steep(depth: Float[Tensor, "n h w"], camera: Camera) -> Bool[Tensor, "n h w"]:
-    """Where a depth map jumps: at contours, and on the walls that stand at the border of a canonical surface.
-
-    Such pixels show a few stretched texels: comparing them with an image tells little, and the gradient of that
-    comparison with respect to the view is huge.
-    """
-    across = F.pad(depth[:, :, 2:] - depth[:, :, :-2], (1, 1)).abs()
-    down = F.pad(depth[:, 2:] - depth[:, :-2], (0, 0, 1, 1)).abs()
-    spacing = 2 * camera.center_depth / camera.focal_px(depth.shape[2])
-    return torch.maximum(across, down) > STEEP * spacing
-
-
-def render(
-    parts: Decomposition, camera: Camera, *, max_slope: float | None = None, skip_steep: bool = True
-) -> Rendering:
+def render(parts: Decomposition, camera: Camera, *, max_slope: float | None = None) -> Rendering:
     """Render a decomposition in its own view and light.
 
     Args:
         parts: depth, albedo, view and light.
         camera: the pinhole camera.
         max_slope: bound on the gradients at contours, see `rasterize_depth`.
-        skip_steep: leave surfaces seen edge-on out of ``recon_mask``; see `is_steep`.
 
     Returns:
         The rendering, differentiable in all parts. Pixels that the surface does not cover, and pixels whose colour
-        would come from outside the canonical image or (unless asked) whose surface is seen edge-on, are False in
-        ``recon_mask``.
+        would come from outside the canonical image, are False in ``recon_mask``.
     """
     normal = normals_from_depth(parts.canon_depth, camera)
     shading = lambert_shading(normal, parts.light)
@@ -59,6 +37,4 @@ def render(
     recon = warp_image(image, grid)
     inside = (grid.detach().abs() <= 1).all(dim=-1)
     mask = torch.logical_and(covered, inside)
-    if skip_steep:
-        mask = torch.logical_and(mask, ~is_steep(depth.detach(), camera))
     return Rendering(normal, shading, image, depth, mask, recon, grid)

@@ -2,9 +2,9 @@
 
 Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
-    Equations 3 to 6. Deviations, all switchable: steep surfaces are not compared and the gradients at contours are
-    bounded; where the canonical maps are symmetric by construction, the reconstruction from mirrored maps is cheaper
-    (symmetric depth: one rasterisation for both) or left out (both symmetric: it would be the same image).
+    Equations 3 to 6. Deviations, all switchable: the gradients at contours are bounded; where the canonical maps are
+    symmetric by construction, the reconstruction from mirrored maps is cheaper (symmetric depth: one rasterisation for
+    both) or left out (both symmetric: it would be the same image).
 """
 
 import math
@@ -29,6 +29,9 @@ VIEW_SPREAD = (math.radians(10), math.radians(20), math.radians(5), 0.004, 0.004
 LIGHT_RANGE = ((0.2, 0.7), (0.2, 0.8), (-0.9, 0.9), (-0.9, 0.9))
 """Ends of ambient, diffuse and light direction of rendered lights."""
 
+CYCLE_STRIDE = 2
+"""Of a batch, every so many faces are rendered anew for the cycle: view and light learn as much from half of them."""
+
 SATURATED = 0.95
 """An output of tanh beyond this has next to no gradient left."""
 
@@ -43,8 +46,6 @@ class LossConfig:
     """Weight of the perceptual term."""
     contour_slope: float = 10.0
     """Gradients of the depth are scaled down where the surface is steeper than this as seen; 0 leaves them."""
-    skip_steep: bool = True
-    """Whether pixels whose surface is seen edge-on are left out of the comparison."""
     cycle_weight: float = 1.0
     """Weight of the error of view and light on images rendered from the decomposer's own canonical maps in views and
     lights drawn at random, where the answer is known."""
@@ -76,7 +77,7 @@ def reconstruct(decomposer: Decomposer, parts: Decomposition, config: LossConfig
     camera, network, n = decomposer.camera, decomposer.config, len(parts.view)
     max_slope = config.contour_slope or None
     if network.symmetric_depth:
-        seen = render(parts, camera, max_slope=max_slope, skip_steep=config.skip_steep)
+        seen = render(parts, camera, max_slope=max_slope)
         mirrored = None
         if not network.symmetric_albedo:
             mirrored = warp_image(shade(parts.canon_albedo.flip(3), seen.canon_shading), seen.grid)
@@ -88,7 +89,7 @@ def reconstruct(decomposer: Decomposer, parts: Decomposition, config: LossConfig
         view=parts.view.repeat(2, 1),
         light=parts.light.repeat(2, 1),
     )
-    seen = render(both, camera, max_slope=max_slope, skip_steep=config.skip_steep)
+    seen = render(both, camera, max_slope=max_slope)
     mask = torch.logical_and(seen.recon_mask[:n], seen.recon_mask[n:])
     return Reconstruction(parts, seen.recon_image[:n], seen.recon_image[n:], mask)
 
@@ -156,9 +157,9 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
     known, so nothing is gained by hedging. The canonical maps are taken as they are; only the view and light networks
     learn from this.
     """
-    view, light = random_views_and_lights(len(parts.view), rng, decomposer)
+    maps = (parts.canon_depth.detach()[::CYCLE_STRIDE], parts.canon_albedo.detach()[::CYCLE_STRIDE])
+    view, light = random_views_and_lights(len(maps[0]), rng, decomposer)
     with torch.no_grad():
-        maps = (parts.canon_depth.detach(), parts.canon_albedo.detach())
         seen = render(Decomposition(*maps, view, light), decomposer.camera)
         # Where no surface is seen the warp fetches a second, displaced face.
         mean = seen.recon_image.mean(dim=(2, 3), keepdim=True)

@@ -233,7 +233,7 @@ def rendered_at(decomposer: Decomposer, parts: Decomposition, yaw_deg: float) ->
     """
     view = parts.view.clone()
     view[:, 1] = math.radians(yaw_deg)
-    seen = render(replace(parts, view=view), decomposer.camera, skip_steep=False)
+    seen = render(replace(parts, view=view), decomposer.camera)
     image, mask = seen.recon_image.clamp(-1, 1), seen.recon_mask[:, None]
     mean = (image * mask).sum(dim=(2, 3), keepdim=True) / mask.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     return torch.where(mask, image, mean)

@@ -65,7 +65,6 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
             "cycle_weight": 0.0,
             "latent_weight": 0.0,
             "contour_slope": 0.0,
-            "skip_steep": False,
         },
     )(config)
 
@@ -104,9 +103,6 @@ VARIANTS: dict[str, Variant] = {
             "gradients of the depth are not scaled down on steep surfaces",
             _setting(loss={"contour_slope": 0.0}),
         ),
-        Variant(
-            "steep compared", "surfaces seen edge-on are compared like others", _setting(loss={"skip_steep": False})
-        ),
         Variant("no averaging", "the last weights instead of their average", _setting(ema_steps=0.0)),
         Variant("confidence unbounded", "the confidence may claim any precision", _setting(network={"min_sigma": 0.0})),
         Variant(
@@ -129,11 +125,6 @@ VARIANTS: dict[str, Variant] = {
             "published optimizer",
             "Adam with a beta2 of 0.999, a constant learning rate and no warm-up",
             _setting(adam_beta2=0.999, warmup_steps=0, decay=0.0),
-        ),
-        Variant(
-            "lean",
-            "without what earned nothing in short trainings: pixels only, not aligned, default init, steep compared",
-            _setting(he_init=False, network={"aligned": False}, loss={"perceptual_weight": 0.0, "skip_steep": False}),
         ),
         Variant("published", "the recipe of Wu et al. with only its faults mended", _published),
         Variant("recovering", "our recipe, which goes back when it collapses", _setting(recover=True)),
