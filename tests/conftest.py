@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.stylegan2 import Generator, GeneratorConfig
+from lineament.networks.generator import Generator
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.recipes.models import network_fingerprint, save_network
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
@@ -22,7 +23,7 @@ def tiny_networks() -> tuple[Generator, Decomposer]:
     """Untrained networks with random weights, small enough for tests."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        generator = Generator(
+        generator = StyleGAN2(
             GeneratorConfig(z_dim=16, w_dim=16, num_mapping_layers=2, channel_base=512, channel_max=8)
         )
         decomposer = Decomposer(DecomposerConfig(channels=4, channel_max=8, code_dim=8, pose_channels=4))

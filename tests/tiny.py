@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.stylegan2 import Generator, GeneratorConfig
+from lineament.networks.generator import Generator
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.recipes.models import save_network
 
 GENERATOR = GeneratorConfig(resolution=32, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=64, channel_max=6)
@@ -38,7 +39,7 @@ def image_folder(path: Path, num: int = 12, resolution: int = 32) -> Path:
 def generator(config: GeneratorConfig = GENERATOR, seed: int = 0) -> Generator:
     """An untrained generator whose noise inputs, mean w and biases are not zero, so that they are seen to act."""
     torch.manual_seed(seed)
-    network = Generator(config).eval().requires_grad_(False)
+    network = StyleGAN2(config).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
         if name.endswith("noise_strength"):
             parameter.fill_(0.1)

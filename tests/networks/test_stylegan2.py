@@ -7,7 +7,8 @@ import torch
 
 from lineament.errors import ConfigError
 from lineament.networks.discriminator import Discriminator
-from lineament.networks.stylegan2 import Generator, GeneratorConfig, mix_styles
+from lineament.networks.generator import Generator
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, mix_styles
 from lineament.ops.seeding import latents
 from lineament.store.pictures import to_uint8
 from tests import tiny
@@ -23,7 +24,7 @@ def test_shapes(resolution: int) -> None:
     config = GeneratorConfig(
         resolution=resolution, z_dim=5, w_dim=7, num_mapping_layers=2, channel_base=resolution, channel_max=2
     )
-    network = Generator(config).requires_grad_(False)
+    network = StyleGAN2(config).requires_grad_(False)
     assert network.num_ws == config.num_ws == len([m for m in network.modules() if hasattr(m, "noise_const")]) + 1
     w = network.map(latents(0, range(1), 5))
     assert w.shape == (1, 7)
@@ -124,7 +125,7 @@ def test_random_noise_differs_between_images(network: Generator) -> None:
 
 def test_learned_noise_strength_starts_at_zero() -> None:
     torch.manual_seed(0)
-    fresh = Generator(tiny.GENERATOR).requires_grad_(False)
+    fresh = StyleGAN2(tiny.GENERATOR).requires_grad_(False)
     ws = fresh.broadcast(fresh.map(latents(0, range(1), 8)))
     assert torch.equal(fresh.synthesize(ws), fresh.synthesize(ws, "none"))
 
@@ -133,5 +134,5 @@ def test_published_size() -> None:
     # Config F at 1024 px, as the official code counts it: 30,370,060 and 29,012,513 trainable parameters.
     config = GeneratorConfig(1024, z_dim=512, w_dim=512, num_mapping_layers=8, channel_base=32768, channel_max=512)
     with torch.device("meta"):
-        networks = Generator(config), Discriminator(config)
+        networks = StyleGAN2(config), Discriminator(config)
     assert [sum(p.numel() for p in network.parameters()) for network in networks] == [30_370_060, 29_012_513]

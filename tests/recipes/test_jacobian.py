@@ -11,7 +11,7 @@ from torch import Tensor
 from lineament.errors import ConfigError, NonFiniteError, ShapeError
 from lineament.estimators.pixel_jacobian import PixelJacobian, agreement
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes import jacobian
 from lineament.recipes.jacobian import (

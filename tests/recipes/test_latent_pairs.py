@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.latent_pairs import HELD, MOVED, LatentPairs
 from lineament.records.semantics import SEMANTIC_NAMES

@@ -11,7 +11,7 @@ from lineament.errors import ConfigError
 from lineament.estimators.part_analysis import shape_of
 from lineament.estimators.steps import mahalanobis_norm
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes import part_judge
 from lineament.recipes.editing import HOLDABLE, linear_change, linear_step, step_length
 from lineament.recipes.part_judge import SIZE_SD, Drift, Judge, random_steps, ratio_of_changes

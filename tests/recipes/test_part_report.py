@@ -10,7 +10,7 @@ import torch
 
 from lineament.estimators.part_scores import PartReader
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes import report
 from lineament.recipes.discover import DiscoverConfig, run

@@ -1,15 +1,15 @@
-"""The StyleGAN2 generator: mapping network, modulated synthesis with skip connections.
+"""The StyleGAN2 generator: mapping network, modulated synthesis; skip connections unless a file says otherwise.
 
 Source:
-    Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020. Deviations: none in the
-    architecture; the modulated convolution is computed without grouped convolutions (see ops.modulation).
+    Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020; for classes Karras et al.,
+    "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020. Deviations: none in the architecture;
+    the modulated convolution is computed without grouped convolutions (see ops.modulation).
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,16 +17,28 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
-from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Dense
+from lineament.networks.generator import Generator, NoiseMode
+from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Conv, Dense
+from lineament.networks.mapping import MappingNetwork
 from lineament.ops.modulation import modulated_conv2d
 from lineament.ops.resample import upsample_fir
 
-NoiseMode = Literal["const", "random", "none"]
+ARCHITECTURES = ("skip", "resnet", "orig")
 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Shape of a StyleGAN2 generator."""
+    """Shape of a StyleGAN2 generator that we train. What other programs vary besides stands in `StyleGAN2Config`."""
+
+    c_dim: ClassVar[int] = 0
+    image_channels: ClassVar[int] = 3
+    architecture: ClassVar[str] = "skip"
+    conv_clamp: ClassVar[float] = 0.0
+    mapping_dim: ClassVar[int] = 0
+    embedding_dim: ClassVar[int] = 0
+    mapping_lr_multiplier: ClassVar[float] = 0.01
+    joint_normalization: ClassVar[bool] = False
+    widths: ClassVar[tuple[int, ...]] = ()
 
     resolution: int = 64
     """Side of the square images in pixels; a power of two from 32 to 1024."""
@@ -50,6 +62,8 @@ class GeneratorConfig:
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
+        if self.widths:
+            return self.widths[int(math.log2(resolution)) - 2]
         return max(min(self.channel_base // resolution, self.channel_max), 1)
 
     @property
@@ -62,23 +76,43 @@ class GeneratorConfig:
         return asdict(self)
 
 
-class MappingNetwork(nn.Module):
-    """z to w: normalise, then fully connected layers with a hundredth of the learning rate."""
+@dataclass(frozen=True)
+class StyleGAN2Config(GeneratorConfig):
+    """Shape of a StyleGAN2 generator of another program."""
 
-    w_avg: Tensor
+    c_dim: int = 0
+    """Number of classes; 0 where there are none."""
+    image_channels: int = 3
+    """Channels of the images."""
+    architecture: str = "skip"
+    """How the image comes about: 'skip' sums one of each resolution, 'resnet' has residual blocks, 'orig' neither."""
+    conv_clamp: float = 0.0
+    """Outputs of convolutions are clamped to plus and minus this; 0 leaves them. Trained in half precision, networks
+    count on it."""
+    mapping_dim: int = 0
+    """Width of the mapping network's inner layers; 0 for that of w."""
+    embedding_dim: int = 0
+    """Width of the class embedding; 0 for that of w."""
+    mapping_lr_multiplier: float = 0.01
+    """Learning rate of the mapping network, which its weights are scaled by."""
+    joint_normalization: bool = False
+    """Whether z and the class embedding are normalised together, after they are joined, as before ADA, where the
+    embedding has no bias either; else each by itself."""
+    widths: tuple[int, ...] = ()
+    """Channels at 4, 8, 16, ... pixels, if they do not follow from the base and the maximum."""
 
-    def __init__(self, config: GeneratorConfig) -> None:
-        super().__init__()
-        dims = [config.z_dim] + [config.w_dim] * config.num_mapping_layers
-        self.layers = nn.ModuleList(Dense(i, o, lr_multiplier=0.01, activate=True) for i, o in pairwise(dims))
-        self.register_buffer("w_avg", torch.zeros(config.w_dim))
-
-    def forward(self, z: Float[Tensor, "n d_z"]) -> Float[Tensor, "n d"]:
-        """Map latents of any length to w (only their direction counts)."""
-        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-        for layer in self.layers:
-            x = layer(x)
-        return x
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.architecture not in ARCHITECTURES:
+            raise ConfigError(f"architecture is {self.architecture!r:.40}, expected one of {', '.join(ARCHITECTURES)}")
+        if self.image_channels < 1:
+            raise ConfigError(f"image_channels is {self.image_channels}, expected at least 1")
+        for name in ("c_dim", "conv_clamp", "mapping_dim", "embedding_dim"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        expected = int(math.log2(self.resolution)) - 1
+        if self.widths and (len(self.widths) != expected or min(self.widths) < 1):
+            raise ConfigError(f"widths are {self.widths}, expected {expected} numbers of at least 1")
 
 
 class SynthesisLayer(nn.Module):
@@ -86,7 +120,9 @@ class SynthesisLayer(nn.Module):
 
     noise_const: Tensor
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, upsample: bool) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, w_dim: int, resolution: int, *, upsample: bool, clamp: float = 0.0
+    ) -> None:
         super().__init__()
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, 3, 3))
@@ -96,6 +132,7 @@ class SynthesisLayer(nn.Module):
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
         self.resolution = resolution
         self.upsample = upsample
+        self.clamp = clamp
 
     def forward(
         self,
@@ -103,50 +140,65 @@ class SynthesisLayer(nn.Module):
         w: Float[Tensor, "n d"],
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
+        gain: float = 1.0,
     ) -> Float[Tensor, "n o h2 w2"]:
-        """One step of synthesis; ``rng`` feeds the noise where ``noise_mode`` is 'random'."""
+        """One step of synthesis, scaled by ``gain``; ``rng`` feeds the noise where ``noise_mode`` is 'random'."""
         # The rectifier's gain is moved in front of it, into factors that are small tensors: leaky(x) g = leaky(x g).
         weight, style = self.weight * self.weight_gain, self.affine(w)
-        x = modulated_conv2d(x, weight, style, upsample=self.upsample, gain=LRELU_GAIN)
-        bias = (self.bias * LRELU_GAIN)[:, None, None]
-        strength = self.noise_strength * LRELU_GAIN
+        act_gain = LRELU_GAIN * gain
+        x = modulated_conv2d(x, weight, style, upsample=self.upsample, gain=act_gain)
+        bias = (self.bias * act_gain)[:, None, None]
+        strength = self.noise_strength * act_gain
         if noise_mode == "const":
             x = x + self.noise_const * strength
         elif noise_mode == "random":
             shape = (x.shape[0], 1, self.resolution, self.resolution)
             # Drawn on the CPU so that a seed gives the same noise on every device.
             x = x + torch.randn(shape, generator=rng).to(x) * strength
-        return F.leaky_relu(x + bias, LRELU_SLOPE)
+        return clamped(F.leaky_relu(x + bias, LRELU_SLOPE), self.clamp * gain)
+
+
+def clamped(x: Tensor, limit: float) -> Tensor:
+    """Values held within plus and minus ``limit``; 0 is no limit."""
+    return x.clamp(-limit, limit) if limit else x
 
 
 class ToRGB(nn.Module):
-    """Modulated 1 x 1 convolution to three channels, not demodulated."""
+    """Modulated 1 x 1 convolution to the image's channels, not demodulated."""
 
-    def __init__(self, in_channels: int, w_dim: int) -> None:
+    def __init__(self, in_channels: int, image_channels: int, w_dim: int, clamp: float = 0.0) -> None:
         super().__init__()
         self.affine = Dense(w_dim, in_channels, bias_init=1.0)
-        self.weight = nn.Parameter(torch.randn(3, in_channels, 1, 1))
+        self.weight = nn.Parameter(torch.randn(image_channels, in_channels, 1, 1))
         self.weight_gain = 1 / math.sqrt(in_channels)
-        self.bias = nn.Parameter(torch.zeros(3))
+        self.bias = nn.Parameter(torch.zeros(image_channels))
+        self.clamp = clamp
 
-    def forward(self, x: Float[Tensor, "n i h w"], w: Float[Tensor, "n d"]) -> Float[Tensor, "n 3 h w"]:
+    def forward(self, x: Float[Tensor, "n i h w"], w: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         """The contribution of this resolution to the image."""
         rgb = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
-        return rgb + self.bias[:, None, None]
+        return clamped(rgb + self.bias[:, None, None], self.clamp)
 
 
 class SynthesisBlock(nn.Module):
     """All layers of one resolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, w_dim: int, resolution: int) -> None:
+    def __init__(self, config: GeneratorConfig, resolution: int) -> None:
         super().__init__()
+        in_channels, out_channels = config.channels(max(resolution // 2, 4)), config.channels(resolution)
+        w_dim, clamp = config.w_dim, config.conv_clamp
         self.is_first = resolution == 4
+        self.skip: Conv | None = None
         if self.is_first:
             self.const = nn.Parameter(torch.randn(out_channels, 4, 4))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, upsample=True)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, upsample=False)
-        self.to_rgb = ToRGB(out_channels, w_dim)
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, upsample=True, clamp=clamp)
+            if config.architecture == "resnet":
+                self.skip = Conv(in_channels, out_channels, 1, bias=False, activate=False)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, upsample=False, clamp=clamp)
+        self.to_rgb: ToRGB | None = None
+        if config.architecture == "skip" or resolution == config.resolution:
+            self.to_rgb = ToRGB(out_channels, config.image_channels, w_dim, clamp)
         self.num_convs = 1 if self.is_first else 2
 
     def forward(
@@ -156,53 +208,51 @@ class SynthesisBlock(nn.Module):
         ws: Float[Tensor, "n l d"],
         noise_mode: NoiseMode,
         rng: torch.Generator | None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Features and image so far, at this block's resolution; ``ws`` holds one w per convolution and ToRGB."""
-        if x is None or image is None:
-            const = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            features: Tensor = self.conv1(const, ws[:, 0], noise_mode, rng)
-            return features, self.to_rgb(features, ws[:, 1])
-        features = self.conv1(self.conv0(x, ws[:, 0], noise_mode, rng), ws[:, 1], noise_mode, rng)
-        return features, upsample_fir(image) + self.to_rgb(features, ws[:, 2])
+        if x is None:
+            x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+            features: Tensor = self.conv1(x, ws[:, 0], noise_mode, rng)
+        elif self.skip is None:
+            features = self.conv1(self.conv0(x, ws[:, 0], noise_mode, rng), ws[:, 1], noise_mode, rng)
+        else:
+            gain = math.sqrt(0.5)
+            shortcut = upsample_fir(self.skip(x, gain=gain))
+            features = self.conv0(x, ws[:, 0], noise_mode, rng)
+            features = self.conv1(features, ws[:, 1], noise_mode, rng, gain) + shortcut
+        if self.to_rgb is None:
+            return features, None
+        rgb = self.to_rgb(features, ws[:, self.num_convs])
+        return features, rgb if image is None else upsample_fir(image) + rgb
 
 
-class Generator(nn.Module):
-    """z -> w -> ws -> image.
+class StyleGAN2(Generator):
+    """z -> w -> ws -> image; see `Generator`."""
 
-    Convention:
-        Images are in [-1, 1] up to the network's overshoot, RGB. ``ws`` holds one w per layer,
-        ``config.num_ws`` of them, from coarse to fine.
-    """
+    family: ClassVar[str] = "stylegan2"
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
-        self.config = config
-        self.mapping = MappingNetwork(config)
-        resolutions = [2**i for i in range(2, int(math.log2(config.resolution)) + 1)]
-        self.blocks = nn.ModuleList(
-            SynthesisBlock(config.channels(r // 2), config.channels(r), config.w_dim, r) for r in resolutions
+        self.config: GeneratorConfig = config
+        self.mapping = MappingNetwork(
+            config.z_dim,
+            config.w_dim,
+            num_layers=config.num_mapping_layers,
+            c_dim=config.c_dim,
+            inner_dim=config.mapping_dim or config.w_dim,
+            embedding_dim=config.embedding_dim or config.w_dim,
+            lr_multiplier=config.mapping_lr_multiplier,
+            joint_normalization=config.joint_normalization,
         )
-
-    @property
-    def num_ws(self) -> int:
-        """Number of w vectors per image."""
-        return self.config.num_ws
-
-    def map(self, z: Float[Tensor, "n d_z"], truncation: float = 1.0) -> Float[Tensor, "n d"]:
-        """z to w, pulled towards the mean w: ``w_avg + truncation (w - w_avg)`` (the truncation trick)."""
-        w = self.mapping(z)
-        return w if truncation == 1.0 else self.mapping.w_avg.lerp(w, truncation)
-
-    def broadcast(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n l d"]:
-        """The same w for every layer."""
-        return w[:, None].expand(-1, self.num_ws, -1)
+        resolutions = [2**i for i in range(2, int(math.log2(config.resolution)) + 1)]
+        self.blocks = nn.ModuleList(SynthesisBlock(config, r) for r in resolutions)
 
     def synthesize(
         self,
         ws: Float[Tensor, "n l d"],
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
-    ) -> Float[Tensor, "n 3 h w"]:
+    ) -> Float[Tensor, "n c h w"]:
         """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random'."""
         x = image = None
         start = 0
@@ -213,12 +263,6 @@ class Generator(nn.Module):
         if image is None:
             raise ConfigError("a generator without blocks cannot synthesise")
         return image
-
-    def forward(
-        self, z: Float[Tensor, "n d_z"], truncation: float = 1.0, noise_mode: NoiseMode = "const"
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Images of the latents ``z``."""
-        return self.synthesize(self.broadcast(self.map(z, truncation)), noise_mode)
 
 
 def mix_styles(

@@ -18,7 +18,7 @@ from rich.table import Table
 from lineament.errors import ConfigError
 from lineament.networks import stylegan2
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.stylegan2 import Generator, GeneratorConfig
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.seeding import latents
@@ -96,7 +96,7 @@ def grouped_convolutions() -> Iterator[None]:
 def bench_synthesis(config: BenchConfig) -> list[BenchRow]:
     """Ours against the grouped form, on the same weights and latents."""
     torch.manual_seed(0)
-    generator = Generator(config.network).eval().requires_grad_(False)
+    generator = StyleGAN2(config.network).eval().requires_grad_(False)
     generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     z = latents(0, range(config.batch_size), config.network.z_dim)
 

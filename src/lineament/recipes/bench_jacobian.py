@@ -14,7 +14,7 @@ import torch
 from lineament.errors import ConfigError
 from lineament.estimators.pixel_jacobian import PixelJacobian, agreement
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.bench_rows import BenchRow, seconds_of
 from lineament.recipes.jacobian import (

@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from lineament.estimators.steps import StepCalibration
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.console import progress_bar
 from lineament.recipes.editing import affordable_hold, linear_step, measure, synthesize_edited
 from lineament.recipes.sampling import CALIBRATION, sample_and_measure

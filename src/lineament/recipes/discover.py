@@ -22,7 +22,7 @@ from lineament import __version__
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric

@@ -19,7 +19,7 @@ from lineament import __version__
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric

@@ -11,7 +11,7 @@ from lineament.errors import ConfigError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import StepCalibration, mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from lineament.errors import ConfigError, ImageError
 from lineament.networks.decomposer import NUM_BORDER_COLUMNS, Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.render import render
 from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import console

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric

@@ -22,7 +22,7 @@ from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.estimators.local_components import find_components
 from lineament.estimators.part_analysis import SINGULAR
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents, philox
 from lineament.recipes.console import progress_bar
 from lineament.recipes.devices import Devices, make_fabric

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lineament.errors import ConfigError, MismatchError
 from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.decomposition_loss import TrueParts
 from lineament.recipes.jacobian import images_of
 from lineament.recipes.latent_pairs import LatentPairs

@@ -23,7 +23,7 @@ from torch.overrides import TorchFunctionMode
 from lineament.errors import ConfigError, NonFiniteError
 from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar
 from lineament.recipes.training_data import shrink

@@ -14,7 +14,7 @@ from lineament.errors import ConfigError
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.estimators.steps import mahalanobis_step
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.sampling import PAIRS, batches, sample_and_measure
 from lineament.records.semantics import SEMANTIC_NAMES
 

@@ -6,7 +6,7 @@ import torch
 
 from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
 from lineament.recipes.shipped import Pair, shipped_path
 from lineament.records.atlas import Atlas

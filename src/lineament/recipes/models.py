@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from lineament.errors import FileFormatError, LineamentError
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.discriminator import Discriminator
+from lineament.networks.generator import Generator
 from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
-from lineament.networks.stylegan2 import Generator, GeneratorConfig
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
@@ -90,7 +91,7 @@ def _load(
 
 def load_generator(path: str | Path, device: Device = "cpu") -> Generator:
     """A generator of ours, ready for inference."""
-    return _load(path, "generator", GeneratorConfig, Generator, device)
+    return _load(path, "generator", GeneratorConfig, StyleGAN2, device)
 
 
 def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator:

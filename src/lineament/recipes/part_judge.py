@@ -16,7 +16,7 @@ from torch import Tensor
 from lineament.errors import ConfigError
 from lineament.estimators.steps import mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import philox
 from lineament.recipes.editing import (
     HOLDABLE,

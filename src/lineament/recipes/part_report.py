@@ -11,7 +11,7 @@ from torch import Tensor
 from lineament.estimators.part_analysis import cluster_order, cosine_matrix
 from lineament.estimators.part_scores import PartReader
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.recipes.console import progress_bar
 from lineament.recipes.editing import (
     affordable_hold,

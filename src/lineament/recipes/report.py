@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lineament import __version__
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.render import render
 from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar

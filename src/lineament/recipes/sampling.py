@@ -12,7 +12,7 @@ from torch import Tensor
 from lineament.estimators.moments import StreamingMoments
 from lineament.estimators.pixel_jacobian import MAX_BYTES, PixelJacobian
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.stylegan2 import Generator
+from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.editing import measure
 from lineament.recipes.jacobian import images_of, images_of_layers, maps_of_images

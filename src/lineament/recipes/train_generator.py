@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from lineament import __version__
 from lineament.errors import ConfigError, NonFiniteError
 from lineament.networks.discriminator import Discriminator
-from lineament.networks.stylegan2 import Generator, GeneratorConfig, mix_styles
+from lineament.networks.generator import Generator
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, mix_styles
 from lineament.ops.augment import augment
 from lineament.ops.gan_losses import discriminator_loss, generator_loss, path_lengths, r1_penalty
 from lineament.ops.seeding import latents, philox, step_generator
@@ -147,7 +148,7 @@ class Trainer:
         def place(module: Any) -> Any:
             return module.to(fabric.device, memory_format=torch.channels_last)
 
-        self.generator: Generator = place(Generator(config.network))
+        self.generator: StyleGAN2 = place(StyleGAN2(config.network))
         self.discriminator: Discriminator = place(Discriminator(config.network))
         self.ema: Generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         g_interval = config.path_length_interval if config.path_length_weight > 0 else 10**9

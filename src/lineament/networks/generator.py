@@ -1,0 +1,130 @@
+"""What every generator offers, whatever its family: z (and a class) -> w -> ws -> image.
+
+Families stand in modules of their own (`stylegan1`, `stylegan2`, `stylegan3`); recipes know this interface alone.
+"""
+
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+
+NoiseMode = Literal["const", "random", "none"]
+
+
+class GeneratorSettings(Protocol):
+    """What the settings of every family say."""
+
+    @property
+    def resolution(self) -> int:
+        """Side of the square images in pixels."""
+        ...
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the images: 3 for RGB."""
+        ...
+
+    @property
+    def z_dim(self) -> int:
+        """Size of the latent z."""
+        ...
+
+    @property
+    def w_dim(self) -> int:
+        """Size of the intermediate latent w."""
+        ...
+
+    @property
+    def c_dim(self) -> int:
+        """Number of classes; 0 where there are none."""
+        ...
+
+    @property
+    def num_ws(self) -> int:
+        """Number of w vectors that the synthesis network takes, from coarse to fine."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        ...
+
+
+class Mapping(nn.Module):
+    """z to w.
+
+    Attributes:
+        w_avg: the mean w, which truncation pulls towards; of shape (d,).
+    """
+
+    w_avg: Tensor
+
+    @abstractmethod
+    def forward(self, z: Float[Tensor, "n d_z"], label: Float[Tensor, "n d_c"] | None = None) -> Float[Tensor, "n d"]:
+        """Map latents, and one-hot classes where the generator has classes."""
+
+
+class Generator(nn.Module):
+    """z -> w -> ws -> image.
+
+    Convention:
+        Images are in [-1, 1] up to the network's overshoot. ``ws`` holds one w per layer, ``num_ws`` of them, from
+        coarse to fine.
+
+    Attributes:
+        family: the name by which files say what they hold.
+        config: settings of the family.
+        mapping: z to w.
+    """
+
+    family: ClassVar[str]
+    config: GeneratorSettings
+    mapping: Mapping
+
+    @property
+    def num_ws(self) -> int:
+        """Number of w vectors per image."""
+        return self.config.num_ws
+
+    def map(
+        self, z: Float[Tensor, "n d_z"], truncation: float = 1.0, label: Float[Tensor, "n d_c"] | None = None
+    ) -> Float[Tensor, "n d"]:
+        """z to w, pulled towards the mean w: ``w_avg + truncation (w - w_avg)`` (the truncation trick).
+
+        Args:
+            z: latents; only their direction counts.
+            truncation: 1 leaves w as it is, 0 gives the mean.
+            label: one-hot classes; for generators with classes only.
+
+        Raises:
+            ConfigError: a label is missing or is not one for this generator.
+        """
+        classes = self.config.c_dim
+        if (0 if label is None else label.shape[1]) != classes:
+            asked = "no label" if label is None else f"a label of {label.shape[1]} classes"
+            raise ConfigError(f"the generator has {classes or 'no'} classes, but got {asked}")
+        w = self.mapping(z, label)
+        return w if truncation == 1.0 else self.mapping.w_avg.lerp(w, truncation)
+
+    def broadcast(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n l d"]:
+        """The same w for every layer."""
+        return w[:, None].expand(-1, self.num_ws, -1)
+
+    @abstractmethod
+    def synthesize(
+        self, ws: Float[Tensor, "n l d"], noise_mode: NoiseMode = "const", rng: torch.Generator | None = None
+    ) -> Float[Tensor, "n c h w"]:
+        """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random', where ``rng`` feeds it."""
+
+    def forward(
+        self,
+        z: Float[Tensor, "n d_z"],
+        truncation: float = 1.0,
+        noise_mode: NoiseMode = "const",
+        label: Float[Tensor, "n d_c"] | None = None,
+    ) -> Float[Tensor, "n c h w"]:
+        """Images of the latents ``z``."""
+        return self.synthesize(self.broadcast(self.map(z, truncation, label)), noise_mode)
