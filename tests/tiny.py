@@ -7,12 +7,14 @@ import torch
 from PIL import Image
 
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.discriminator import DiscriminatorConfig
 from lineament.networks.generator import Generator
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.recipes.models import save_network
 
 GENERATOR = GeneratorConfig(resolution=32, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=64, channel_max=6)
 GENERATOR64 = GeneratorConfig(resolution=64, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=128, channel_max=6)
+DISCRIMINATOR = DiscriminatorConfig.matching(GENERATOR)
 DECOMPOSER = DecomposerConfig(channels=4, channel_max=8, code_dim=8, pose_channels=4)
 
 

@@ -13,7 +13,7 @@ from tests import tiny
 @pytest.fixture
 def discriminator() -> Discriminator:
     torch.manual_seed(0)
-    return Discriminator(tiny.GENERATOR).eval()
+    return Discriminator(tiny.DISCRIMINATOR).eval()
 
 
 def noise(n: int = 6, size: int = 32, seed: int = 0) -> torch.Tensor:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.discriminator import Discriminator
+from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.generator import Generator
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, mix_styles
 from lineament.ops.seeding import latents
@@ -134,5 +134,5 @@ def test_published_size() -> None:
     # Config F at 1024 px, as the official code counts it: 30,370,060 and 29,012,513 trainable parameters.
     config = GeneratorConfig(1024, z_dim=512, w_dim=512, num_mapping_layers=8, channel_base=32768, channel_max=512)
     with torch.device("meta"):
-        networks = StyleGAN2(config), Discriminator(config)
+        networks = StyleGAN2(config), Discriminator(DiscriminatorConfig.matching(config))
     assert [sum(p.numel() for p in network.parameters()) for network in networks] == [30_370_060, 29_012_513]

@@ -55,18 +55,21 @@ def test_decomposer_and_discriminator_round_trip(tmp_path: Path) -> None:
     apart = load_decomposer(saved(tmp_path / "d", "decomposer", tiny.decomposer(), tiny.DECOMPOSER))
     assert apart.config == tiny.DECOMPOSER
     torch.manual_seed(0)
-    judge = Discriminator(tiny.GENERATOR)
-    loaded = load_discriminator(saved(tmp_path / "j", "discriminator", judge, tiny.GENERATOR))
+    judge = Discriminator(tiny.DISCRIMINATOR)
+    loaded = load_discriminator(saved(tmp_path / "j", "discriminator", judge, tiny.DISCRIMINATOR))
     assert network_fingerprint(loaded) == network_fingerprint(judge)
+    # Files once spoke of the generator as well.
+    old = load_discriminator(saved(tmp_path / "o", "discriminator", judge, tiny.GENERATOR))
+    assert old.config == tiny.DISCRIMINATOR
 
 
 def test_features_from_discriminator_and_from_their_own_file_agree(tmp_path: Path) -> None:
     torch.manual_seed(0)
     images = torch.randn(8, 3, 32, 32)
-    path = saved(tmp_path / "j", "discriminator", Discriminator(tiny.GENERATOR), tiny.GENERATOR)
+    path = saved(tmp_path / "j", "discriminator", Discriminator(tiny.DISCRIMINATOR), tiny.DISCRIMINATOR)
     features = load_features(path, images, "cpu")
     assert isinstance(features, DiscriminatorFeatures)
-    again = load_features(saved(tmp_path / "f", "features", features, tiny.GENERATOR), images[:1], "cpu")
+    again = load_features(saved(tmp_path / "f", "features", features, tiny.DISCRIMINATOR), images[:1], "cpu")
     torch.testing.assert_close(again(images), features(images), atol=2e-3, rtol=2e-3)
     with pytest.raises(FileFormatError, match="kind 'generator', expected 'features'"):
         load_features(saved(tmp_path / "g", "generator", tiny.generator(), tiny.GENERATOR), images, "cpu")

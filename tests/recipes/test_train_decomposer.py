@@ -14,7 +14,7 @@ from PIL import Image
 
 from lineament.errors import CollapseError, ConfigError, DataError, FileFormatError, MismatchError, StorageError
 from lineament.networks.decomposer import DecomposerConfig
-from lineament.networks.discriminator import Discriminator
+from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.perceptual import VGG16Features
 from lineament.ops.shape_metrics import is_convex
 from lineament.ops.shapes import ellipsoid_depth
@@ -48,7 +48,13 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny.save_pair(folder)
     torch.manual_seed(0)
     config = tiny.GENERATOR64
-    save_network(folder / "discriminator.safetensors", "discriminator", Discriminator(config), config.to_dict(), {})
+    save_network(
+        folder / "discriminator.safetensors",
+        "discriminator",
+        Discriminator(DiscriminatorConfig.matching(config)),
+        config.to_dict(),
+        {},
+    )
     tiny.image_folder(folder / "in", resolution=64)
     return folder
 

@@ -16,6 +16,11 @@ LRELU_SLOPE = 0.2
 LRELU_GAIN = math.sqrt(2.0)  # keeps the variance of a unit normal input
 
 
+def clamped(x: Tensor, limit: float) -> Tensor:
+    """Values held within plus and minus ``limit``; 0 is no limit."""
+    return x.clamp(-limit, limit) if limit else x
+
+
 class Dense(nn.Module):
     """Fully connected layer; weights are stored at unit scale and scaled when used."""
 
@@ -47,6 +52,7 @@ class Conv(nn.Module):
         bias: bool = True,
         activate: bool = True,
         downsample: bool = False,
+        clamp: float = 0.0,
     ) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel, kernel))
@@ -54,10 +60,12 @@ class Conv(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
         self.activate = activate
         self.downsample = downsample
+        self.clamp = clamp
 
     def forward(self, x: Float[Tensor, "n i h w"], gain: float = 1.0) -> Float[Tensor, "n o h2 w2"]:
-        """Convolve (and halve), add the bias, activate; ``gain`` scales the result."""
+        """Convolve (and halve), add the bias, activate, clamp; ``gain`` scales all this."""
         # leaky(x) g = leaky(x g): the gain goes into the small tensors.
+        limit = self.clamp * gain
         gain = gain * LRELU_GAIN if self.activate else gain
         weight = self.weight * (self.weight_gain * gain)
         bias = None if self.bias is None else self.bias * gain
@@ -68,4 +76,4 @@ class Conv(nn.Module):
             x = F.conv2d(downsample_fir(x), weight, bias)
         else:
             x = F.conv2d(fir_filter(x, padding=kernel // 2 + 1), weight, bias, stride=2)
-        return F.leaky_relu(x, LRELU_SLOPE) if self.activate else x
+        return clamped(F.leaky_relu(x, LRELU_SLOPE) if self.activate else x, limit)

@@ -8,9 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
-from lineament.networks.discriminator import Discriminator
+from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.layers import Conv
-from lineament.networks.stylegan2 import GeneratorConfig
 
 QUARTER_BLOCKS = 2
 """Blocks of the discriminator after which its features are a quarter of the image's size."""
@@ -24,7 +23,7 @@ class DiscriminatorFeatures(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, config: GeneratorConfig) -> None:
+    def __init__(self, config: DiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
         full = Discriminator(config)

@@ -18,12 +18,17 @@ from torch import Tensor, nn
 
 from lineament.errors import ConfigError
 from lineament.networks.generator import Generator, NoiseMode
-from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Conv, Dense
+from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Conv, Dense, clamped
 from lineament.networks.mapping import MappingNetwork
 from lineament.ops.modulation import modulated_conv2d
 from lineament.ops.resample import upsample_fir
 
 ARCHITECTURES = ("skip", "resnet", "orig")
+
+
+def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = ()) -> int:
+    """Number of feature maps: ``base / resolution``, at most ``maximum``; or as ``widths`` say for 4, 8, ... pixels."""
+    return widths[int(math.log2(resolution)) - 2] if widths else max(min(base // resolution, maximum), 1)
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,7 @@ class GeneratorConfig:
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
-        if self.widths:
-            return self.widths[int(math.log2(resolution)) - 2]
-        return max(min(self.channel_base // resolution, self.channel_max), 1)
+        return channels_at(resolution, self.channel_base, self.channel_max, self.widths)
 
     @property
     def num_ws(self) -> int:
@@ -156,11 +159,6 @@ class SynthesisLayer(nn.Module):
             # Drawn on the CPU so that a seed gives the same noise on every device.
             x = x + torch.randn(shape, generator=rng).to(x) * strength
         return clamped(F.leaky_relu(x + bias, LRELU_SLOPE), self.clamp * gain)
-
-
-def clamped(x: Tensor, limit: float) -> Tensor:
-    """Values held within plus and minus ``limit``; 0 is no limit."""
-    return x.clamp(-limit, limit) if limit else x
 
 
 class ToRGB(nn.Module):

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from lineament.errors import FileFormatError, LineamentError
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.discriminator import Discriminator
+from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.generator import Generator
 from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
-from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
 from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
@@ -22,6 +22,9 @@ SCHEMA_VERSION = 1
 _YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
 _BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False)}
 """What files say by saying nothing of settings that are younger than they are."""
+
+_OF_GENERATORS = ("z_dim", "w_dim", "num_mapping_layers")
+"""What discriminators once said of the generator they played against."""
 
 ConfigT = TypeVar("ConfigT")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -32,26 +35,49 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
     """Rebuild a configuration from a file's header; FileFormatError if it does not fit."""
     if not isinstance(values, dict):
         raise FileFormatError(f"{path}: the header has no network configuration; the file is damaged")
-    kinds = {f.name: type(f.default) for f in fields(cls)}  # pyright: ignore[reportArgumentType]
-    if set(values) - set(kinds):
+    defaults = {f.name: f.default for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+    if set(values) - set(defaults):
         raise FileFormatError(
-            f"{path}: unknown settings {sorted(set(values) - set(kinds))} in the network configuration"
+            f"{path}: unknown settings {sorted(set(values) - set(defaults))} in the network configuration"
         )
+    plain = {}
     for name, value in values.items():
-        if type(value) is not kinds[name] and not (kinds[name] is float and type(value) is int):
-            raise FileFormatError(f"{path}: {name} is {value!r:.40} in the network configuration, expected a number")
+        try:
+            plain[name] = _like(defaults[name], value)
+        except TypeError as error:
+            raise FileFormatError(
+                f"{path}: {name} is {value!r:.40} in the network configuration, expected something like "
+                f"{defaults[name]!r}; the file is damaged"
+            ) from error
     try:
-        return cls(**{k: kinds[k](v) for k, v in values.items()})
+        return cls(**plain)
     except (TypeError, LineamentError) as error:
         raise FileFormatError(f"{path}: the network configuration does not fit: {error}") from error
 
 
-def save_network(path: str | Path, kind: str, network: nn.Module, config: dict[str, Any], provenance: dict) -> None:
-    """Write a network in half precision with its configuration and where it came from."""
-    tensors = {k: v.detach().cpu().half().contiguous() for k, v in network.state_dict().items()}
-    save_tensors(
-        path, tensors, kind=kind, schema_version=SCHEMA_VERSION, header={"config": config, "provenance": provenance}
-    )
+def _like(default: Any, value: Any) -> Any:
+    """A value of a header as the setting whose default is given has it; TypeError if it cannot be."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        if not all(type(number) is int for number in value):
+            raise TypeError("not whole numbers")
+        return tuple(value)
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise TypeError("another type")
+    return value
+
+
+def save_network(
+    path: str | Path, kind: str, network: nn.Module, config: dict[str, Any], provenance: dict, *, half: bool = True
+) -> None:
+    """Write a network, in half precision unless asked, with its configuration and where it came from."""
+    dtype = torch.float16 if half else torch.float32
+    tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in network.state_dict().items()}
+    header = {"config": config, "provenance": provenance}
+    if isinstance(network, Generator):
+        header["family"] = network.family
+    save_tensors(path, tensors, kind=kind, schema_version=SCHEMA_VERSION, header=header)
 
 
 def load_weights(path: str | Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
@@ -82,21 +108,41 @@ def _load(
     values = header.get("config")
     if isinstance(values, dict):
         values = _BEFORE.get(kind, {}) | values
+        if config_class is DiscriminatorConfig:
+            values = {k: v for k, v in values.items() if k not in _OF_GENERATORS}
     network = build(config_from_header(config_class, values, path))
     load_weights(path, network, tensors)
+    return ready(network, device)
+
+
+def ready(network: NetworkT, device: Device = "cpu") -> NetworkT:
+    """The network for inference on a device."""
     network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    network.eval().requires_grad_(False)
-    return network
+    return network.eval().requires_grad_(False)
+
+
+FAMILIES: dict[str, tuple[type, Callable[[Any], Generator]]] = {
+    StyleGAN2.family: (StyleGAN2Config, StyleGAN2),
+}
+"""Settings and network of each family of generators."""
 
 
 def load_generator(path: str | Path, device: Device = "cpu") -> Generator:
     """A generator of ours, ready for inference."""
-    return _load(path, "generator", GeneratorConfig, StyleGAN2, device)
+    header = read_header(path).header
+    family = header.get("family", StyleGAN2.family)
+    if family not in FAMILIES:
+        raise FileFormatError(f"{path} holds a generator of the family {family!r:.40}; upgrade Lineament")
+    config_class, build = FAMILIES[family]
+    trained = {f.name for f in fields(GeneratorConfig)}
+    if config_class is StyleGAN2Config and set(header.get("config") or ()) <= trained:
+        config_class = GeneratorConfig
+    return _load(path, "generator", config_class, build, device)
 
 
 def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator:
     """A discriminator of ours, ready for inference."""
-    return _load(path, "discriminator", GeneratorConfig, Discriminator, device)
+    return _load(path, "discriminator", DiscriminatorConfig, Discriminator, device)
 
 
 def load_decomposer(path: str | Path, device: Device = "cpu") -> Decomposer:
@@ -108,7 +154,7 @@ def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: De
     """The perceptual feature from a file of features, or cut out of a discriminator and scaled on ``sample``."""
     if read_header(path).kind == "discriminator":
         return DiscriminatorFeatures.from_discriminator(load_discriminator(path, device), sample)
-    return _load(path, "features", GeneratorConfig, DiscriminatorFeatures, device)
+    return _load(path, "features", DiscriminatorConfig, DiscriminatorFeatures, device)
 
 
 def load_vgg16(path: str | Path, device: Device) -> nn.Module:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from lineament import __version__
 from lineament.errors import ConfigError, NonFiniteError
-from lineament.networks.discriminator import Discriminator
+from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.generator import Generator
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, mix_styles
 from lineament.ops.augment import augment
@@ -149,7 +149,7 @@ class Trainer:
             return module.to(fabric.device, memory_format=torch.channels_last)
 
         self.generator: StyleGAN2 = place(StyleGAN2(config.network))
-        self.discriminator: Discriminator = place(Discriminator(config.network))
+        self.discriminator: Discriminator = place(Discriminator(DiscriminatorConfig.matching(config.network)))
         self.ema: Generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         g_interval = config.path_length_interval if config.path_length_weight > 0 else 10**9
         self.g_optimizer = lazy_adam(self.generator.parameters(), config.learning_rate, g_interval)
@@ -301,9 +301,8 @@ def write_snapshot(trainer: Trainer, folder: RunFolder, images: np.ndarray) -> d
         "hours": round(trainer.seconds / 3600, 3),
         "scores": scores,
     }
-    network = config.network.to_dict()
-    save_network(folder.path / "generator.safetensors", "generator", trainer.ema, network, provenance)
-    save_network(folder.path / "discriminator.safetensors", "discriminator", trainer.discriminator, network, provenance)
+    for name, network in (("generator", trainer.ema), ("discriminator", trainer.discriminator)):
+        save_network(folder.path / f"{name}.safetensors", name, network, network.config.to_dict(), provenance)
     samples = folder.path / "samples"
     samples.mkdir(exist_ok=True)
     save_png(samples / f"{round(kimg):06d}-kimg.png", sample_grid(trainer.ema, config.seed, 60, 0.8))

@@ -1,0 +1,82 @@
+"""Tensors of another program's network on their way into ours: each is taken once, what is missing or left is named."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from lineament.errors import FileFormatError
+from lineament.ops.resample import FIR_TAPS
+
+FILTER_TOLERANCE = 1e-5
+
+
+class ForeignTensors:
+    """The tensors of one network, by the names of the program that wrote them.
+
+    Args:
+        tensors: by name.
+        what: the network, for messages, such as "StyleGAN2 generator of rosinality's layout".
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], what: str) -> None:
+        self._left = dict(tensors)
+        self._what = what
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._left
+
+    def take(self, name: str) -> Tensor:
+        """Take a tensor, as 32-bit floats.
+
+        Raises:
+            FileFormatError: there is none of that name.
+        """
+        if name not in self._left:
+            raise FileFormatError(f"not a {self._what}, or one of another version: tensor {name!r} is missing")
+        return self._left.pop(name).detach().float()
+
+    def take_or(self, name: str, shape: tuple[int, ...]) -> Tensor:
+        """Take a tensor; zeros if there is none, for what networks may do without (noise)."""
+        return self.take(name) if name in self else torch.zeros(shape)
+
+    def numbers(self, pattern: str) -> list[int]:
+        """The numbers that stand in the names that match ``pattern``, whose one group they are; sorted."""
+        return sorted({int(m[1]) for name in self._left if (m := re.fullmatch(pattern, name))})
+
+    def drop(self, pattern: str) -> None:
+        """Leave out tensors that inference does not need, by their whole name."""
+        for name in [name for name in self._left if re.fullmatch(pattern, name)]:
+            del self._left[name]
+
+    def drop_filters(self, pattern: str) -> None:
+        """Leave out the low-pass filters, after a look that they are the published ones.
+
+        Raises:
+            FileFormatError: a filter is another one, so that our images would not be the original's.
+        """
+        taps = torch.tensor(FIR_TAPS)
+        expected = torch.outer(taps, taps) / taps.sum() ** 2
+        for name in [name for name in self._left if re.fullmatch(pattern, name)]:
+            found = self._left.pop(name).float()
+            if found.dim() == 1:
+                found = torch.outer(found, found)
+            same = found.shape[-2:] == expected.shape and float(found.sum()) > 0
+            if not same or float((found / found.sum() - expected).abs().max()) > FILTER_TOLERANCE:
+                raise FileFormatError(
+                    f"the filter {name!r} of this {self._what} is not [1, 3, 3, 1], the only one read"
+                )
+
+    def finish(self) -> None:
+        """All tensors should have been taken.
+
+        Raises:
+            FileFormatError: names some that are left over.
+        """
+        if self._left:
+            names = ", ".join(repr(name) for name in sorted(self._left)[:3])
+            raise FileFormatError(
+                f"{len(self._left)} tensors are left over that no {self._what} has, such as {names}: "
+                "the file holds another network, or one of a newer version"
+            )
