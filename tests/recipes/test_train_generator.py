@@ -90,7 +90,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 
 def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert load_generator(uninterrupted / "generator.safetensors").config == tiny.GENERATOR
-    assert load_discriminator(uninterrupted / "discriminator.safetensors").config == tiny.GENERATOR
+    assert load_discriminator(uninterrupted / "discriminator.safetensors").config == tiny.DISCRIMINATOR
     header = read_header(uninterrupted / "generator.safetensors").header
     assert header["provenance"]["num_images"] == 12
     assert set(header["provenance"]["scores"]) == {"swd_32", "swd_16", "swd_mean"}
