@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import re
 import subprocess
 import sys
 from dataclasses import fields, is_dataclass
@@ -116,3 +117,12 @@ def test_every_setting_of_a_network_is_read(config: type) -> None:
 
 def test_version_is_a_release() -> None:
     assert [part.isdecimal() for part in lineament.__version__.split(".")] == [True] * 3
+
+
+def test_the_example_of_the_readme_runs() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["images"].shape == (8, 3, 64, 64)
+    assert float(names["images"].abs().max()) <= 1

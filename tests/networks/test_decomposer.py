@@ -291,3 +291,14 @@ def test_the_albedo_as_seen_is_the_one_that_was_painted() -> None:
     assert float(network.seen_albedo(image, dark).max()) <= 3
     flat = replace(parts, canon_depth=torch.ones_like(depth))
     assert float((network.seen_albedo(image, flat)[inner] - albedo[inner]).abs().mean()) > 0.03
+
+
+def test_the_face_box_is_cut_out_of_larger_images() -> None:
+    network = tiny.decomposer(replace(tiny.DECOMPOSER, face_box=(0.5, 0.0, 1.0, 0.5)))
+    image = torch.randn(1, 3, 128, 128)
+    assert torch.equal(network.shown(image), image[:, :, :64, 64:])
+    network.face_box = (0.0, 0.0, 0.5, 0.5)
+    assert torch.equal(network.shown(image), image[:, :, :64, :64])
+    for box in ((0.5, 0.0, 0.5, 1.0), (0.0, 0.0, 1.0, 1.1), (-0.1, 0.0, 1.0, 1.0), (0.0, 0.9, 1.0, 0.1)):
+        with pytest.raises(ConfigError, match="the face box is"):
+            replace(tiny.DECOMPOSER, face_box=box)

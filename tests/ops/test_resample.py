@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from lineament.ops.resample import downsample_fir, fir_filter, fir_kernel, upsample_fir
+from lineament.ops.resample import crop_box, downsample_fir, face_of, fir_filter, fir_kernel, upsample_fir
 from tests.twins.resample_twin import downsample_loop, filter_loop, upsample_by_zeros
 
 
@@ -54,3 +54,23 @@ def test_down_is_the_transpose_of_up() -> None:
 @pytest.mark.parametrize("function", [upsample_fir, downsample_fir])
 def test_gradients(function) -> None:
     assert gradcheck(function, noise(1, 2, 4, 6).requires_grad_())
+
+
+def test_crop_box_takes_shares_of_width_and_height() -> None:
+    y, x = torch.meshgrid(torch.arange(20.0), torch.arange(40.0), indexing="ij")
+    images = torch.stack([x, y])[None]
+    cut = crop_box(images, (0.25, 0.1, 0.75, 0.6))
+    assert cut.shape == (1, 2, 10, 20)
+    assert cut[0, 0, 0].tolist() == list(range(10, 30))
+    assert cut[0, 1, :, 0].tolist() == list(range(2, 12))
+    assert crop_box(images, (0.5, 0.5, 0.501, 0.501)).shape == (1, 2, 1, 1)
+
+
+def test_face_of_cuts_out_shrinks_and_colours() -> None:
+    image = torch.full((1, 1, 64, 64), -1.0)
+    image[:, :, 16:48, 8:40] = 1.0
+    face = face_of(image, 16, (0.125, 0.25, 0.625, 0.75))
+    torch.testing.assert_close(face, torch.ones(1, 3, 16, 16))
+    assert face_of(torch.zeros(1, 4, 64, 64), 16, (0.0, 0.0, 1.0, 1.0)).shape == (1, 3, 16, 16)
+    ready = torch.randn(2, 3, 16, 16)
+    assert torch.equal(face_of(ready, 16, (0.3, 0.3, 0.6, 0.6)), ready)

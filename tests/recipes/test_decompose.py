@@ -135,7 +135,7 @@ def test_a_generator_of_smaller_images_is_refused(tmp_path):
     network = tiny.generator()
     save_network(tmp_path / "small.safetensors", "generator", network, network.config.to_dict(), {})
     with pytest.raises(MismatchError, match=r"small\.safetensors makes 32 px images"):
-        generated(tmp_path / "small.safetensors", [0], 0.7, 64, torch.device("cpu"))
+        generated(tmp_path / "small.safetensors", [0], 0.7, tiny.decomposer(), torch.device("cpu"))
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError, InputError, MismatchError
+from lineament.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.recipes import calibrate as calibrating
 from lineament.recipes import discover, run_folder
 from lineament.recipes.devices import Devices
 from lineament.recipes.discover import DiscoverConfig, run, uncalibrated_atlas
 from lineament.recipes.editing import affordable_hold, linear_change, linear_step
+from lineament.recipes.loading import look_as_in
 from lineament.recipes.localize import PartsConfig
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint, save_network
 from lineament.recipes.sampling import MAX_KEPT_VALUES, Discovery, sample_and_measure
@@ -72,7 +74,14 @@ def test_atlas(found: Atlas, pair: tuple[Path, Path]) -> None:
     assert (found.num_samples, found.num_held_out, found.truncation) == (40, 20, 0.5)
     assert found.generator_fingerprint == network_fingerprint(generator)
     assert found.decomposer_fingerprint == network_fingerprint(decomposer)
-    assert found.generator == {"resolution": 64, "w_dim": 8, "num_layers": 10}
+    assert found.generator == {
+        "family": "stylegan2",
+        "resolution": 64,
+        "w_dim": 8,
+        "num_layers": 10,
+        "class_number": None,
+        "face_box": [0.0, 0.0, 1.0, 1.0],
+    }
     w, y = sample_and_measure(generator, decomposer, 0, range(40), 0.5)
     w64 = w.double().numpy()
     np.testing.assert_allclose(found.w_mean, w64.mean(axis=0), atol=1e-6)
@@ -260,7 +269,7 @@ def test_calibration_reads_its_own_column(
     gathered.held_out.update(w.double().numpy(), y)
     atlas, model = uncalibrated_atlas(config, gathered, generator, decomposer)
     atlas = replace(atlas, directions=atlas.directions[2:])
-    monkeypatch.setattr(calibrating, "synthesize_edited", lambda generator, w, move: w.double().numpy() + move[0])
+    monkeypatch.setattr(calibrating, "synthesize_edited", lambda generator, w, move, _: w.double().numpy() + move[0])
     monkeypatch.setattr(calibrating, "measure", lambda decomposer, moved: model.predict(moved))
     monkeypatch.setattr(calibrating, "sample_and_measure", lambda *args: (w[:5], model.predict(w[:5].double().numpy())))
     monkeypatch.setattr(calibrating, "affordable_hold", lambda atlas, names: ())
@@ -325,3 +334,28 @@ def test_settings_out_of_range(pair: tuple[Path, Path], tmp_path: Path) -> None:
         settings(pair, tmp_path, devices=Devices(count=2))
     with pytest.raises(InputError, match="does not exist"):
         run(settings((tmp_path / "no.safetensors", pair[1]), tmp_path / "out"))
+
+
+def test_a_class_and_a_face_box_are_asked_for_and_remembered(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    settings_of = StyleGAN2Config(**{**tiny.GENERATOR64.to_dict(), "resolution": 128}, c_dim=3)
+    network = StyleGAN2(settings_of).eval().requires_grad_(False)
+    save_network(tmp_path / "g.safetensors", "generator", network, settings_of.to_dict(), {})
+    write_decomposer(tmp_path / "d.safetensors")
+    files = (tmp_path / "g.safetensors", tmp_path / "d.safetensors")
+    with pytest.raises(ConfigError, match="has 3 classes, but got no label"):
+        run(settings(files, tmp_path / "none"))
+    with pytest.raises(ConfigError, match="class 3 was asked for, but the generator has 3 classes"):
+        run(settings(files, tmp_path / "wrong", class_number=3))
+    box = (0.25, 0.25, 0.75, 0.75)
+    path = run(settings(files, tmp_path / "out", class_number=2, face_box=box))
+    assert path is not None
+    atlas = load_atlas(path)
+    assert atlas.generator["class_number"] == 2
+    assert atlas.generator["face_box"] == list(box)
+    generator, decomposer = load_generator(files[0]), load_decomposer(files[1])
+    look_as_in(atlas, generator, decomposer)
+    assert generator.chosen_class == 2
+    assert decomposer.face_box == box
+    z = torch.randn(2, 8)
+    torch.testing.assert_close(generator(z), network(z, label=torch.eye(3)[[2, 2]]), atol=0.05, rtol=0.05)

@@ -72,7 +72,7 @@ def test_exact_derivatives_are_the_limit_of_differences(
     expected = differences(lambda at: maps_of(decomposer, generator, at, albedo), w.double())
     for kind in (slice(0, 4096), slice(4096, None)):
         assert np.linalg.norm(maps[kind] - expected[kind]) < 1e-3 * np.linalg.norm(expected[kind])
-    expected = differences(lambda at: decomposer.measure(images_of(generator, at, 64)), w.double())
+    expected = differences(lambda at: decomposer.measure(images_of(generator, at, decomposer)), w.double())
     np.testing.assert_allclose(scalars, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
 
 

@@ -78,18 +78,15 @@ def planted(
     """A judge in a world whose images are the planted maps themselves: grey, and as bright as the parts say."""
     flat = torch.from_numpy(np.abs(world.bumps).max(axis=1).reshape(4, -1))
 
-    def images_of(generator: Generator, w: Tensor, resolution: int) -> Tensor:
+    def images_of(generator: Generator, w: Tensor, decomposer: Decomposer) -> Tensor:
         scores = (w - torch.from_numpy(planted_atlas.w_mean)) @ torch.from_numpy(world.gradients).T
         turned = (w - torch.from_numpy(planted_atlas.w_mean)) @ torch.from_numpy(world.scalar_gradients).T
         pictures = (scores @ flat).reshape(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1).clone()
         pictures[:, 0, 0, :2] += turned  # pose and light can be read off two pixels beyond the face
         return pictures
 
-    def synthesize_edited(generator: Generator, w: Tensor, step: np.ndarray | None = None) -> Tensor:
-        return images_of(generator, w if step is None else w + torch.from_numpy(step[0]), 0)
-
-    def shrink(images: Tensor, resolution: int) -> Tensor:
-        return images
+    def synthesize_edited(generator: Generator, w: Tensor, step: np.ndarray | None, shown_to: Decomposer) -> Tensor:
+        return images_of(generator, w if step is None else w + torch.from_numpy(step[0]), shown_to)
 
     def measure(decomposer: Decomposer, images: Tensor) -> np.ndarray:
         columns = np.zeros((len(images), len(SEMANTIC_NAMES)))
@@ -100,7 +97,7 @@ def planted(
     def maps_of_images(decomposer: Decomposer, images: Tensor) -> Tensor:
         return torch.cat([images[:, :1] * 0.02, images * 0.3], dim=1).flatten(1)
 
-    for one in (images_of, synthesize_edited, shrink, measure, maps_of_images):
+    for one in (images_of, synthesize_edited, measure, maps_of_images):
         monkeypatch.setattr(part_judge, one.__name__, one)
     face = world.mask.copy()
     face[0] = False

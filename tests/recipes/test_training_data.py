@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
+from lineament.ops.resample import shrink
 from lineament.recipes.devices import Devices, any_process, average_gradients, make_fabric
-from lineament.recipes.training_data import batch_indices, load_images, shrink, to_tensor
+from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from tests import tiny
 
 

@@ -133,8 +133,14 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "BenchConfig",
         _show_renderables,
     ),
+    ("convert",): Command(
+        "Turn a checkpoint of another program into files of Lineament's.",
+        "lineament.recipes.convert",
+        "ConvertConfig",
+        _show_renderables,
+    ),
     ("inspect",): Command(
-        "Say what a file of Lineament's is.",
+        "Say what a file is: one of Lineament's, or a checkpoint of another program.",
         "lineament.recipes.inspect_file",
         "InspectConfig",
         _show_renderables,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from lineament.errors import ConfigError
 from lineament.ops.camera import project, rotation_matrices, unproject, view_from_canon
+from lineament.ops.resample import face_of
 from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.ops.warp import warp_image
 from lineament.records.camera import Camera
@@ -43,6 +44,17 @@ CONFIDENCE_CHANNEL_MAX = 64
 
 MIN_SHADING, MAX_ALBEDO = 0.15, 2.0
 """Of the albedo as seen: darker shading is not divided by, and this times white is the brightest."""
+
+
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
+
+
+def check_face_box(box: tuple[float, ...]) -> None:
+    """Raise ConfigError unless these are left, top, right and bottom of a box within an image."""
+    if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        raise ConfigError(
+            f"the face box is {box}, expected left, top, right and bottom as shares of the image, such as 0.2 0.3 0.8 1"
+        )
 
 
 @dataclass(frozen=True)
@@ -81,8 +93,12 @@ class DecomposerConfig:
     """Whether the depth and albedo networks see the face from the front: the image is first turned back through the
     mean shape by the view found, and its mirror image stands beside it. Then the same pixels show the same part of
     every face. Needs `mean_shape`."""
+    face_box: tuple[float, float, float, float] = WHOLE_IMAGE
+    """Left, top, right and bottom of the face in a generator's images, as shares of their width and height: what is
+    cut out of them and made smaller. Photographs come cut out already."""
 
     def __post_init__(self) -> None:
+        check_face_box(self.face_box)
         if self.resolution not in (64, 128):
             raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
         if self.aligned and not self.mean_shape:
@@ -222,6 +238,7 @@ class Decomposer(nn.Module):
     def __init__(self, config: DecomposerConfig, camera: Camera | None = None) -> None:
         super().__init__()
         self.config = config
+        self.face_box: tuple[float, ...] = config.face_box
         self.camera = camera or Camera()
         wide, slim = config.widths(config.channels), config.widths(config.pose_channels)
         seen = 6 if config.aligned else 3
@@ -272,6 +289,10 @@ class Decomposer(nn.Module):
         pixels = project(view_from_canon(unproject(shape, camera), view, camera), camera, size, size)
         face = warp_image(image, pixels * (2 / (size - 1)) - 1)
         return torch.cat([face, face.flip(3)], dim=1).contiguous(memory_format=torch.channels_last)
+
+    def shown(self, images: Float[Tensor, "n c h0 w0"]) -> Float[Tensor, "n 3 h w"]:
+        """What this network is shown of images: the face alone, at its resolution; see `face_of`."""
+        return face_of(images, self.config.resolution, self.face_box)
 
     def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
         """Canonical depth of images."""

@@ -78,11 +78,13 @@ class Generator(nn.Module):
         family: the name by which files say what they hold.
         config: settings of the family.
         mapping: z to w.
+        chosen_class: the class that is drawn where none is given; None asks for one.
     """
 
     family: ClassVar[str]
     config: GeneratorSettings
     mapping: Mapping
+    chosen_class: int | None = None
 
     @property
     def num_ws(self) -> int:
@@ -97,17 +99,30 @@ class Generator(nn.Module):
         Args:
             z: latents; only their direction counts.
             truncation: 1 leaves w as it is, 0 gives the mean.
-            label: one-hot classes; for generators with classes only.
+            label: one-hot classes, for generators with classes only; `chosen_class` if not given.
 
         Raises:
             ConfigError: a label is missing or is not one for this generator.
         """
         classes = self.config.c_dim
+        if label is None and classes and self.chosen_class is not None:
+            label = torch.eye(classes, device=z.device)[[self.chosen_class]].expand(len(z), -1)
         if (0 if label is None else label.shape[1]) != classes:
             asked = "no label" if label is None else f"a label of {label.shape[1]} classes"
             raise ConfigError(f"the generator has {classes or 'no'} classes, but got {asked}")
         w = self.mapping(z, label)
         return w if truncation == 1.0 else self.mapping.w_avg.lerp(w, truncation)
+
+    def choose_class(self, number: int | None) -> None:
+        """Draw this class wherever none is given.
+
+        Raises:
+            ConfigError: the generator has no such class.
+        """
+        classes = self.config.c_dim
+        if number is not None and not 0 <= number < classes:
+            raise ConfigError(f"class {number} was asked for, but the generator has {classes or 'no'} classes")
+        self.chosen_class = number
 
     def broadcast(self, w: Float[Tensor, "n d"]) -> Float[Tensor, "n l d"]:
         """The same w for every layer."""

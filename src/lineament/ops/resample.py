@@ -46,3 +46,33 @@ def downsample_fir(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
     channels = x.shape[1]
     kernel = fir_kernel(like=x).expand(channels, 1, 4, 4)
     return F.conv2d(x, kernel, stride=2, padding=1, groups=channels)
+
+
+def shrink(images: Float[Tensor, "n c h w"], resolution: int) -> Float[Tensor, "n c r r"]:
+    """Antialiased resize to a square; images of that size stay as they are."""
+    if images.shape[2:] == (resolution, resolution):
+        return images
+    size = (resolution, resolution)
+    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+
+
+def crop_box(images: Float[Tensor, "n c h w"], box: tuple[float, ...]) -> Float[Tensor, "n c h2 w2"]:
+    """The part of images within a box, to the nearest whole pixel.
+
+    Args:
+        images: of any size.
+        box: left, top, right and bottom as shares of width and height.
+    """
+    height, width = images.shape[2:]
+    left, top, right, bottom = (round(share * size) for share, size in zip(box, (width, height) * 2, strict=True))
+    return images[:, :, top : max(bottom, top + 1), left : max(right, left + 1)]
+
+
+def face_of(images: Float[Tensor, "n c h w"], resolution: int, box: tuple[float, ...]) -> Float[Tensor, "n 3 r r"]:
+    """The face in images: what lies within a box (see `crop_box`), antialiased; grey images in colour.
+
+    Images of that resolution are faces already and pass as they are.
+    """
+    if images.shape[2:] != (resolution, resolution):
+        images = shrink(crop_box(images, box), resolution)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images[:, :3]

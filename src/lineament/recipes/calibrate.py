@@ -48,7 +48,7 @@ def calibrate(
             after = []
             for step in steps:
                 move = linear_step(atlas, {direction.name: float(step)}, held)
-                images = synthesize_edited(generator, w, move)
+                images = synthesize_edited(generator, w, move, decomposer)
                 after.append(measure(decomposer, images) - before)
             changes = np.stack(after, axis=1)
             leakage = np.median(changes, axis=0)

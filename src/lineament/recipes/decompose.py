@@ -18,15 +18,17 @@ from lineament.errors import ConfigError, ImageError, InputError, MismatchError
 from lineament.networks.decomposer import Decomposer
 from lineament.ops.seeding import latents
 from lineament.ops.shading import normals_from_depth
+from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.console import console
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.edit import parse_seeds
 from lineament.recipes.editing import measure
 from lineament.recipes.figures import PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
 from lineament.recipes.inspect_file import number
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.models import load_decomposer, network_fingerprint
+from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
-from lineament.recipes.training_data import shrink, to_tensor
+from lineament.recipes.training_data import to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atomic import atomic_write
@@ -165,20 +167,25 @@ def photographs(path: Path, count: int, resolution: int) -> Faces:
     return Faces(to_tensor(np.stack(images)), names, {"images": np.array(names)}, origin)
 
 
-def generated(path: Path, seeds: list[int], truncation: float, resolution: int, device: torch.device) -> Faces:
+def generated(path: Path, seeds: list[int], truncation: float, decomposer: Decomposer, device: torch.device) -> Faces:
     """Faces that a generator draws, the same as those of `lineament edit`.
 
     Raises:
-        MismatchError: the generator's images are smaller than ``resolution``.
+        MismatchError: the generator's images are smaller than the decomposer's.
     """
-    generator = load_generator(path, device)
-    found = generator.config.resolution
+    generator = open_generator(path, device)
+    found, resolution = generator.config.resolution, decomposer.config.resolution
     if found < resolution:
         raise MismatchError(
             f"{path} makes {found} px images, the decomposer takes {resolution} px: choose networks that fit"
         )
     z = latents(0, seeds, generator.config.z_dim).to(device)
-    images = torch.cat([shrink(generator(part, truncation).clamp(-1, 1), resolution) for part in z.split(_BATCH)])
+    images = torch.cat(
+        [
+            decomposer.shown(generator(part, truncation).clamp(-1, 1))
+            for part in z.split(min(images_at_a_time(generator), _BATCH))
+        ]
+    )
     origin = {
         "lineament:faces": f"seeds {','.join(map(str, seeds))} at truncation {truncation:g}",
         "lineament:generator": network_fingerprint(generator),
@@ -233,12 +240,11 @@ def run(config: DecomposeConfig) -> DecomposeResult:
         raise ConfigError(f"{len(seeds)} seeds, expected at most {MAX_FACES}; take more apart in parts")
     device = make_fabric(config.devices).device
     decomposer = load_decomposer(config.decomposer or shipped_path("decomposer.safetensors", config.pair), device)
-    resolution = decomposer.config.resolution
     if config.images is None:
         path = config.generator or shipped_path("generator.safetensors", config.pair)
-        faces = generated(path, seeds, config.truncation, resolution, device)
+        faces = generated(path, seeds, config.truncation, decomposer, device)
     else:
-        faces = photographs(config.images, config.faces, resolution)
+        faces = photographs(config.images, config.faces, decomposer.config.resolution)
     images = faces.images.to(device)
     batches = images.split(_BATCH)
     found = [decomposer(batch) for batch in batches]

@@ -22,6 +22,7 @@ from lineament.recipes.face_stream import Batch, FaceStream
 from lineament.recipes.health import HealthMonitor
 from lineament.recipes.latent_pairs import LatentPairs
 from lineament.recipes.models import load_decomposer
+from lineament.recipes.open_checkpoint import our_file
 from lineament.recipes.run_folder import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.store.truth import load_truth
 
@@ -136,10 +137,10 @@ def learning_rate_at(step: int, config: TrainDecomposerConfig) -> float:
 
 
 def features_path(config: TrainDecomposerConfig) -> Path | None:
-    """The discriminator of the perceptual term: the one named, or the one beside the generator."""
+    """The discriminator of the perceptual term: the one named, or the one beside the generator or in its file."""
     if config.loss.perceptual_weight == 0 or config.features is not None or config.generator is None:
         return config.features if config.loss.perceptual_weight else None
-    beside = config.generator.with_name("discriminator.safetensors")
+    beside = our_file(config.generator).with_name("discriminator.safetensors")
     return beside if beside.exists() else None
 
 
@@ -157,6 +158,7 @@ def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
         truncation=config.truncation,
         seed=config.seed,
         paired=config.loss.latent_weight > 0,
+        face_box=config.network.face_box,
     )
 
 

@@ -21,8 +21,9 @@ from jaxtyping import Float
 from lineament import __version__
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
-from lineament.networks.decomposer import Decomposer
+from lineament.networks.decomposer import Decomposer, check_face_box
 from lineament.networks.generator import Generator
+from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
@@ -79,12 +80,18 @@ class DiscoverConfig:
     """Further images on which R^2 is measured."""
     truncation: float = 0.5
     """Truncation at which w is sampled; 1 is none."""
+    face_box: tuple[float, float, float, float] | None = None
+    """Left, top, right and bottom of the face in the generator's images, as shares of their width and height, if it is
+    not where the decomposer was trained to find it."""
+    class_number: int | None = None
+    """Class whose faces are sampled, of a generator with classes."""
     ridge: float = 0.0
     """Ridge penalty in units of the mean variance of w."""
     calibration_faces: int = 96
     """Faces on which the steps are calibrated."""
-    batch_size: int = 64
-    """Images at a time; changes speed and memory, not the result beyond rounding."""
+    batch_size: int | None = None
+    """Images at a time; changes speed and memory, not the result beyond rounding. As many as the free memory allows,
+    64 at most, if not given."""
     seed: int = 0
     """Of the samples."""
     parts: PartsConfig = field(default_factory=PartsConfig)
@@ -97,10 +104,13 @@ class DiscoverConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        if self.samples < 2 or self.held_out < 2 or self.batch_size < 1 or self.calibration_faces < 1:
+        few = self.samples < 2 or self.held_out < 2 or self.calibration_faces < 1
+        if few or (self.batch_size is not None and self.batch_size < 1):
             raise ConfigError("samples and held_out must be at least 2, batch_size and calibration_faces at least 1")
         if not 0 < self.truncation <= 1:
             raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        if self.face_box is not None:
+            check_face_box(self.face_box)
         if self.devices.count != 1:
             raise ConfigError(f"discover works on one device, got a count of {self.devices.count}; set it to 1")
         if (self.generator is None) != (self.decomposer is None):
@@ -129,6 +139,7 @@ def gather(
             "choose another --out"
         )
     groups = config.parts.groups(generator.num_ws)
+    size = config.batch_size or images_at_a_time(generator)
     mixed = config.parts.num_samples(generator.num_ws, generator.config.w_dim)
     total, done = config.samples + config.held_out + mixed, found.fit.count + found.held_out.count + found.mixed.count
     with progress_bar() as bar:
@@ -137,7 +148,7 @@ def gather(
         jobs = [
             (kind, numbers)
             for kind, moments, count in (*wanted, (MIXED, found.mixed, mixed))
-            for numbers in batches(kind, moments.count, count, config.batch_size)
+            for numbers in batches(kind, moments.count, count, size)
         ]
         last_saved = time.monotonic()
         sampled = (generator, decomposer, config.seed)
@@ -209,7 +220,14 @@ def uncalibrated_atlas(
         truncation=config.truncation,
         generator_fingerprint=network_fingerprint(generator),
         decomposer_fingerprint=network_fingerprint(decomposer),
-        generator={"resolution": shape.resolution, "w_dim": shape.w_dim, "num_layers": shape.num_ws},
+        generator={
+            "family": generator.family,
+            "resolution": shape.resolution,
+            "w_dim": shape.w_dim,
+            "num_layers": shape.num_ws,
+            "class_number": generator.chosen_class,
+            "face_box": list(decomposer.face_box),
+        },
         lineament_version=__version__,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         provenance={"ridge": config.ridge},
@@ -240,7 +258,7 @@ def with_parts(
     count = min(config.held_out, MAX_SCORED)
     seen = [
         sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
-        for numbers in batches(HELD_OUT, 0, count, config.batch_size)
+        for numbers in batches(HELD_OUT, 0, count, config.batch_size or images_at_a_time(generator))
     ]
     w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
     maps = np.concatenate([maps for _, _, maps in seen])
@@ -260,6 +278,8 @@ def run(config: DiscoverConfig) -> Path | None:
     """
     fabric = make_fabric(config.devices)
     generator, decomposer = load_pair(config.generator, config.decomposer, config.pair, fabric.device)
+    generator.choose_class(config.class_number)
+    decomposer.face_box = config.face_box or decomposer.face_box
     w_dim = generator.config.w_dim
     if config.ridge == 0 and config.samples <= w_dim + 1:
         raise ConfigError(

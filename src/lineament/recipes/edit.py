@@ -36,7 +36,9 @@ from lineament.recipes.editing import (
     synthesize_edited,
 )
 from lineament.recipes.inspect_file import number
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.loading import look_as_in
+from lineament.recipes.models import load_decomposer, network_fingerprint
+from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
@@ -280,7 +282,7 @@ def load_editor(config: EditConfig, device: torch.device) -> Editor:
     """
     atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
     generator_path = config.generator or shipped_path("generator.safetensors", config.pair)
-    generator = load_generator(generator_path, device)
+    generator = open_generator(generator_path, device)
     name = generator_path if config.generator else "the shipped generator (name yours by --generator)"
     check_atlas_matches(atlas, network_fingerprint(generator), name)
     for name in config.hold or ():
@@ -289,6 +291,7 @@ def load_editor(config: EditConfig, device: torch.device) -> Editor:
     if config.hold is not None and not config.plain:
         console.print("note: steps were calibrated with --hold auto; another one changes their size", soft_wrap=True)
     decomposer = _find_decomposer(config, atlas, device)
+    look_as_in(atlas, generator, decomposer)
     layers = None if config.layers is None else tuple(parse_seeds(config.layers, what="layers"))
     if layers and max(layers) >= generator.num_ws:
         raise ConfigError(f"layers are {config.layers}, expected some of 0-{generator.num_ws - 1}, the generator's")

@@ -12,8 +12,8 @@ from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import StepCalibration, mahalanobis_norm, mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
+from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.jacobian import maps_of_images
-from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES
 
@@ -176,18 +176,23 @@ def synthesize_edited(
     generator: Generator,
     w: Float[Tensor, "n d"],
     step: Float[np.ndarray, "l d"] | Float[np.ndarray, "n l d"] | None = None,
-) -> Float[Tensor, "n 3 h w"]:
-    """Images of ``w`` moved by a step, or by one of their own each, clipped to [-1, 1]; without any, as they are."""
+    shown_to: Decomposer | None = None,
+) -> Float[Tensor, "n c h w"]:
+    """Images of ``w`` moved by a step, or by one of their own each, clipped to [-1, 1]; without any, as they are.
+
+    As a decomposer is shown them, if one is given: large images need not all be in memory then.
+    """
     ws = generator.broadcast(w)
     if step is not None:
         ws = ws + torch.as_tensor(step, dtype=w.dtype, device=w.device)
-    return torch.cat([generator.synthesize(part).clamp(-1, 1) for part in ws.split(32)])
+    images = (generator.synthesize(part).clamp(-1, 1) for part in ws.split(min(images_at_a_time(generator), 32)))
+    return torch.cat([image if shown_to is None else shown_to.shown(image) for image in images])
 
 
 @torch.no_grad()
 def measure(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"]) -> Float[np.ndarray, "n m"]:
     """Scalar semantics of images as float64, in the order of `SCALAR_SEMANTICS`."""
-    small = shrink(images, decomposer.config.resolution)
+    small = decomposer.shown(images)
     return torch.cat([decomposer.measure(part) for part in small.split(64)]).double().cpu().numpy()
 
 
@@ -196,7 +201,7 @@ def measure_parts(
     decomposer: Decomposer, reader: PartReader, images: Float[Tensor, "n 3 h w"]
 ) -> Float[np.ndarray, "n k"]:
     """Scores of the parts of the face on images, in standard deviations."""
-    small = shrink(images, decomposer.config.resolution)
+    small = decomposer.shown(images)
     return np.concatenate([reader.read(maps_of_images(decomposer, some).cpu().numpy()) for some in small.split(64)])
 
 

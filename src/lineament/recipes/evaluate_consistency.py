@@ -32,9 +32,11 @@ from lineament.recipes.console import console
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import calibrated_step, synthesize_edited
 from lineament.recipes.evaluate_decomposer import Estimate, _cell, correlation_of, mean_of, ratio_of
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.loading import look_as_in
+from lineament.recipes.models import load_decomposer, network_fingerprint
+from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
-from lineament.recipes.training_data import shrink, to_tensor
+from lineament.recipes.training_data import to_tensor
 from lineament.records.atlas import Atlas
 from lineament.records.decomposition import Decomposition
 from lineament.store.atlas import check_atlas_matches, load_atlas
@@ -144,7 +146,7 @@ class Faces:
 @torch.no_grad()
 def look_at(decomposer: Decomposer, images: Float[Tensor, "n 3 h0 w0"]) -> Faces:
     """Take images apart: what the networks say, not averaged with the mirror images and not made upright."""
-    images = shrink(images, decomposer.config.resolution)
+    images = decomposer.shown(images)
     said = [decomposer(part) for part in images.split(_BATCH)]
     names = ("canon_depth", "canon_albedo", "view", "light")
     return Faces(images, Decomposition(*(torch.cat([getattr(parts, name) for parts in said]) for name in names)))
@@ -177,7 +179,7 @@ def edited_both_ways(
 ) -> tuple[Faces, Faces]:
     """The faces ``w``, edited by minus and plus ``size`` with all else held that can be held."""
     minus, plus = (
-        look_at(decomposer, synthesize_edited(generator, w, calibrated_step(atlas, {name: sign * size})))
+        look_at(decomposer, synthesize_edited(generator, w, calibrated_step(atlas, {name: sign * size}), decomposer))
         for sign in (-1.0, 1.0)
     )
     return minus, plus
@@ -299,12 +301,13 @@ def score_generated(
     if config.seed == atlas.seed:
         raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
     path = config.generator or shipped_path("generator.safetensors", config.pair)
-    generator = load_generator(path, fabric.device)
+    generator = open_generator(path, fabric.device)
     check_atlas_matches(atlas, network_fingerprint(generator), path)
+    look_as_in(atlas, generator, decomposer)
     z = latents(config.seed, range(config.faces), generator.config.z_dim).to(fabric.device)
     with torch.no_grad():
         w = generator.map(z, atlas.truncation)
-    faces = look_at(decomposer, synthesize_edited(generator, w))
+    faces = look_at(decomposer, synthesize_edited(generator, w, shown_to=decomposer))
     return faces, edit_scores(atlas, generator, decomposer, w, faces)
 
 

@@ -22,7 +22,6 @@ from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import calibrated_step, measure, synthesize_edited
 from lineament.recipes.loading import load_for_judging
 from lineament.recipes.shipped import PAIR, Pair
-from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atomic import write_text_atomic
@@ -119,7 +118,7 @@ class EditReport:
 @torch.no_grad()
 def canonical_albedo(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
     """Albedo seen from the front: what should stay when a face turns or the light moves."""
-    small = shrink(images, decomposer.config.resolution)
+    small = decomposer.shown(images)
     return torch.cat([decomposer(part).canon_albedo for part in small.split(64)])
 
 
@@ -143,7 +142,7 @@ def score_direction(
     moved = []
     for change in asked:
         step = calibrated_step(atlas, {name: float(change)})
-        moved.append(measure(decomposer, synthesize_edited(generator, w, step)) - before)
+        moved.append(measure(decomposer, synthesize_edited(generator, w, step, decomposer)) - before)
     changes = np.stack(moved, axis=1)
     own = changes[:, :, index]
     big = np.abs(asked) >= 0.5 * direction.std - 1e-12
@@ -203,7 +202,7 @@ def score_yaw(
     images = torch.empty(0)
     for sign in (-1.0, 1.0):
         step = calibrated_step(atlas, {"yaw": sign * yaw})
-        images = synthesize_edited(generator, w, step)
+        images = synthesize_edited(generator, w, step, decomposer)
         change = measure(decomposer, images)[:, index] - before[:, index]
         low, median, high = np.percentile(change, [25, 50, 75])
         label = f"yaw {sign * yaw:+g}"
@@ -211,10 +210,10 @@ def score_yaw(
         numbers[f"{label}: upper quartile"] = float(high)
         right.append(np.sign(change) == sign)
     numbers[f"yaw ±{yaw:g}: right sign"] = float(np.mean(right))
-    original = synthesize_edited(generator, w)
+    original = synthesize_edited(generator, w, shown_to=decomposer)
     albedo = canonical_albedo(decomposer, original)
     steps = random_steps_of_equal_yaw(atlas, len(w), yaw, config.seed)
-    shuffled = synthesize_edited(generator, w, steps[:, None])
+    shuffled = synthesize_edited(generator, w, steps[:, None], decomposer)
     identity = {
         "albedo drift, yaw edit": drift(albedo, canonical_albedo(decomposer, images)),
         "albedo drift, random direction of equal yaw": drift(albedo, canonical_albedo(decomposer, shuffled)),
@@ -231,7 +230,7 @@ def evaluate(
     with torch.no_grad():
         z = latents(config.seed, range(config.faces), generator.config.z_dim).to(device)
         w = generator.map(z, atlas.truncation)
-    before = measure(decomposer, synthesize_edited(generator, w))
+    before = measure(decomposer, synthesize_edited(generator, w, shown_to=decomposer))
     scores = []
     with progress_bar() as bar:
         task = bar.add_task("measuring edits", total=len(names), note="")

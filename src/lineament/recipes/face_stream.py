@@ -10,12 +10,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from lineament.errors import ConfigError, MismatchError
-from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
+from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, WHOLE_IMAGE
 from lineament.networks.generator import Generator
+from lineament.ops.resample import face_of
 from lineament.recipes.decomposition_loss import TrueParts
-from lineament.recipes.jacobian import images_of
 from lineament.recipes.latent_pairs import LatentPairs
-from lineament.recipes.models import load_generator
+from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.truth import FaceTruth
@@ -70,8 +70,9 @@ class FaceStream:
         truncation: float = 0.8,
         seed: int = 0,
         paired: bool = False,
+        face_box: tuple[float, ...] = WHOLE_IMAGE,
     ) -> None:
-        self.resolution, self.fabric, self.truth = resolution, fabric, truth
+        self.resolution, self.fabric, self.truth, self.face_box = resolution, fabric, truth, face_box
         self.truncation, self.seed = truncation, seed
         self.generator: Generator | None = None
         self.photographs: np.ndarray | None = None
@@ -84,7 +85,7 @@ class FaceStream:
         elif images is not None:
             self.photographs = load_images(images, resolution, cache_dir or images.parent, fabric)
         if generator is not None and truth is None:
-            self.generator = load_generator(generator, fabric.device)
+            self.generator = open_generator(generator, fabric.device)
             found = self.generator.config.resolution
             if found < resolution:
                 raise MismatchError(
@@ -107,9 +108,9 @@ class FaceStream:
             z = torch.randn(num_generated, self.generator.config.z_dim, generator=rng).to(self.fabric.device)
             with torch.no_grad():
                 w = self.generator.map(z, self.truncation)
-                parts.append(images_of(self.generator, w, self.resolution))
+                parts.append(self._drawn(self.generator, w))
                 if self.pairs is not None and self.pairs.steps is not None:
-                    moved = images_of(self.generator, self.pairs.moved(w, rng), self.resolution)
+                    moved = self._drawn(self.generator, self.pairs.moved(w, rng))
         if self.photographs is not None and num_generated < count:
             start = (step * self.fabric.world_size + self.fabric.global_rank) * count
             indices = batch_indices(self.seed, len(self.photographs), start, count - num_generated)
@@ -123,6 +124,10 @@ class FaceStream:
             moved = moved.contiguous(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
         return Batch(images, truth and mirrored_where(flip, truth), moved)
+
+    def _drawn(self, generator: Generator, w: Tensor) -> Tensor:
+        images = generator.synthesize(generator.broadcast(w)).clamp(-1, 1)
+        return face_of(images, self.resolution, self.face_box)
 
     def _true_parts(self, indices: list[int]) -> TrueParts | None:
         """What these faces consist of, in the decomposer's units."""

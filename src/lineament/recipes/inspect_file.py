@@ -13,6 +13,8 @@ from rich.text import Text
 
 from lineament.errors import FileFormatError, InputError
 from lineament.estimators.steps import StepCalibration
+from lineament.networks.generator import Generator
+from lineament.recipes.foreign_models import discriminator_of, generator_of, what_it_holds
 from lineament.recipes.models import SCHEMA_VERSION as NETWORK_VERSION
 from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
 from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
@@ -20,11 +22,24 @@ from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction
 from lineament.records.parts import Localization
 from lineament.store.atlas import load_atlas
-from lineament.store.tensors import FileHeader, fingerprint, load_tensors, read_header, short_fingerprint
+from lineament.store.foreign_checkpoints import open_checkpoint
+from lineament.store.tensors import (
+    FileHeader,
+    fingerprint,
+    is_safetensors,
+    load_tensors,
+    read_header,
+    short_fingerprint,
+)
 
 _NEWEST = {"atlas": ATLAS_VERSION, "training-state": STATE_VERSION}
+_FILES = {
+    "nvidia-torch": "a pickle of NVIDIA's PyTorch programs",
+    "nvidia-tensorflow": "a pickle of NVIDIA's TensorFlow programs",
+    "torch": "tensors saved by PyTorch",
+}
 _WHAT = {
-    "generator": "a face generator (StyleGAN2)",
+    "generator": "a face generator",
     "discriminator": "the discriminator of a face generator",
     "features": "features of a discriminator, for comparing images",
     "decomposer": "a network that takes faces apart",
@@ -35,13 +50,13 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Say what a file of Lineament's is: its kind, settings, origin and fingerprint.
+    """Say what a file is: its kind, settings, origin and fingerprint; of checkpoints of other programs the family too.
 
     Example: ``lineament inspect found/atlas.safetensors``
     """
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
-    """A file that Lineament wrote, or the folder of a training or a discovery."""
+    """A file that Lineament wrote, a checkpoint of another program, or the folder of a training or a discovery."""
 
 
 @dataclass(frozen=True)
@@ -237,11 +252,51 @@ def inspect_folder(path: Path) -> Inspection:
     return Inspection(f"{path}: a run folder", facts, (*tables, files))
 
 
+def inspect_checkpoint(path: Path) -> Inspection:
+    """What a checkpoint of another program holds, and what our networks of it are; nothing in it is run."""
+    checkpoint = open_checkpoint(path)
+    facts = {
+        "size": f"{checkpoint.num_bytes:,} bytes",
+        "sha256": checkpoint.sha256,
+        "file": _FILES[checkpoint.layout],
+        "carries code": "yes; it was not run" if checkpoint.carries_code else "no",
+        "foreign names": ", ".join(checkpoint.opaque_names) or "none but harmless ones",
+    }
+    facts |= {name: text for name, text in _flat(checkpoint.extras).items() if len(text) < 80}
+    seen = False
+    for kind, find in (("generator", generator_of), ("discriminator", discriminator_of)):
+        try:
+            found = find(checkpoint)
+        except FileFormatError as error:
+            facts[kind], seen = str(error).removeprefix(f"{path} "), True
+            continue
+        if found is None:
+            continue
+        seen = True
+        config: Any = found.network.config
+        if isinstance(found.network, Generator):
+            facts["family"], facts["classes"] = found.network.family, str(config.c_dim or "none")
+        facts[kind] = f"{found.layout}, called {found.role!r}" + "".join(f"; {note}" for note in found.notes)
+        facts |= {f"{kind}.{k}": v for k, v in _flat(config.to_dict()).items()}
+    if not seen:
+        facts["as StyleGAN"] = f"holds {what_it_holds(checkpoint)}, but no StyleGAN of a known layout"
+    networks = Table(title="Networks in the file", title_justify="left")
+    for name in ("name", "class", "tensors", "values"):
+        networks.add_column(name, justify="right" if name in ("tensors", "values") else "left")
+    for role, network in checkpoint.networks.items():
+        values = sum(tensor.numel() for tensor in network.tensors.values())
+        networks.add_row(Text(role or "–"), Text(network.class_name), str(len(network.tensors)), f"{values:,}")
+    return Inspection(f"{path}: a checkpoint of another program", facts, (networks,))
+
+
 def run(config: InspectConfig) -> Inspection:
     """Inspect a file or a folder.
 
     Raises:
         InputError: there is no such file, or the folder is no run folder.
-        FileFormatError: the file is foreign, damaged or too new.
+        FileFormatError: the file is damaged, too new, or no checkpoint at all.
     """
-    return inspect_folder(config.path) if config.path.is_dir() else inspect_file(config.path)
+    path = config.path
+    if path.is_dir():
+        return inspect_folder(path)
+    return inspect_file(path) if is_safetensors(path) or not path.exists() else inspect_checkpoint(path)

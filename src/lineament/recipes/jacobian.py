@@ -26,7 +26,6 @@ from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.console import progress_bar
-from lineament.recipes.training_data import shrink
 
 Albedo: TypeAlias = Literal["seen", "network"]
 
@@ -40,21 +39,23 @@ RIDGE = 0.5
 """Variance of the derivatives that is not linear in w, relative to the one that is; 0.2 and 1 serve nearly as well."""
 
 
-def images_of(generator: Generator, w: Float[Tensor, "n d"], resolution: int) -> Float[Tensor, "n 3 r r"]:
-    """What a decomposer is shown of w: images with constant noise, clipped to [-1, 1], at its resolution."""
-    return images_of_layers(generator, generator.broadcast(w), resolution)
+def images_of(generator: Generator, w: Float[Tensor, "n d"], decomposer: Decomposer) -> Float[Tensor, "n 3 r r"]:
+    """What a decomposer is shown of w: images with constant noise, clipped to [-1, 1], as `Decomposer.shown` says."""
+    return images_of_layers(generator, generator.broadcast(w), decomposer)
 
 
-def images_of_layers(generator: Generator, ws: Float[Tensor, "n l d"], resolution: int) -> Float[Tensor, "n 3 r r"]:
+def images_of_layers(
+    generator: Generator, ws: Float[Tensor, "n l d"], decomposer: Decomposer
+) -> Float[Tensor, "n 3 r r"]:
     """As `images_of`, for a w of every layer."""
-    return shrink(generator.synthesize(ws).clamp(-1, 1), resolution)
+    return decomposer.shown(generator.synthesize(ws).clamp(-1, 1))
 
 
 def maps_of(
     decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], albedo: Albedo = "seen"
 ) -> Float[Tensor, "n p"]:
     """Canonical depth and then albedo of the images of w, each flattened."""
-    return maps_of_images(decomposer, images_of(generator, w, decomposer.config.resolution), albedo)
+    return maps_of_images(decomposer, images_of(generator, w, decomposer), albedo)
 
 
 def maps_of_images(
@@ -159,7 +160,7 @@ def exact_semantics_gradient(
     """As `exact_jacobian`, of the scalar semantics in the order and units of `SCALAR_SEMANTICS`."""
 
     def semantics(one: Tensor) -> Tensor:
-        return decomposer.measure(images_of(generator, one, decomposer.config.resolution))
+        return decomposer.measure(images_of(generator, one, decomposer))
 
     return _mean_derivative(semantics, decomposer, generator, w, weights, chunk)
 

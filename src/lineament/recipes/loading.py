@@ -5,9 +5,10 @@ from pathlib import Path
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.decomposer import Decomposer
+from lineament.networks.decomposer import Decomposer, check_face_box
 from lineament.networks.generator import Generator
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.models import load_decomposer, network_fingerprint
+from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import Pair, shipped_path
 from lineament.records.atlas import Atlas
 from lineament.store.atlas import check_atlas_matches, load_atlas
@@ -22,7 +23,7 @@ def load_pair(
         InputError, FileFormatError: a network cannot be read.
     """
     return (
-        load_generator(generator or shipped_path("generator.safetensors", pair), device),
+        open_generator(generator or shipped_path("generator.safetensors", pair), device),
         load_decomposer(decomposer or shipped_path("decomposer.safetensors", pair), device),
     )
 
@@ -48,4 +49,18 @@ def load_for_judging(
     generator, decomposer = load_pair(generator_path, decomposer_path, pair, device)
     name = generator_path or shipped_path("generator.safetensors", pair)
     check_atlas_matches(atlas, network_fingerprint(generator), name)
+    look_as_in(atlas, generator, decomposer)
     return atlas, generator, decomposer
+
+
+def look_as_in(atlas: Atlas, generator: Generator, decomposer: Decomposer | None) -> None:
+    """Draw the class, and show the decomposer the part of the images, with which an atlas was made.
+
+    Raises:
+        ConfigError: what the atlas says of them cannot be.
+    """
+    number, box = atlas.generator.get("class_number"), atlas.generator.get("face_box")
+    generator.choose_class(number if isinstance(number, int) else None)
+    if decomposer is not None and isinstance(box, list) and all(isinstance(share, int | float) for share in box):
+        check_face_box(tuple(box))
+        decomposer.face_box = tuple(box)

@@ -14,7 +14,9 @@ from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.generator import Generator
 from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
+from lineament.networks.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan3 import StyleGAN3, StyleGAN3Config
 from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
@@ -58,9 +60,10 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
 def _like(default: Any, value: Any) -> Any:
     """A value of a header as the setting whose default is given has it; TypeError if it cannot be."""
     if isinstance(default, tuple) and isinstance(value, list):
-        if not all(type(number) is int for number in value):
-            raise TypeError("not whole numbers")
-        return tuple(value)
+        kinds = (int, float) if default and isinstance(default[0], float) else (int,)
+        if (default and len(value) != len(default)) or not all(type(number) in kinds for number in value):
+            raise TypeError("not such numbers")
+        return tuple(map(kinds[-1], value))
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):
@@ -122,7 +125,9 @@ def ready(network: NetworkT, device: Device = "cpu") -> NetworkT:
 
 
 FAMILIES: dict[str, tuple[type, Callable[[Any], Generator]]] = {
+    StyleGAN1.family: (StyleGAN1Config, StyleGAN1),
     StyleGAN2.family: (StyleGAN2Config, StyleGAN2),
+    StyleGAN3.family: (StyleGAN3Config, StyleGAN3),
 }
 """Settings and network of each family of generators."""
 

@@ -30,7 +30,6 @@ from lineament.recipes.editing import (
     synthesize_edited,
 )
 from lineament.recipes.jacobian import images_of, maps_of_images
-from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SEMANTIC_NAMES
 
@@ -149,7 +148,7 @@ class Judge:
     def _images(
         self, w: Float[Tensor, "n d"], step: Float[np.ndarray, "l d"] | None = None
     ) -> Float[Tensor, "n 3 r r"]:
-        return shrink(synthesize_edited(self.generator, w, step), self.decomposer.config.resolution)
+        return synthesize_edited(self.generator, w, step, self.decomposer)
 
     @torch.no_grad()
     def _seen(self, images: Float[Tensor, "n 3 r r"]) -> dict[str, Float[np.ndarray, "n _ p"]]:
@@ -169,7 +168,7 @@ def turned_to_front(
     names = [name for name in POSE_NAMES if name in atlas.names]
     hold = affordable_hold(atlas, names)
     for _ in range(2):
-        angles = measure(decomposer, images_of(generator, w, decomposer.config.resolution))
+        angles = measure(decomposer, images_of(generator, w, decomposer))
         changes = -angles[:, [SEMANTIC_NAMES.index(name) for name in names]]
         steps = [calibrated_step(atlas, dict(zip(names, row, strict=True)), hold) for row in changes.tolist()]
         w = w + torch.as_tensor(np.array(steps)[:, 0], dtype=w.dtype, device=w.device)

@@ -12,6 +12,7 @@ from lineament.estimators.part_analysis import cluster_order, cosine_matrix
 from lineament.estimators.part_scores import PartReader
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
+from lineament.ops.resample import shrink
 from lineament.recipes.console import progress_bar
 from lineament.recipes.editing import (
     affordable_hold,
@@ -33,7 +34,6 @@ from lineament.recipes.part_pictures import (
     swatches,
     webp_uri,
 )
-from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.parts import MIN_STABILITY, Localization, Part
 from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SCALAR_SEMANTICS, SEMANTIC_NAMES

@@ -26,7 +26,6 @@ from lineament.recipes.inspect_file import calibration_slope, number
 from lineament.recipes.part_pictures import PICTURE_PX
 from lineament.recipes.part_report import SDS, example_part, part_context
 from lineament.recipes.sampling import REPORT
-from lineament.recipes.training_data import shrink
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction
 from lineament.records.parts import Part
@@ -314,7 +313,7 @@ def write_report(
     numbers = range(REPORT, REPORT + max(NUM_SAMPLES, NUM_EVALUATED))
     w = generator.map(latents(atlas.seed, numbers, generator.config.z_dim).to(device), atlas.truncation)
     images = synthesize_edited(generator, w)
-    small = shrink(images, decomposer.config.resolution)
+    small = decomposer.shown(images)
     before = measure(decomposer, images[:NUM_EVALUATED])
     raw = {
         c.name: list(zip(c.steps.tolist(), np.median(c.changes, axis=0).tolist(), strict=True)) for c in calibrations

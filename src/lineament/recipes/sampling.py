@@ -87,19 +87,19 @@ class Discovery:
 
 @torch.no_grad()
 def sample(
-    generator: Generator, resolution: int, seed: int, numbers: range, truncation: float
+    generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 r r"]]:
-    """Latents w of the images ``numbers`` of the seed, and those images at the decomposer's resolution."""
+    """Latents w of the images ``numbers`` of the seed, and what the decomposer is shown of those images."""
     device = generator.mapping.w_avg.device
     w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
-    return w, images_of(generator, w, resolution)
+    return w, images_of(generator, w, decomposer)
 
 
 def sample_and_measure(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"]]:
     """Latents w of the images ``numbers`` of the seed, and the scalar semantics of those images."""
-    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
+    w, images = sample(generator, decomposer, seed, numbers, truncation)
     return w, measure(decomposer, images)
 
 
@@ -108,7 +108,7 @@ def sample_and_map(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
     """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
-    w, images = sample(generator, decomposer.config.resolution, seed, numbers, truncation)
+    w, images = sample(generator, decomposer, seed, numbers, truncation)
     return w, *_measured_and_mapped(decomposer, images)
 
 
@@ -137,7 +137,7 @@ def sample_mixed(
     w = generator.map(latents(seed, own, generator.config.z_dim).to(device), truncation)
     w = w.view(len(numbers), count, -1)
     group_of = torch.tensor([i for i, group in enumerate(layer_groups) for _ in group], device=device)
-    images = images_of_layers(generator, w[:, group_of], decomposer.config.resolution)
+    images = images_of_layers(generator, w[:, group_of], decomposer)
     return w, *_measured_and_mapped(decomposer, images)
 
 

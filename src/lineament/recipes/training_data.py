@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -29,14 +28,6 @@ def batch_indices(seed: int, num_images: int, start: int, count: int) -> list[in
 def to_tensor(images: np.ndarray) -> Float[Tensor, "n 3 h w"]:
     """Bytes to [-1, 1], channels_last in memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div(127.5).sub(1)
-
-
-def shrink(images: Float[Tensor, "n 3 h w"], resolution: int) -> Float[Tensor, "n 3 r r"]:
-    """Antialiased resize to the decomposer's resolution."""
-    if images.shape[-1] == resolution:
-        return images
-    size = (resolution, resolution)
-    return F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
 
 
 def load_images(path: Path, resolution: int, cache_dir: Path, fabric: Fabric) -> np.ndarray:

@@ -1,9 +1,11 @@
 """The one container of all our files: safetensors with a JSON header that says what the file is."""
 
 import difflib
+import errno
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,7 @@ from torch import Tensor
 
 from lineament import __version__
 from lineament.errors import ConfigError, FileFormatError, InputError, NonFiniteError, ShapeError, VersionError
-from lineament.store.atomic import is_temporary, storage_error, write_bytes_atomic
+from lineament.store.atomic import atomic_write, is_temporary, storage_error
 
 HEADER_KEY = "lineament"
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
@@ -93,7 +95,13 @@ def save_tensors(
         storages.add(plain[name].untyped_storage().data_ptr())
     if check_finite and (bad := _first_non_finite(plain)):
         raise NonFiniteError(f"cannot write {path}: tensor {bad!r} holds NaN or infinity; the previous file is kept")
-    write_bytes_atomic(path, safetensors.torch.save(plain, metadata={HEADER_KEY: text}))
+    try:
+        with atomic_write(path) as handle:  # by name: the tensors go to the disk without a copy of them all in memory
+            safetensors.torch.save_file(plain, handle.name, metadata={HEADER_KEY: text})
+    except safetensors.SafetensorError as error:
+        # It speaks of the disk, since all that it could say of the tensors was looked at above.
+        code = re.search(r"os error (\d+)", str(error))
+        raise storage_error(path, OSError(int(code[1]) if code else errno.EIO, str(error))) from error
 
 
 @overload
@@ -153,6 +161,16 @@ def load_tensors(
     if check_finite and (bad := _first_non_finite(tensors)):
         raise FileFormatError(f"{path}: tensor {bad!r} holds NaN or infinity; the file is damaged, make it again")
     return tensors, found.header
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Whether a file begins like a safetensors file, whole or not; missing and unreadable ones do not."""
+    try:
+        with Path(path).open("rb") as handle:
+            start = handle.read(9)
+    except OSError:
+        return False
+    return len(start) == 9 and int.from_bytes(start[:8], "little") <= MAX_HEADER_BYTES and start[8:] == b"{"
 
 
 def read_header(path: str | Path) -> FileHeader:

@@ -1,0 +1,80 @@
+"""Convert checkpoints: of other programs to files of ours, and ours to rosinality's layout."""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from rich.console import RenderableType
+
+from lineament.errors import ConfigError
+from lineament.networks.stylegan2 import StyleGAN2
+from lineament.networks.stylegan2_layouts import generator_to_rosinality
+from lineament.recipes.inspect_file import facts_table
+from lineament.recipes.open_checkpoint import open_generator, write_networks
+from lineament.store.atomic import write_bytes_atomic
+from lineament.store.tensors import is_safetensors
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Convert a StyleGAN checkpoint to Lineament's safetensors, or a generator to rosinality's layout.
+
+    Nothing that the file carries is run. Conversion is not needed to use a checkpoint: every command takes it as it is.
+
+    Example: ``lineament convert ffhq.pkl --out ffhq``
+    """
+
+    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
+    """A .pkl of NVIDIA's programs, a .pt or .pth of rosinality or genforce, or a generator of Lineament's."""
+    out: Path
+    """Folder for generator.safetensors and discriminator.safetensors; with --to rosinality the .pt file."""
+    to: Literal["lineament", "rosinality"] = "lineament"
+    """What to write."""
+    half: bool = False
+    """Half precision: half the size, images that differ a little."""
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was read and written."""
+
+    facts: dict[str, str]
+    written: tuple[Path, ...]
+
+    def renderables(self) -> list[RenderableType]:
+        """For the terminal."""
+        return [facts_table("Converted", self.facts), *map(str, self.written)]
+
+
+def run(config: ConvertConfig) -> Conversion:
+    """Convert a checkpoint.
+
+    Raises:
+        InputError: there is no such file.
+        FileFormatError: not a checkpoint, or of an unknown layout.
+        ConfigError: nothing to convert, or the layout lacks what the generator has.
+        StorageError: the disk refused.
+    """
+    if config.to == "rosinality":
+        return _to_rosinality(config)
+    if is_safetensors(config.path):
+        raise ConfigError(f"{config.path} is a safetensors file already; nothing to convert")
+    written = write_networks(config.out, config.path, half=config.half)
+    *_, provenance = written.values()
+    return Conversion({k: str(v) for k, v in provenance.items() if v != []}, tuple(written))
+
+
+def _to_rosinality(config: ConvertConfig) -> Conversion:
+    generator = open_generator(config.path)
+    if not isinstance(generator, StyleGAN2):
+        raise ConfigError(f"{config.path} is a {generator.family}; rosinality's layout holds StyleGAN2 alone")
+    if config.out.suffix not in (".pt", ".pth"):
+        raise ConfigError(f"--out is {config.out}, expected the name of a .pt file")
+    buffer = io.BytesIO()
+    torch.save(generator_to_rosinality(generator), buffer)
+    config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes_atomic(config.out, buffer.getvalue())
+    return Conversion({"layout": "StyleGAN2, rosinality", "channels": str(generator.config.channels(4))}, (config.out,))
