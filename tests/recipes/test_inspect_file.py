@@ -23,7 +23,7 @@ def test_a_network_shows_its_settings_origin_and_fingerprint(tiny_files, tiny_ne
     assert inspection.facts["fingerprint"] == network_fingerprint(tiny_networks[0])
     assert inspection.facts["config.resolution"] == "64"
     assert inspection.facts["provenance.kimg"] == "0"
-    assert "StyleGAN2" in text_of(inspection)
+    assert "stylegan2" in text_of(inspection)
 
 
 def test_an_atlas_shows_all_its_directions(tiny_files, tiny_atlas):

@@ -12,6 +12,7 @@ from lineament.errors import ConfigError, FileFormatError
 from lineament.networks.decomposer import DecomposerConfig
 from lineament.networks.discriminator import Discriminator
 from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
+from lineament.networks.progressive_discriminator import ProgressiveDiscriminator, ProgressiveDiscriminatorConfig
 from lineament.networks.stylegan2 import GeneratorConfig
 from lineament.recipes.models import (
     config_from_header,
@@ -127,3 +128,17 @@ def test_required_field_that_is_missing() -> None:
 
     with pytest.raises(FileFormatError, match="does not fit"):
         config_from_header(Later, {}, "f")
+
+
+def test_a_discriminator_of_the_first_stylegan_and_its_features(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    judge = (
+        ProgressiveDiscriminator(ProgressiveDiscriminatorConfig(32, 64, 6, dense_dim=5)).eval().requires_grad_(False)
+    )
+    path = saved(tmp_path / "j", "discriminator", judge, judge.config)
+    images = torch.randn(4, 3, 32, 32)
+    torch.testing.assert_close(load_discriminator(path)(images), judge(images), atol=5e-3, rtol=5e-3)
+    features = load_features(path, images, "cpu")
+    assert features(images).shape == (4, 6, 8, 8)
+    again = load_features(saved(tmp_path / "f", "features", features, judge.config), images[:1], "cpu")
+    torch.testing.assert_close(again(images), features(images), atol=5e-3, rtol=5e-3)

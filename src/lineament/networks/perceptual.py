@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lineament.errors import ConfigError
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
-from lineament.networks.layers import Conv
+from lineament.networks.progressive_discriminator import ProgressiveDiscriminator, ProgressiveDiscriminatorConfig
 
 QUARTER_BLOCKS = 2
 """Blocks of the discriminator after which its features are a quarter of the image's size."""
@@ -23,17 +23,18 @@ class DiscriminatorFeatures(nn.Module):
 
     scale: Tensor
 
-    def __init__(self, config: DiscriminatorConfig) -> None:
+    def __init__(self, config: DiscriminatorConfig | ProgressiveDiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
-        full = Discriminator(config)
-        self.from_rgb: Conv = full.from_rgb
+        progressive = isinstance(config, ProgressiveDiscriminatorConfig)
+        full = ProgressiveDiscriminator(config) if progressive else Discriminator(config)
+        self.from_rgb: nn.Module = full.from_rgb
         self.blocks = nn.ModuleList(list(full.blocks)[:QUARTER_BLOCKS])
         self.register_buffer("scale", torch.ones(config.channels(config.resolution // 4)))
 
     @classmethod
     def from_discriminator(
-        cls, discriminator: Discriminator, images: Float[Tensor, "n 3 h w"]
+        cls, discriminator: Discriminator | ProgressiveDiscriminator, images: Float[Tensor, "n 3 h w"]
     ) -> "DiscriminatorFeatures":
         """Cut the features out of a discriminator and scale them on ``images``."""
         features = cls(discriminator.config)

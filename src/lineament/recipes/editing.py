@@ -171,7 +171,7 @@ def step_length(step: Float[np.ndarray, "l d"], cov: Float[np.ndarray, "d d"]) -
     return float(mahalanobis_norm(step, cov).max())
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def synthesize_edited(
     generator: Generator,
     w: Float[Tensor, "n d"],
@@ -189,14 +189,14 @@ def synthesize_edited(
     return torch.cat([image if shown_to is None else shown_to.shown(image) for image in images])
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def measure(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"]) -> Float[np.ndarray, "n m"]:
     """Scalar semantics of images as float64, in the order of `SCALAR_SEMANTICS`."""
     small = decomposer.shown(images)
     return torch.cat([decomposer.measure(part) for part in small.split(64)]).double().cpu().numpy()
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def measure_parts(
     decomposer: Decomposer, reader: PartReader, images: Float[Tensor, "n 3 h w"]
 ) -> Float[np.ndarray, "n k"]:

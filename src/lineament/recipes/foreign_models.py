@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lineament.networks import stylegan1_layout, stylegan2_layouts, stylegan3_layout
 from lineament.networks.discriminator import Discriminator
 from lineament.networks.discriminator_layouts import (
+    discriminator_from_genforce,
     discriminator_from_nvidia,
     discriminator_from_rosinality,
     discriminator_from_tensorflow,
@@ -89,7 +90,7 @@ GENERATORS = (
     ),
     Layout(
         "StyleGAN, genforce",
-        "synthesis.layer0.epilogue.style.dense.fc.weight",
+        "synthesis.layer0.const",
         StyleGAN1,
         lambda n, c: stylegan1_layout.generator_from_genforce(n.tensors),
     ),
@@ -118,6 +119,18 @@ DISCRIMINATORS = (
         "4x4/Dense1/weight",
         ProgressiveDiscriminator,
         lambda n, c: stylegan1_layout.discriminator_from_tensorflow(n.tensors, tensorflow_settings(n)),
+    ),
+    Layout(
+        "StyleGAN, genforce",
+        "layer1.blur.kernel",
+        ProgressiveDiscriminator,
+        lambda n, c: stylegan1_layout.discriminator_from_genforce(n.tensors),
+    ),
+    Layout(
+        "StyleGAN2, genforce",
+        "layer1.filter.kernel",
+        Discriminator,
+        lambda n, c: discriminator_from_genforce(n.tensors),
     ),
     Layout(
         "StyleGAN2, rosinality",

@@ -14,6 +14,7 @@ from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.generator import Generator
 from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
+from lineament.networks.progressive_discriminator import ProgressiveDiscriminator, ProgressiveDiscriminatorConfig
 from lineament.networks.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan3 import StyleGAN3, StyleGAN3Config
@@ -145,8 +146,15 @@ def load_generator(path: str | Path, device: Device = "cpu") -> Generator:
     return _load(path, "generator", config_class, build, device)
 
 
-def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator:
+def _is_progressive(path: str | Path) -> bool:
+    """Whether a file holds (features of) a discriminator of the first StyleGAN: no other has a ``dense_dim``."""
+    return "dense_dim" in (read_header(path).header.get("config") or ())
+
+
+def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator | ProgressiveDiscriminator:
     """A discriminator of ours, ready for inference."""
+    if _is_progressive(path):
+        return _load(path, "discriminator", ProgressiveDiscriminatorConfig, ProgressiveDiscriminator, device)
     return _load(path, "discriminator", DiscriminatorConfig, Discriminator, device)
 
 
@@ -159,7 +167,8 @@ def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: De
     """The perceptual feature from a file of features, or cut out of a discriminator and scaled on ``sample``."""
     if read_header(path).kind == "discriminator":
         return DiscriminatorFeatures.from_discriminator(load_discriminator(path, device), sample)
-    return _load(path, "features", DiscriminatorConfig, DiscriminatorFeatures, device)
+    config_class = ProgressiveDiscriminatorConfig if _is_progressive(path) else DiscriminatorConfig
+    return _load(path, "features", config_class, DiscriminatorFeatures, device)
 
 
 def load_vgg16(path: str | Path, device: Device) -> nn.Module:

@@ -85,7 +85,7 @@ class Discovery:
         return cls(fit, held_out, mixed, arrays["lowest"], arrays["highest"], arrays["kept"], folds)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 r r"]]:
@@ -103,7 +103,7 @@ def sample_and_measure(
     return w, measure(decomposer, images)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample_and_map(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
@@ -118,7 +118,7 @@ def _measured_and_mapped(
     return measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def sample_mixed(
     generator: Generator,
     decomposer: Decomposer,

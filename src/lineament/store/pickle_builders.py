@@ -145,7 +145,7 @@ def _encode(ledger: Ledger, args: tuple[Any, ...]) -> Any:
     text, encoding = args if len(args) == 2 else (args[0], "utf-8")
     if type(text) is not str or encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
         raise ValueError("bytes as text in an encoding that is not expected")
-    ledger.charge(2 * len(text))
+    ledger.charge(len(text) if encoding != "utf-8" else 3 * len(text))
     return text.encode(encoding) if len(text) <= 256 else memoryview(bytearray(text, encoding))
 
 
@@ -173,7 +173,7 @@ def _container(kind: type) -> Builder:
 
 
 def _default_dict(ledger: Ledger, args: tuple[Any, ...]) -> Any:
-    return _container(dict)(ledger, args[1:])
+    return _container(dict)(ledger, args[1:2])
 
 
 def _names(modules: str, names: str, builder: Builder) -> dict[Global, Builder]:

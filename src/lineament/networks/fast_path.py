@@ -1,0 +1,54 @@
+"""Where a network may take a faster way that cannot be differentiated, and what it keeps for it."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+T = TypeVar("T")
+
+
+def are_plain(*tensors: Tensor) -> bool:
+    """Whether tensors are numbers on the CPU and nothing else.
+
+    False where a gradient is wanted, within `torch.func` transforms and forward mode, under autocast, and while a
+    program is compiled or exported.
+    """
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
+    if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]
+        return False
+    wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return not wants_gradient and all(_is_number(t) for t in tensors)
+
+
+def _is_number(tensor: Tensor) -> bool:
+    usual = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+    return usual and forward_ad.unpack_dual(tensor).tangent is None
+
+
+class Kept(Generic[T]):
+    """What was last made of a parameter, until that changes: in place, which its version tells (not through ``.data``,
+    which hides changes), or to another one, which its address tells (a view keeps the old one's from being reused).
+
+    Copies and pickles are empty.
+    """
+
+    def __init__(self) -> None:
+        self._made: tuple[int, Tensor, T] | None = None
+
+    def __call__(self, parameter: Tensor, make: Callable[[Tensor], T]) -> T:
+        """``make(parameter)``, or what it gave before."""
+        if parameter.is_inference():  # has no version
+            return make(parameter)
+        made = self._made
+        if made is None or made[0] != parameter._version or made[1].data_ptr() != parameter.data_ptr():
+            with torch.no_grad():
+                made = parameter._version, parameter.detach(), make(parameter)
+            self._made = made
+        return made[2]
+
+    def __reduce__(self) -> tuple[type["Kept[T]"], tuple[()]]:
+        return Kept, ()
