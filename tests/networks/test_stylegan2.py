@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 
+import jaxtyping
 import pytest
 import torch
 
 from lineament.errors import ConfigError
+from lineament.networks import stylegan2
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
-from lineament.networks.generator import Generator
-from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, mix_styles
+from lineament.networks.generator import Generator, NoiseMode
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config, mix_styles
+from lineament.ops import styled_convolution
+from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.seeding import latents
 from lineament.store.pictures import to_uint8
 from tests import tiny
@@ -136,3 +140,132 @@ def test_published_size() -> None:
     with torch.device("meta"):
         networks = StyleGAN2(config), Discriminator(DiscriminatorConfig.matching(config))
     assert [sum(p.numel() for p in network.parameters()) for network in networks] == [30_370_060, 29_012_513]
+
+
+# ---- the fast way of inference against the plain one ----
+
+
+def styled(config: GeneratorConfig, count: int = 3) -> tuple[StyleGAN2, torch.Tensor]:
+    """A generator in which everything acts, and ws that differ from layer to layer."""
+    torch.manual_seed(0)
+    network = StyleGAN2(config).eval().requires_grad_(False).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    for name, parameter in network.named_parameters():
+        if name.endswith(("noise_strength", "bias")):
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network, torch.randn(count, network.num_ws, config.w_dim)
+
+
+def plainly(network: StyleGAN2, ws: torch.Tensor, mode: NoiseMode = "const") -> torch.Tensor:
+    """Images by the way that can be differentiated."""
+    network.train()
+    try:
+        return network.synthesize(ws, mode, torch.Generator().manual_seed(1))
+    finally:
+        network.eval()
+
+
+def assert_same(images: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(images, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
+
+
+def narrow(resolution: int, architecture: str = "skip", clamp: float = 0.0, channels: int = 3) -> StyleGAN2Config:
+    return StyleGAN2Config(
+        resolution, 4, 6, 2, 4 * resolution, 8, architecture=architecture, conv_clamp=clamp, image_channels=channels
+    )
+
+
+@pytest.mark.parametrize("least_tiled", [1, 100])
+@pytest.mark.parametrize("noise_mode", ["const", "random", "none"])
+@pytest.mark.parametrize("architecture", ["skip", "resnet", "orig"])
+def test_fast_equals_plain_and_grouped(
+    architecture: str, noise_mode: NoiseMode, least_tiled: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(styled_convolution, "LEAST_TILED", least_tiled)
+    clamp, channels = (0.7, 1) if noise_mode == "random" else (0.0, 3)
+    network, ws = styled(narrow(32, architecture, clamp, channels))
+    for group in (ws, ws[:1]):
+        fast = network.synthesize(group, noise_mode, torch.Generator().manual_seed(1))
+        assert fast.shape == (len(group), channels, 32, 32)
+        assert_same(fast, plainly(network, group, noise_mode))
+        with monkeypatch.context() as patch:
+            patch.setattr(stylegan2, "modulated_conv2d", modulated_conv2d_grouped)
+            assert_same(fast, plainly(network, group, noise_mode))
+
+
+@pytest.mark.parametrize("resolution", [64, 128, 256, 512, 1024])
+def test_fast_equals_plain_at(resolution: int) -> None:
+    config = StyleGAN2Config(resolution, 4, 6, 2, 2 * resolution, 4, conv_clamp=1.0)
+    network, ws = styled(config, count=2 if resolution <= 256 else 1)
+    assert_same(network.synthesize(ws), plainly(network, ws))
+
+
+def test_fast_equals_plain_in_wide_networks() -> None:
+    network, ws = styled(GeneratorConfig(32, 8, 8, 2, 4096, 128), count=5)
+    with torch.inference_mode():
+        fast = network.synthesize(ws)
+    assert_same(fast, plainly(network, ws))
+    layers = [layer for block in network.synthesis_blocks() for layer in block.layers()]
+    assert any(layer._kept(layer.weight, layer._prepared).tiled for layer in layers)
+    assert_same(torch.cat([network.synthesize(ws[i : i + 1]) for i in range(5)]), fast)
+
+
+def test_noise_goes_with_its_image_when_batches_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, ws = styled(narrow(32), count=7)
+    monkeypatch.setattr(stylegan2, "PIXELS_AT_A_TIME", 8 * 8 * 3)
+    fast = network.synthesize(ws, "random", torch.Generator().manual_seed(1))
+    assert_same(fast, plainly(network, ws, "random"))
+
+
+def test_changed_weights_are_seen() -> None:
+    network, ws = styled(narrow(32))
+    before = network.synthesize(ws)
+    for parameter in network.parameters():
+        parameter.mul_(1.1)
+    after = network.synthesize(ws)
+    assert not torch.allclose(before, after)
+    assert_same(after, plainly(network, ws))
+    network.double()
+    assert_same(network.synthesize(ws.double()), after.double())
+    network.load_state_dict(styled(narrow(32))[0].state_dict())
+    assert_same(network.synthesize(ws.double()), before.double())
+
+
+def test_images_do_not_share_memory() -> None:
+    network, ws = styled(narrow(32))
+    first = network.synthesize(ws)
+    kept = first.clone()
+    network.synthesize(-ws)
+    assert torch.equal(first, kept)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
+def test_derivatives_take_the_plain_way() -> None:
+    network, ws = styled(narrow(32), count=1)
+    ws, network = ws.double(), network.double()
+    direction = torch.randn(ws.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    step = 1e-6 * direction
+    slope = (network.synthesize(ws + step) - network.synthesize(ws - step)) / 2e-6
+    with torch.no_grad():
+        value, tangent = torch.func.jvp(network.synthesize, (ws,), (direction,))[:2]
+        several = torch.func.vmap(lambda w: network.synthesize(w[None])[0])(ws)
+    torch.testing.assert_close(tangent, slope, rtol=1e-4, atol=1e-5)
+    for images in (value, several):
+        torch.testing.assert_close(images, network.synthesize(ws))
+    leaf = ws.clone().requires_grad_()
+    weight = torch.randn(slope.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((network.synthesize(leaf) * weight).sum(), leaf)
+    torch.testing.assert_close((gradient * direction).sum(), (slope * weight).sum(), rtol=1e-4, atol=1e-5)
+
+
+def test_no_images_of_no_latents() -> None:
+    network, ws = styled(narrow(32), count=0)
+    assert network.synthesize(ws).shape == (0, 3, 32, 32)
+
+
+def test_compiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Only traced, as not every machine has a compiler; the checks of shapes cannot be.
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    network, ws = styled(narrow(32), count=1)
+    compiled = torch.compile(network.synthesize, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        assert_same(compiled(ws), network.synthesize(ws))

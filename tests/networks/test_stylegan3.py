@@ -210,3 +210,21 @@ def test_changed_weights_count_at_once(network: StyleGAN3) -> None:
 def test_wrong_settings(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         StyleGAN3Config(**changes)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # torch's own, at its first derivative
+def test_forward_mode_derivatives() -> None:
+    # As `recipes.jacobian` takes them: gradients off, tangents along many directions of w at a time.
+    torch.manual_seed(0)
+    config = StyleGAN3Config(32, z_dim=8, w_dim=8, channel_base=256, channel_max=8, num_layers=6)
+    network = StyleGAN3(config).eval().requires_grad_(False).double()
+    w, along = torch.randn(2, 8).double(), torch.randn(3, 2, 8).double()
+
+    def images(w: torch.Tensor) -> torch.Tensor:
+        return network.synthesize(network.broadcast(w))
+
+    with torch.no_grad():
+        found = torch.func.vmap(lambda t: torch.func.jvp(images, (w,), (t,))[1])(along)
+        expected = torch.stack([(images(w + 1e-6 * t) - images(w - 1e-6 * t)) / 2e-6 for t in along])
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+    assert float(expected.abs().max()) > 0.01

@@ -10,13 +10,22 @@ import torch
 from lineament.errors import ConfigError
 from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.networks import stylegan2
-from lineament.networks.stylegan2 import GeneratorConfig
-from lineament.ops.modulation import modulated_conv2d
-from lineament.recipes import bench, bench_jacobian
-from lineament.recipes.bench import BenchConfig, bench_synthesis, grouped_convolutions, run
+from lineament.networks.fast_path import are_plain
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
+from lineament.ops.modulation import modulated_conv2d, modulated_conv2d_grouped
+from lineament.recipes import bench, bench_jacobian, bench_synthesis
+from lineament.recipes.bench import BenchConfig, run
 from lineament.recipes.bench_factors import BenchFactorsConfig, bench_large_factors
 from lineament.recipes.bench_jacobian import BenchJacobianConfig, bench_ways, squared_error
 from lineament.recipes.bench_rows import in_turns
+from lineament.recipes.bench_synthesis import (
+    BenchSynthesisConfig,
+    bench_against_products,
+    bench_grouped,
+    grouped_convolutions,
+    num_operations,
+    random_generator,
+)
 from tests import tiny
 
 TINY = GeneratorConfig(resolution=32, channel_base=128, channel_max=8, z_dim=8, w_dim=8)
@@ -31,14 +40,43 @@ def test_actions_take_turns_and_the_warm_up_does_not_count() -> None:
 
 
 def test_grouped_convolutions_only_inside_the_block() -> None:
-    with grouped_convolutions():
-        assert stylegan2.modulated_conv2d is not modulated_conv2d
+    generator, seen = random_generator(TINY), []
+
+    def look(*args: object, **options: object) -> torch.Tensor:
+        seen.append(args)
+        return modulated_conv2d_grouped(*args, **options)  # pyright: ignore[reportArgumentType]
+
+    ws = torch.zeros(2, generator.num_ws, TINY.w_dim)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench_synthesis, "modulated_conv2d_grouped", look)
+        with grouped_convolutions():
+            generator.synthesize(ws)
+        assert len(seen) == 11  # 7 convolutions, 4 ToRGB
+        generator.synthesize(ws)
+        assert len(seen) == 11
     assert stylegan2.modulated_conv2d is modulated_conv2d
+    assert stylegan2.are_plain is are_plain
 
 
 def test_ratio_is_theirs_over_ours() -> None:
-    (row,) = bench_synthesis(BenchConfig(network=TINY, batch_size=2, repeats=1))
+    (row,) = bench_grouped(TINY, batch_size=2, repeats=1)
+    assert row.against_seconds is not None
     assert row.ratio == pytest.approx(row.against_seconds / row.seconds)
+
+
+def test_synthesis_is_held_against_products_of_as_many_operations() -> None:
+    config = BenchSynthesisConfig(TINY, batch_sizes=(1, 3), matrix_sides=(16, 64))
+    one, three = bench_against_products(config, repeats=1)
+    assert one.against_seconds is not None
+    assert three.against_seconds is not None
+    assert three.against_seconds == pytest.approx(3 * one.against_seconds)
+    assert one.ratio == one.against_seconds / one.seconds
+
+
+def test_operations_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        generator = StyleGAN2(BenchSynthesisConfig().network)
+    assert num_operations(generator) == 29_794_222_080
 
 
 @pytest.fixture
@@ -51,6 +89,7 @@ def config(monkeypatch: pytest.MonkeyPatch) -> BenchConfig:
         batch_size=1,
         decomposer_batch_size=1,
         repeats=1,
+        synthesis=BenchSynthesisConfig(TINY, batch_sizes=(1, 2), matrix_sides=(8,)),
         factors=BenchFactorsConfig(side=12, w_dim=16, count=3),
         jacobian=BenchJacobianConfig(num_samples=20, num_w=2),
     )
@@ -60,6 +99,8 @@ def test_whole_bench_makes_a_table(config: BenchConfig) -> None:
     report = run(config)
     assert [row.wanted for row in report.rows] == [
         "at least 1.5",
+        "at least 0.85",
+        "at least 0.85",
         "below 0.25",
         "below 0.25",
         "at least 1.3",
@@ -83,8 +124,9 @@ def test_whole_bench_makes_a_table(config: BenchConfig) -> None:
 
 def test_without_scikit_learn_all_else_is_measured(config: BenchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench, "find_spec", lambda name: None)
-    for part in ("bench_synthesis", "bench_rasterizer", "bench_training", "bench_jacobian"):
-        monkeypatch.setattr(bench, part, lambda config: [])
+    parts = ("bench_grouped", "bench_against_products", "bench_rasterizer", "bench_training", "bench_jacobian")
+    for part in parts:
+        monkeypatch.setattr(bench, part, lambda *config: [])
     report = run(config)
     assert [row.name for row in report.rows] == ["3 sparse factors of 576 x 16"]
     assert report.renderables()[1:] == [
@@ -126,6 +168,8 @@ def test_numbers_needed_are_those_of_the_planted_noise(monkeypatch: pytest.Monke
 def test_settings() -> None:
     with pytest.raises(ConfigError, match="repeats is 0"):
         BenchConfig(repeats=0)
+    with pytest.raises(ConfigError, match=r"synthesis\.batch_sizes is \(0,\), expected"):
+        BenchSynthesisConfig(batch_sizes=(0,))
     with pytest.raises(ConfigError, match=r"factors\.side is 7, expected at least 8"):
         BenchFactorsConfig(side=7)
     with pytest.raises(ConfigError, match=r"factors\.num_passes is 0"):

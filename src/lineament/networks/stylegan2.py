@@ -3,7 +3,8 @@
 Source:
     Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020; for classes Karras et al.,
     "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020. Deviations: none in the architecture;
-    the modulated convolution is computed without grouped convolutions (see ops.modulation).
+    the modulated convolution is computed without grouped convolutions (see ops.modulation), and whole layers with
+    fewer multiplications where nothing is differentiated (see ops.styled_convolution).
 """
 
 import math
@@ -17,13 +18,17 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
+from lineament.networks.fast_path import Kept, are_plain
 from lineament.networks.generator import Generator, NoiseMode
 from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Conv, Dense, clamped
 from lineament.networks.mapping import MappingNetwork
 from lineament.ops.modulation import modulated_conv2d
 from lineament.ops.resample import upsample_fir
+from lineament.ops.styled_convolution import PreparedWeight, modulated_pointwise, prepare_weight, styled_conv2d
 
 ARCHITECTURES = ("skip", "resnet", "orig")
+PIXELS_AT_A_TIME = 4096
+"""Of feature maps in fast synthesis: so many images share the weights of a layer that their maps stay in the cache."""
 
 
 def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = ()) -> int:
@@ -79,7 +84,7 @@ class GeneratorConfig:
         return asdict(self)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StyleGAN2Config(GeneratorConfig):
     """Shape of a StyleGAN2 generator of another program."""
 
@@ -136,29 +141,44 @@ class SynthesisLayer(nn.Module):
         self.resolution = resolution
         self.upsample = upsample
         self.clamp = clamp
+        self._kept: Kept[PreparedWeight] = Kept()
+
+    def noise(self, n: int, mode: NoiseMode, rng: torch.Generator | None) -> Float[Tensor, "m 1 r r"] | None:
+        """One map for all of ``n`` samples, one for each from ``rng`` where ``mode`` is 'random', or None."""
+        if mode == "none":
+            return None
+        if mode == "const":
+            return self.noise_const[None, None]
+        # Drawn on the CPU so that a seed gives the same noise on every device.
+        return torch.randn((n, 1, self.resolution, self.resolution), generator=rng)
 
     def forward(
         self,
         x: Float[Tensor, "n i h w"],
         w: Float[Tensor, "n d"],
-        noise_mode: NoiseMode = "const",
-        rng: torch.Generator | None = None,
+        noise: Float[Tensor, "m 1 h2 w2"] | None = None,
         gain: float = 1.0,
+        *,
+        fast: bool = False,
     ) -> Float[Tensor, "n o h2 w2"]:
-        """One step of synthesis, scaled by ``gain``; ``rng`` feeds the noise where ``noise_mode`` is 'random'."""
+        """One step of synthesis, scaled by ``gain``; ``fast`` is for plain tensors (see `are_plain`)."""
         # The rectifier's gain is moved in front of it, into factors that are small tensors: leaky(x) g = leaky(x g).
-        weight, style = self.weight * self.weight_gain, self.affine(w)
-        act_gain = LRELU_GAIN * gain
-        x = modulated_conv2d(x, weight, style, upsample=self.upsample, gain=act_gain)
-        bias = (self.bias * act_gain)[:, None, None]
-        strength = self.noise_strength * act_gain
-        if noise_mode == "const":
-            x = x + self.noise_const * strength
-        elif noise_mode == "random":
-            shape = (x.shape[0], 1, self.resolution, self.resolution)
-            # Drawn on the CPU so that a seed gives the same noise on every device.
-            x = x + torch.randn(shape, generator=rng).to(x) * strength
-        return clamped(F.leaky_relu(x + bias, LRELU_SLOPE), self.clamp * gain)
+        act_gain, limit = LRELU_GAIN * gain, self.clamp * gain
+        bias, strength = self.bias * act_gain, self.noise_strength * act_gain
+        style = self.affine(w)
+        noise = None if noise is None else noise.to(x) * strength
+        if fast:
+            weight = self._kept(self.weight, self._prepared)
+            return styled_conv2d(
+                x, style, weight, bias, noise, upsample=self.upsample, gain=act_gain, slope=LRELU_SLOPE, limit=limit
+            )
+        x = modulated_conv2d(x, self.weight * self.weight_gain, style, upsample=self.upsample, gain=act_gain)
+        if noise is not None:
+            x = x + noise
+        return clamped(F.leaky_relu(x + bias[:, None, None], LRELU_SLOPE), limit)
+
+    def _prepared(self, weight: Tensor) -> PreparedWeight:
+        return prepare_weight(weight * self.weight_gain, upsample=self.upsample, size=self.resolution)
 
 
 class ToRGB(nn.Module):
@@ -172,9 +192,14 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(image_channels))
         self.clamp = clamp
 
-    def forward(self, x: Float[Tensor, "n i h w"], w: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
+    def forward(
+        self, x: Float[Tensor, "n i h w"], w: Float[Tensor, "n d"], *, fast: bool = False
+    ) -> Float[Tensor, "n c h w"]:
         """The contribution of this resolution to the image."""
-        rgb = modulated_conv2d(x, self.weight, self.affine(w) * self.weight_gain, demodulate=False)
+        style = self.affine(w) * self.weight_gain
+        if fast:
+            return clamped(modulated_pointwise(x, style, self.weight[:, :, 0, 0], self.bias), self.clamp)
+        rgb = modulated_conv2d(x, self.weight, style, demodulate=False)
         return clamped(rgb + self.bias[:, None, None], self.clamp)
 
 
@@ -199,33 +224,47 @@ class SynthesisBlock(nn.Module):
             self.to_rgb = ToRGB(out_channels, config.image_channels, w_dim, clamp)
         self.num_convs = 1 if self.is_first else 2
 
+    def layers(self) -> list[SynthesisLayer]:
+        """The convolutions, in the order in which they act."""
+        return [self.conv1] if self.is_first else [self.conv0, self.conv1]
+
     def forward(
         self,
         x: Tensor | None,
         image: Tensor | None,
         ws: Float[Tensor, "n l d"],
-        noise_mode: NoiseMode,
-        rng: torch.Generator | None,
+        noises: Sequence[Tensor | None],
+        *,
+        fast: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Features and image so far, at this block's resolution; ``ws`` holds one w per convolution and ToRGB."""
+        """Features and image so far, at this block's resolution.
+
+        ``ws`` holds one w per convolution and ToRGB, ``noises`` what each convolution adds; ``fast`` is for plain
+        tensors (see `are_plain`).
+        """
+        gain, shortcut = 1.0, None
         if x is None:
             x = self.const.expand(ws.shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-            features: Tensor = self.conv1(x, ws[:, 0], noise_mode, rng)
-        elif self.skip is None:
-            features = self.conv1(self.conv0(x, ws[:, 0], noise_mode, rng), ws[:, 1], noise_mode, rng)
         else:
-            gain = math.sqrt(0.5)
-            shortcut = upsample_fir(self.skip(x, gain=gain))
-            features = self.conv0(x, ws[:, 0], noise_mode, rng)
-            features = self.conv1(features, ws[:, 1], noise_mode, rng, gain) + shortcut
+            if self.skip is not None:
+                gain = math.sqrt(0.5)
+                shortcut = upsample_fir(self.skip(x, gain=gain))
+            x = self.conv0(x, ws[:, 0], noises[0], fast=fast)
+        features: Tensor = self.conv1(x, ws[:, self.num_convs - 1], noises[-1], gain, fast=fast)
+        if shortcut is not None:
+            features = features + shortcut
         if self.to_rgb is None:
             return features, None
-        rgb = self.to_rgb(features, ws[:, self.num_convs])
+        rgb = self.to_rgb(features, ws[:, self.num_convs], fast=fast)
         return features, rgb if image is None else upsample_fir(image) + rgb
 
 
 class StyleGAN2(Generator):
-    """z -> w -> ws -> image; see `Generator`."""
+    """z -> w -> ws -> image; see `Generator`.
+
+    In eval mode on a CPU, where no derivative is wanted, synthesis takes a faster way; what it makes of the weights at
+    first (up to four times their size) is kept.
+    """
 
     family: ClassVar[str] = "stylegan2"
 
@@ -252,12 +291,45 @@ class StyleGAN2(Generator):
         rng: torch.Generator | None = None,
     ) -> Float[Tensor, "n c h w"]:
         """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random'."""
-        x = image = None
-        start = 0
-        for block in self.blocks:
-            count = int(block.num_convs)  # pyright: ignore[reportArgumentType]
-            x, image = block(x, image, ws[:, start : start + count + 1], noise_mode, rng)
-            start += count
+        fast = not self.training and len(ws) > 0 and are_plain(ws, *self.parameters())
+        noises = [
+            layer.noise(len(ws), noise_mode, rng) for block in self.synthesis_blocks() for layer in block.layers()
+        ]
+        return self._synthesize_from(0, None, None, ws, noises, fast)
+
+    def synthesis_blocks(self) -> list[SynthesisBlock]:
+        """One block for each resolution, from coarse to fine."""
+        return list(self.blocks)  # pyright: ignore[reportReturnType]
+
+    def _synthesize_from(
+        self,
+        first: int,
+        x: Tensor | None,
+        image: Tensor | None,
+        ws: Float[Tensor, "n l d"],
+        noises: Sequence[Tensor | None],
+        fast: bool,
+    ) -> Tensor:
+        """What the blocks from number ``first`` on make of features and image; the ws and noises are theirs."""
+        for i, block in enumerate(self.synthesis_blocks()[first:], start=first):
+            most = max(PIXELS_AT_A_TIME // block.conv1.resolution**2, 1)
+            if fast and len(ws) > most:
+                return torch.cat(
+                    [
+                        self._synthesize_from(
+                            i,
+                            None if x is None else x[part],
+                            None if image is None else image[part],
+                            ws[part],
+                            [noise if noise is None or len(noise) == 1 else noise[part] for noise in noises],
+                            fast,
+                        )
+                        for part in (slice(start, start + most) for start in range(0, len(ws), most))
+                    ]
+                )
+            count = block.num_convs
+            x, image = block(x, image, ws[:, : count + 1], noises[:count], fast=fast)
+            ws, noises = ws[:, count:], noises[count:]
         if image is None:
             raise ConfigError("a generator without blocks cannot synthesise")
         return image

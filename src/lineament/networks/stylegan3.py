@@ -112,7 +112,9 @@ class SynthesisLayer(ModulatedLayer):
             weight = norms = self._normalized_weight()
             fast = False
         else:
-            fast = self.plan.kernel == 3 and x.device.type == "cpu" and len(x) == 1
+            # Not with gradients merely off: forward-mode derivatives are taken so, and the fast way knows none.
+            alone = x.device.type == "cpu" and len(x) == 1
+            fast = torch.is_inference_mode_enabled() and self.plan.kernel == 3 and alone
             weight, norms = self._kept_filters(fast)
         if fast:
             x = winograd_conv2d(x, gain, weight, padding)

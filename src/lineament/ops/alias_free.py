@@ -164,8 +164,8 @@ def _kernels(
 
 
 def _rectify(x: Tensor, slope: float, clamp: float) -> Tensor:
-    """Leaky rectifier and clamp, in place where nothing remembers ``x``."""
-    if x.requires_grad:
+    """Leaky rectifier and clamp, in place where nothing remembers ``x`` and no derivative follows it."""
+    if not torch.is_inference_mode_enabled():
         x = F.leaky_relu(x, slope)
         return x.clamp(-clamp, clamp) if clamp else x
     x = F.leaky_relu_(x, slope)

@@ -4,8 +4,7 @@ The two sides of a throughput ratio are timed in turn, and the median of the tur
 timed once.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,16 +15,14 @@ import tyro
 from rich.table import Table
 
 from lineament.errors import ConfigError
-from lineament.networks import stylegan2
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
-from lineament.ops.modulation import modulated_conv2d_grouped
+from lineament.networks.stylegan2 import GeneratorConfig
 from lineament.ops.rasterizer import rasterize_depth
-from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes.bench_factors import BenchFactorsConfig, bench_all_factors
 from lineament.recipes.bench_jacobian import BenchJacobianConfig, bench_jacobian
 from lineament.recipes.bench_rows import BenchRow, in_turns
+from lineament.recipes.bench_synthesis import BenchSynthesisConfig, bench_against_products, bench_grouped
 from lineament.recipes.decomposer_training import TrainDecomposerConfig, Trainer
 from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss, reconstruct
 from lineament.recipes.devices import Devices, make_fabric
@@ -46,13 +43,16 @@ class BenchConfig:
     network: Annotated[GeneratorConfig, tyro.conf.arg(name="generator")] = field(
         default_factory=lambda: GeneratorConfig(resolution=128, channel_base=16384, channel_max=512, w_dim=512)
     )
-    """Generator whose synthesis is timed; the default has the published widths (config-e) at 128 px."""
+    """Generator whose synthesis is held against grouped convolutions; the default has the published widths (config-e)
+    at 128 px."""
     batch_size: int = 4
-    """Images per synthesis."""
+    """Images per synthesis there."""
     decomposer_batch_size: int = 24
     """Images per step of the decomposer's training."""
     repeats: int = 7
     """Turns; the median counts."""
+    synthesis: BenchSynthesisConfig = field(default_factory=BenchSynthesisConfig)
+    """The synthesis that is held against matrix products."""
     factors: BenchFactorsConfig = field(default_factory=BenchFactorsConfig)
     """The matrix that is factorised."""
     jacobian: BenchJacobianConfig = field(default_factory=BenchJacobianConfig)
@@ -80,41 +80,6 @@ class BenchReport:
             other = "" if r.against_seconds is None else f"{r.against_seconds:.3f}"
             table.add_row(r.name, f"{r.seconds:.3f}", r.against, other, f"{r.ratio:.3g}", r.wanted)
         return [table, *self.notes]
-
-
-@contextmanager
-def grouped_convolutions() -> Iterator[None]:
-    """Within the block, the generator computes its modulated convolutions in the paper's grouped form."""
-    ours = stylegan2.modulated_conv2d
-    stylegan2.modulated_conv2d = modulated_conv2d_grouped  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        stylegan2.modulated_conv2d = ours
-
-
-def bench_synthesis(config: BenchConfig) -> list[BenchRow]:
-    """Ours against the grouped form, on the same weights and latents."""
-    torch.manual_seed(0)
-    generator = StyleGAN2(config.network).eval().requires_grad_(False)
-    generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    z = latents(0, range(config.batch_size), config.network.z_dim)
-
-    def ours() -> torch.Tensor:
-        with torch.inference_mode():
-            return generator(z)
-
-    def grouped() -> torch.Tensor:
-        with grouped_convolutions():
-            return ours()
-
-    difference = float((ours() - grouped()).abs().max())
-    if difference > 1e-3:
-        raise AssertionError(f"the two forms differ by {difference}")
-    seconds = in_turns({"ours": ours, "grouped": grouped}, config.repeats)
-    ratio = seconds["grouped"] / seconds["ours"]
-    name = f"synthesis of {config.batch_size} at {config.network.resolution} px"
-    return [BenchRow(name, seconds["ours"], "grouped convolutions", seconds["grouped"], ratio, "at least 1.5")]
 
 
 def bench_rasterizer(config: BenchConfig) -> list[BenchRow]:
@@ -213,7 +178,9 @@ def bench_training(config: BenchConfig) -> list[BenchRow]:
 
 def run(config: BenchConfig) -> BenchReport:
     """Measure everything; see `BenchRow`."""
-    rows = [*bench_synthesis(config), *bench_rasterizer(config), *bench_training(config)]
+    rows = bench_grouped(config.network, config.batch_size, config.repeats)
+    rows += bench_against_products(config.synthesis, config.repeats)
+    rows += [*bench_rasterizer(config), *bench_training(config)]
     compare = find_spec("sklearn") is not None
     rows += bench_all_factors(config.factors, compare=compare)
     rows += bench_jacobian(config.jacobian)
