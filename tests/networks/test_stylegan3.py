@@ -226,5 +226,6 @@ def test_forward_mode_derivatives() -> None:
     with torch.no_grad():
         found = torch.func.vmap(lambda t: torch.func.jvp(images, (w,), (t,))[1])(along)
         expected = torch.stack([(images(w + 1e-6 * t) - images(w - 1e-6 * t)) / 2e-6 for t in along])
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
-    assert float(expected.abs().max()) > 0.01
+    # But for the few pixels where a rectifier turns over within the difference.
+    assert float(((found - expected).abs() > 1e-5).double().mean()) < 0.02
+    assert float(expected.abs().mean()) > 0.01
