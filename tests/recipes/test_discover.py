@@ -189,8 +189,8 @@ def test_parts_are_found_held_apart_from_pose_and_scored(wide: tuple[Path, Path]
         atlases.append(load_atlas(path))
     found = atlases[0]
     for name, value in arrays(found).items():
-        # The mean score of a part is all but zero; it counts in standard deviations.
-        size = np.abs(value).max(initial=1.0 if name.endswith(".mean") else 1e-3)
+        # The mean score of a part is all but zero; it counts in standard deviations. An R² is a share of one.
+        size = np.abs(value).max(initial=1.0 if name.endswith((".mean", ".r2")) else 1e-3)
         np.testing.assert_allclose(arrays(atlases[1])[name], value, rtol=1e-2, atol=1e-2 * size, err_msg=name)
     assert found.local is not None
     assert len(found.part_names) >= 1

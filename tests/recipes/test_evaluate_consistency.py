@@ -82,7 +82,7 @@ def edited_blobs(tiny_atlas, tiny_networks, monkeypatch: pytest.MonkeyPatch):
         coming.extend(changes.items())
         return calibrated_step(atlas, changes)
 
-    def synthesize(generator, w, step) -> Tensor:
+    def synthesize(generator, w, step, shown_to) -> Tensor:
         name, amount = coming.pop(0)
         asked.append((name, step))
         return images.roll(3, dims=0) if name == "yaw" else images + 0.2 * math.copysign(1, amount)
@@ -304,7 +304,7 @@ def test_photographs_alone_need_no_generator(tiny_files: Path, tmp_path: Path, m
     folder = tiny.image_folder(tmp_path / "photographs", 6)
     before = sorted(path.name for path in tmp_path.rglob("*"))
     with monkeypatch.context() as patched:
-        patched.setattr(module, "load_generator", None)
+        patched.setattr(module, "open_generator", None)
         report = run(EvaluateConsistencyConfig(decomposer=tiny_files / "decomposer.safetensors", images=folder))
     assert (report.edited, report.faces, report.source, len(report.rows)) == (0, 6, "photographs", 7)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before  # nothing is written beside them

@@ -36,7 +36,9 @@ def linear_world(tiny_atlas, tiny_networks, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         evaluate_edits,
         "synthesize_edited",
-        lambda generator, w, step=None: w.double() + (0.0 if step is None else torch.from_numpy(step[..., 0, :])),
+        lambda generator, w, step=None, shown_to=None: (
+            w.double() + (0.0 if step is None else torch.from_numpy(step[..., 0, :]))
+        ),
     )
     monkeypatch.setattr(evaluate_edits, "measure", lambda decomposer, images: values(images.numpy()))
     monkeypatch.setattr(
