@@ -211,7 +211,7 @@ def test_fast_equals_plain_in_wide_networks() -> None:
 
 def test_noise_goes_with_its_image_when_batches_are_parted(monkeypatch: pytest.MonkeyPatch) -> None:
     network, ws = styled(narrow(32), count=7)
-    monkeypatch.setattr(stylegan2, "PIXELS_AT_A_TIME", 8 * 8 * 3)
+    monkeypatch.setattr(stylegan2, "VALUES_AT_A_TIME", network.config.channels(8) * 8 * 8 * 3)
     fast = network.synthesize(ws, "random", torch.Generator().manual_seed(1))
     assert_same(fast, plainly(network, ws, "random"))
 

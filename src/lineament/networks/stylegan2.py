@@ -27,8 +27,8 @@ from lineament.ops.resample import upsample_fir
 from lineament.ops.styled_convolution import PreparedWeight, modulated_pointwise, prepare_weight, styled_conv2d
 
 ARCHITECTURES = ("skip", "resnet", "orig")
-PIXELS_AT_A_TIME = 4096
-"""Of feature maps in fast synthesis: so many images share the weights of a layer that their maps stay in the cache."""
+VALUES_AT_A_TIME = 2**21
+"""Of a feature map in fast synthesis: so many images share the weights of a layer that their maps stay in the cache."""
 
 
 def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = ()) -> int:
@@ -312,7 +312,7 @@ class StyleGAN2(Generator):
     ) -> Tensor:
         """What the blocks from number ``first`` on make of features and image; the ws and noises are theirs."""
         for i, block in enumerate(self.synthesis_blocks()[first:], start=first):
-            most = max(PIXELS_AT_A_TIME // block.conv1.resolution**2, 1)
+            most = max(VALUES_AT_A_TIME // (len(block.conv1.bias) * block.conv1.resolution**2), 1)
             if fast and len(ws) > most:
                 return torch.cat(
                     [
