@@ -1,5 +1,5 @@
 # make demo    a virtual environment, an install, and the main job on the shipped weights: demo/report.html
-# make test    the default tests (CPU, no network, under five minutes)
+# make test    the default tests (CPU, no network, under five minutes), as many at a time as there are cores
 # make check   everything CI runs: format, lint, types, layers, tests
 # make bench   the throughput numbers of RESULTS.md
 
@@ -25,7 +25,7 @@ demo: $(VENV)/.installed
 	@echo "Open demo/report.html in a browser."
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check src tests
