@@ -3,13 +3,16 @@
 import errno
 import hashlib
 import json
+import os
 import pickle
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors
 import safetensors.numpy
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -28,6 +31,7 @@ from lineament.errors import (
 from lineament.store import atomic
 from lineament.store.atomic import TEMPORARY_SUFFIX, write_bytes_atomic
 from lineament.store.tensors import (
+    HEADER_KEY,
     fingerprint,
     load_tensors,
     read_header,
@@ -353,3 +357,35 @@ def test_a_refused_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(StorageError, match=r"cannot read .*permission denied"):
         read_header(file)
+
+
+def test_a_file_is_what_the_library_would_write_and_follows_the_umask(tmp_path: Path) -> None:
+    tensors = {
+        "b": torch.randn(3, 5).half(),
+        "a": torch.arange(6).reshape(2, 3),
+        "flags": torch.tensor([True, False, True]),
+        "none": torch.zeros(0, 4),
+        "one": torch.tensor(2.5, dtype=torch.float64),
+        "b16": torch.randn(7).bfloat16(),
+        "strided": torch.randn(4, 6)[:, ::2],
+    }
+    path = tmp_path / "x.safetensors"
+    old = os.umask(0o027)
+    try:
+        save_tensors(path, tensors, "k", 1, {"n": 1})
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o640
+    metadata = {HEADER_KEY: read_metadata(path)}
+    expected = safetensors.torch.save({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata)
+    found = safetensors.torch.load(path.read_bytes())
+    assert found.keys() == safetensors.torch.load(expected).keys()
+    assert all(torch.equal(found[k], tensors[k]) for k in tensors)
+    assert len(path.read_bytes()) == len(expected)
+    with pytest.raises(ShapeError, match="complex64"):
+        save_tensors(path, {"c": torch.zeros(2, dtype=torch.complex64)}, "k", 1, {})
+
+
+def read_metadata(path: Path) -> str:
+    with safetensors.safe_open(path, "pt") as opened:
+        return opened.metadata()[HEADER_KEY]

@@ -1,11 +1,9 @@
 """The one container of all our files: safetensors with a JSON header that says what the file is."""
 
 import difflib
-import errno
 import hashlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,13 +93,26 @@ def save_tensors(
         storages.add(plain[name].untyped_storage().data_ptr())
     if check_finite and (bad := _first_non_finite(plain)):
         raise NonFiniteError(f"cannot write {path}: tensor {bad!r} holds NaN or infinity; the previous file is kept")
-    try:
-        with atomic_write(path) as handle:  # by name: the tensors go to the disk without a copy of them all in memory
-            safetensors.torch.save_file(plain, handle.name, metadata={HEADER_KEY: text})
-    except safetensors.SafetensorError as error:
-        # It speaks of the disk, since all that it could say of the tensors was looked at above.
-        code = re.search(r"os error (\d+)", str(error))
-        raise storage_error(path, OSError(int(code[1]) if code else errno.EIO, str(error))) from error
+    # Not through the library's own writer: that makes the file anew by name, with a mode of its own, and syncs nothing;
+    # nor by its bytes, which would be all tensors once more in memory.
+    order = sorted(plain, key=lambda name: (-plain[name].element_size(), name))  # so that all are aligned
+    table: dict[str, Any] = {"__metadata__": {HEADER_KEY: text}}
+    end = 0
+    for name in order:
+        tensor = plain[name]
+        if tensor.dtype not in _DTYPE_NAMES:
+            raise ShapeError(f"tensor {name!r} has dtype {tensor.dtype}; expected numbers or booleans")
+        table[name] = {
+            "dtype": _DTYPE_NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [end, end := end + tensor.nbytes],
+        }
+    start = json.dumps(table, separators=(",", ":")).encode()
+    start += b" " * (-len(start) % 8)
+    with atomic_write(path) as handle:
+        handle.write(len(start).to_bytes(8, "little") + start)
+        for name in order:
+            handle.write(_bytes_of(plain[name]))
 
 
 @overload
@@ -214,11 +225,16 @@ def fingerprint(tensors: Mapping[str, np.ndarray | Tensor]) -> str:
         tensor = _as_torch(name, tensors[name])
         label = [name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)]
         digest.update(json.dumps(label).encode() + b"\n")
-        flat = tensor.reshape(-1)
-        if flat.stride(0) != 1:  # none or one value: any stride counts as contiguous, but cannot be viewed as bytes
-            flat = flat.clone(memory_format=torch.contiguous_format)
-        digest.update(flat.view(torch.uint8).numpy().data)
+        digest.update(_bytes_of(tensor))
     return digest.hexdigest()
+
+
+def _bytes_of(tensor: Tensor) -> memoryview:
+    """The bytes of a dense, row-major tensor on the CPU, not copied."""
+    flat = tensor.reshape(-1)
+    if flat.stride(0) != 1:  # none or one value: any stride counts as contiguous, but cannot be viewed as bytes
+        flat = flat.clone(memory_format=torch.contiguous_format)
+    return flat.view(torch.uint8).numpy().data
 
 
 def short_fingerprint(full: str) -> str:
@@ -226,6 +242,21 @@ def short_fingerprint(full: str) -> str:
     return full[:16]
 
 
+_DTYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint64: "U64",
+    torch.uint32: "U32",
+    torch.uint16: "U16",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
 _NUMPY_DTYPES = frozenset({"F64", "F32", "F16", "I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"})
 
 
