@@ -105,10 +105,16 @@ def network_fingerprint(network: nn.Module) -> str:
 
 
 def _load(
-    path: str | Path, kind: str, config_class: type[ConfigT], build: Callable[[ConfigT], NetworkT], device: Device
+    path: str | Path,
+    kind: str,
+    config_class: type[ConfigT],
+    build: Callable[[ConfigT], NetworkT],
+    device: Device,
+    *,
+    mapped: bool = False,
 ) -> NetworkT:
     """Rebuild a network from a file of ours, ready for inference."""
-    tensors, header = load_tensors(path, kind=kind, framework="pt")
+    tensors, header = load_tensors(path, kind=kind, framework="pt", mapped=mapped)
     values = header.get("config")
     if isinstance(values, dict):
         values = _BEFORE.get(kind, {}) | values
@@ -133,8 +139,8 @@ FAMILIES: dict[str, tuple[type, Callable[[Any], Generator]]] = {
 """Settings and network of each family of generators."""
 
 
-def load_generator(path: str | Path, device: Device = "cpu") -> Generator:
-    """A generator of ours, ready for inference."""
+def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = False) -> Generator:
+    """A generator of ours, ready for inference; ``mapped`` as in `load_tensors`."""
     header = read_header(path).header
     family = header.get("family", StyleGAN2.family)
     if family not in FAMILIES:
@@ -143,7 +149,7 @@ def load_generator(path: str | Path, device: Device = "cpu") -> Generator:
     trained = {f.name for f in fields(GeneratorConfig)}
     if config_class is StyleGAN2Config and set(header.get("config") or ()) <= trained:
         config_class = GeneratorConfig
-    return _load(path, "generator", config_class, build, device)
+    return _load(path, "generator", config_class, build, device, mapped=mapped)
 
 
 def _is_progressive(path: str | Path) -> bool:

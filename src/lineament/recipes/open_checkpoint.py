@@ -146,7 +146,8 @@ def open_generator(path: str | Path, device: Device = "cpu") -> Generator:
     """
     if not Path(path).exists() and PYTHON_NAME.fullmatch(str(path)):
         return ready(named_in_python(str(path)), device)
-    return load_generator(our_file(Path(path)), device)
+    ours = our_file(Path(path))
+    return load_generator(ours, device, mapped=ours != Path(path))  # nobody replaces a copy in the cache
 
 
 def our_file(path: Path) -> Path:

@@ -121,7 +121,13 @@ def load_tensors(
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
 @overload
 def load_tensors(
-    path: str | Path, kind: str, framework: Literal["pt"], *, schema_version: int = 1, check_finite: bool = True
+    path: str | Path,
+    kind: str,
+    framework: Literal["pt"],
+    *,
+    schema_version: int = 1,
+    check_finite: bool = True,
+    mapped: bool = False,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]: ...
 def load_tensors(
     path: str | Path,
@@ -130,6 +136,7 @@ def load_tensors(
     *,
     schema_version: int = 1,
     check_finite: bool = True,
+    mapped: bool = False,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a file that `save_tensors` wrote. No code in the file is ever run.
 
@@ -139,9 +146,11 @@ def load_tensors(
         framework: "np" for NumPy arrays, "pt" for torch tensors on the CPU.
         schema_version: the newest version of this kind's layout that the caller can read.
         check_finite: refuse files with NaN or infinity.
+        mapped: leave the tensors in the file until they are looked at. Only for files that nobody replaces meanwhile
+            (on Windows they cannot be), and tensors of torch.
 
     Returns:
-        The tensors by name, writable and independent of the file, and the writer's header.
+        The tensors by name, writable and, unless mapped, independent of the file; and the writer's header.
 
     Raises:
         InputError: there is no such file.
@@ -162,9 +171,12 @@ def load_tensors(
         dtype = found.tensors[unknown[0]][0]
         raise FileFormatError(f"{path}: tensor {unknown[0]!r} is {dtype}, which NumPy lacks; load it with torch")
     try:
-        data = Path(path).read_bytes()  # not mapped: a mapped file cannot be replaced on Windows
-        loader = safetensors.torch.load if framework == "pt" else safetensors.numpy.load
-        tensors: dict[str, Any] = loader(data)
+        tensors: dict[str, Any]
+        if mapped:
+            tensors = safetensors.torch.load_file(path)
+        else:
+            loader = safetensors.torch.load if framework == "pt" else safetensors.numpy.load
+            tensors = loader(Path(path).read_bytes())
     except OSError as error:
         raise storage_error(path, error, verb="read") from error
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
