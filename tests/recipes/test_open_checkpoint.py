@@ -24,7 +24,9 @@ from lineament.recipes.models import load_discriminator, load_generator
 from lineament.recipes.open_checkpoint import CACHE_VARIABLE, cache_entry, open_generator
 from lineament.store.tensors import read_header
 from tests import checkpoints, tiny
-from tests.foreign_names import made, to_nvidia, to_tensorflow
+from tests.foreign_names import made, to_genforce, to_nvidia, to_tensorflow
+from tests.networks import test_stylegan1_layout as stylegan1
+from tests.networks import test_stylegan3_layout as stylegan3
 from tests.networks.test_stylegan2_layouts import judge, to_nvidia_judge
 
 Z = torch.randn(2, 6, generator=torch.Generator().manual_seed(5))
@@ -203,3 +205,27 @@ def test_a_stream_of_bytes_is_a_file_too(tmp_path: Path) -> None:
     torch.save(generator_to_rosinality(made(w_dim=6)), stream, _use_new_zipfile_serialization=False)
     (tmp_path / "old.pt").write_bytes(stream.getvalue())
     torch.testing.assert_close(open_generator(tmp_path / "old.pt")(Z), made(w_dim=6)(Z), atol=1e-5, rtol=0)
+
+
+def test_every_family_is_recognised(tmp_path: Path) -> None:
+    genforce = {name: value.float() for name, value in stylegan1.ramped(stylegan1.generator_shapes(16)).items()}
+    judge_of_genforce = stylegan1.ramped(stylegan1.discriminator_shapes(16))
+    files = {
+        "stylegan1": ({"generator_smooth": genforce, "discriminator": judge_of_genforce}, "StyleGAN, genforce"),
+        "stylegan2": ({"generator_smooth": to_genforce(made(w_dim=6))}, "StyleGAN2, genforce"),
+        "stylegan3": ({"G_ema": stylegan3.theirs(stylegan3.made())}, "StyleGAN3, official"),
+    }
+    for family, (value, layout) in files.items():
+        path = tmp_path / f"{family}.pth"
+        torch.save(value, path)
+        found = inspect(InspectConfig(path)).facts
+        assert found["family"] == family
+        assert found["generator"].startswith(f"{layout}, called")
+        generator = open_generator(path)
+        assert generator.family == family
+        generator.choose_class(0 if generator.config.c_dim else None)
+        images = generator(torch.randn(2, generator.config.z_dim), 0.7)
+        assert images.shape == (2, 3, generator.config.resolution, generator.config.resolution)
+    assert inspect(InspectConfig(tmp_path / "stylegan1.pth")).facts["discriminator"].startswith("StyleGAN, genforce")
+    torch.save({"Gs": stylegan1.tensorflow_generator(16)}, tmp_path / "tf.pth")
+    assert inspect(InspectConfig(tmp_path / "tf.pth")).facts["generator"].startswith("StyleGAN, official TensorFlow")
