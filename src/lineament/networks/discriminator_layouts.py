@@ -16,6 +16,7 @@ from lineament.networks.stylegan2_layouts import (
     check_tensorflow,
     kernel_from_tensorflow,
     mapping_from_nvidia,
+    num_mapping_layers_in,
 )
 
 GROUP_SIZE = DiscriminatorConfig.group_size
@@ -179,7 +180,7 @@ def discriminator_config(state: Mapping[str, Tensor], **stated: Any) -> Discrimi
             architecture="resnet" if "blocks.0.skip.weight" in state else architecture,
             c_dim=state["mapping.embed.weight"].shape[1] if mapped else 0 if outputs == 1 else outputs,
             class_dim=outputs if mapped else 0,
-            num_mapping_layers=sum(k.startswith("mapping.layers.") and k.endswith(".weight") for k in state),
+            num_mapping_layers=num_mapping_layers_in(state),
             num_std_channels=state["final_conv.weight"].shape[1] - widths[0],
             **stated,
         )

@@ -8,7 +8,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -18,7 +17,13 @@ from lineament.networks.foreign_tensors import ForeignTensors
 from lineament.networks.layers import LRELU_GAIN
 from lineament.networks.progressive_discriminator import ProgressiveDiscriminatorConfig
 from lineament.networks.stylegan1 import StyleGAN1Config
-from lineament.networks.stylegan2_layouts import State, channel_rule, kernel_from_tensorflow
+from lineament.networks.stylegan2_layouts import (
+    State,
+    channel_rule,
+    embedding_of,
+    kernel_from_tensorflow,
+    num_mapping_layers_in,
+)
 
 MAPPING_RATE = 0.01
 """Learning rate of the mapping network, which `MappingNetwork` scales its weights by."""
@@ -59,7 +64,7 @@ def generator_from_tensorflow(
     t.drop(r"synthesis/lod|synthesis/ToRGB_lod[1-9]\d*/(weight|bias)")
     state: State = {"mapping.w_avg": take(t, "dlatent_avg", 1)}
     if "mapping/LabelConcat/weight" in t:
-        state |= _embedding(take(t, "mapping/LabelConcat/weight", 2))
+        state |= embedding_of(take(t, "mapping/LabelConcat/weight", 2))
     rate = float(settings.get("mapping_lrmul") or MAPPING_RATE)
     for i in t.numbers(r"mapping/Dense(\d+)/weight"):
         theirs = f"mapping/Dense{i}"
@@ -98,7 +103,7 @@ def generator_from_genforce(tensors: Mapping[str, Tensor]) -> tuple[StyleGAN1Con
     t.drop(rf"synthesis\.layer\d+\.blur\.kernel|synthesis\.output(?!{last}\.)\d+\.(weight|bias)")
     state: State = {"mapping.w_avg": take(t, "truncation.w_avg", 1)}
     if "mapping.label_weight" in t:
-        state |= _embedding(take(t, "mapping.label_weight", 2))
+        state |= embedding_of(take(t, "mapping.label_weight", 2))
     for i in t.numbers(r"mapping\.dense(\d+)\.weight"):
         theirs = f"mapping.dense{i}"
         state |= _mapping_layer(i, take(t, f"{theirs}.weight", 2), take(t, f"{theirs}.bias", 1), MAPPING_RATE)
@@ -173,14 +178,6 @@ def _three(kernel: Tensor) -> Tensor:
     return kernel
 
 
-def _embedding(weight: Tensor) -> State:
-    # The class is looked up there in a plain matrix; ours divides by the square root of the number of classes.
-    return {
-        "mapping.embed.weight": weight.T * math.sqrt(len(weight)),
-        "mapping.embed.bias": torch.zeros(weight.shape[1]),
-    }
-
-
 def _mapping_layer(index: int, weight: Tensor, bias: Tensor, rate: float) -> State:
     # The rectifier's gain acts there on the weights, in ours on the bias, too.
     factor = rate / MAPPING_RATE
@@ -199,7 +196,6 @@ def generator_config(state: Mapping[str, Tensor]) -> StyleGAN1Config:
         FileFormatError: the tensors do not make a generator.
     """
     num_layers = sum(name.endswith(".noise_const") for name in state)
-    num_mapping_layers = sum(name.startswith("mapping.layers.") and name.endswith(".weight") for name in state)
     try:
         base, maximum, rest = channel_rule([len(state[f"layers.{i}.bias"]) for i in range(1, num_layers, 2)])
         first, embed = state["mapping.layers.0.weight"], state.get("mapping.embed.weight")
@@ -209,7 +205,7 @@ def generator_config(state: Mapping[str, Tensor]) -> StyleGAN1Config:
             w_dim=state["layers.0.style.weight"].shape[1],
             c_dim=0 if embed is None else embed.shape[1],
             image_channels=len(state["to_rgb.bias"]),
-            num_mapping_layers=num_mapping_layers,
+            num_mapping_layers=num_mapping_layers_in(state),
             mapping_dim=len(first),
             channel_base=base,
             channel_max=maximum,

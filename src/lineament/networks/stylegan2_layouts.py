@@ -102,10 +102,7 @@ def generator_from_tensorflow(
     state: State = {"mapping.w_avg": t.take("dlatent_avg")}
     joint = "mapping/LabelConcat/weight" in t
     if joint:
-        # The class is looked up there in a plain matrix; ours divides by the square root of the number of classes.
-        weight = t.take("mapping/LabelConcat/weight")
-        state |= {"mapping.embed.weight": weight.T * math.sqrt(len(weight))}
-        state |= {"mapping.embed.bias": torch.zeros(weight.shape[1])}
+        state |= embedding_of(t.take("mapping/LabelConcat/weight"))
     elif "mapping/LabelEmbed/weight" in t:
         state |= _dense(t, "mapping/LabelEmbed", "mapping.embed")
     for i in t.numbers(r"mapping/Dense(\d+)/weight"):
@@ -143,6 +140,22 @@ def check_tensorflow(settings: Mapping[str, Any]) -> None:
     taps = settings.get("resample_kernel") or [1, 3, 3, 1]
     if list(taps) != [1, 3, 3, 1]:
         raise FileFormatError(f"the network filters with {taps!r:.40}; only [1, 3, 3, 1] is read")
+
+
+def embedding_of(weight: Tensor) -> State:
+    """The class embedding of a plain matrix (classes, width), as before ADA.
+
+    The class is looked up there; ours divides by the square root of the number of classes, and has a bias.
+    """
+    return {
+        "mapping.embed.weight": weight.T * math.sqrt(len(weight)),
+        "mapping.embed.bias": torch.zeros(weight.shape[1]),
+    }
+
+
+def num_mapping_layers_in(state: Mapping[str, Tensor]) -> int:
+    """Fully connected layers of the mapping network among tensors by our names."""
+    return sum(name.startswith("mapping.layers.") and name.endswith(".weight") for name in state)
 
 
 def kernel_from_tensorflow(weight: Tensor) -> Tensor:
@@ -223,9 +236,7 @@ def generator_from_genforce(tensors: Mapping[str, Tensor]) -> tuple[StyleGAN2Con
     state: State = {"mapping.w_avg": t.take("truncation.w_avg")}
     joint = "mapping.label_weight" in t
     if joint:
-        weight = t.take("mapping.label_weight")
-        state |= {"mapping.embed.weight": weight.T * math.sqrt(len(weight))}
-        state |= {"mapping.embed.bias": torch.zeros(weight.shape[1])}
+        state |= embedding_of(t.take("mapping.label_weight"))
     for i in t.numbers(r"mapping\.dense(\d+)\.weight"):
         state |= {f"mapping.layers.{i}.{name}": t.take(f"mapping.dense{i}.{name}") for name in ("weight", "bias")}
     state["blocks.0.const"] = t.take("synthesis.early_layer.const")[0]
@@ -260,7 +271,7 @@ def generator_config(state: Mapping[str, Tensor], **stated: Any) -> StyleGAN2Con
     """
     widths = widths_of(state, "conv1")
     resolution = 4 * 2 ** (len(widths) - 1)
-    num_layers = sum(name.startswith("mapping.layers.") and name.endswith(".weight") for name in state)
+    num_layers = num_mapping_layers_in(state)
     if not num_layers:
         raise FileFormatError("the file holds a synthesis network without the mapping network that feeds it")
     first, embed = state["mapping.layers.0.weight"], state.get("mapping.embed.weight")

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lineament.networks.fast_path import Kept, are_plain
 from lineament.networks.generator import Generator, NoiseMode
 from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Dense
 from lineament.networks.mapping import MappingNetwork, normalize_second_moment
@@ -99,7 +100,7 @@ class SynthesisLayer(ModulatedLayer):
     def __init__(self, config: StyleGAN3Config, plan: LayerPlan) -> None:
         super().__init__(config, plan)
         self.plan = plan
-        self._kept: tuple[tuple[bool, int, int], Tensor, Tensor, Tensor] | None = None
+        self._kept: dict[bool, Kept[tuple[Tensor, Tensor]]] = {False: Kept(), True: Kept()}
         self.register_buffer("up_filter", torch.from_numpy(plan.up_filter()).float(), persistent=False)
         self.register_buffer("down_filter", torch.from_numpy(plan.down_filter()).float(), persistent=False)
 
@@ -108,14 +109,12 @@ class SynthesisLayer(ModulatedLayer):
         style = normalize_second_moment(self.affine(w))
         gain = style * torch.rsqrt(self.magnitude_ema)
         padding = self.plan.kernel - 1
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, style, self.weight)):
-            weight = norms = self._normalized_weight()
-            fast = False
+        plain = are_plain(x, style, self.weight)
+        fast = plain and self.plan.kernel == 3 and len(x) == 1
+        if plain:  # kept, as they cost a tenth of an image's time
+            weight, norms = self._kept[fast](self.weight, _fast_filters if fast else _plain_filters)
         else:
-            # Not with gradients merely off: forward-mode derivatives are taken so, and the fast way knows none.
-            alone = x.device.type == "cpu" and len(x) == 1
-            fast = torch.is_inference_mode_enabled() and self.plan.kernel == 3 and alone
-            weight, norms = self._kept_filters(fast)
+            weight = norms = normalized(self.weight)
         if fast:
             x = winograd_conv2d(x, gain, weight, padding)
         else:
@@ -134,29 +133,22 @@ class SynthesisLayer(ModulatedLayer):
             clamp=self.clamp,
         )
 
-    def _normalized_weight(self) -> Float[Tensor, "o c k k"]:
-        """The weight with a mean square of 1 for every output channel."""
-        return self.weight * torch.rsqrt(self.weight.square().mean(dim=(1, 2, 3), keepdim=True))
 
-    def _kept_filters(self, fast: bool) -> tuple[Tensor, Float[Tensor, "o c 1 1"]]:
-        """The normalised weight, as `winograd_conv2d` takes it if ``fast``, and the norms of its kernels.
+def normalized(weight: Float[Tensor, "o c k k"]) -> Float[Tensor, "o c k k"]:
+    """A weight with a mean square of 1 for every output channel."""
+    return weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
 
-        Kept from call to call, as they cost a tenth of an image's time, until the weight changes: in its place, which
-        its version tells, or to another one, which its address tells (a view keeps the old one from being reused).
-        """
-        if self.weight.is_inference():  # has no version
-            return self._made_filters(fast)
-        state, kept = (fast, self.weight._version, self.weight.data_ptr()), self._kept
-        if kept is None or kept[0] != state:
-            kept = state, self.weight.detach(), *self._made_filters(fast)
-            self._kept = kept
-        return kept[2:]
 
-    def _made_filters(self, fast: bool) -> tuple[Tensor, Tensor]:
-        with torch.no_grad():
-            weight = self._normalized_weight()
-            norms = torch.linalg.vector_norm(weight, dim=(2, 3), keepdim=True)
-            return winograd_filters(weight) if fast else weight, norms
+def _plain_filters(weight: Float[Tensor, "o c k k"]) -> tuple[Tensor, Float[Tensor, "o c 1 1"]]:
+    """The normalised weight, and the norms of its kernels."""
+    weight = normalized(weight)
+    return weight, torch.linalg.vector_norm(weight, dim=(2, 3), keepdim=True)
+
+
+def _fast_filters(weight: Float[Tensor, "o c 3 3"]) -> tuple[Tensor, Float[Tensor, "o c 1 1"]]:
+    """As `_plain_filters`, the weight as `winograd_conv2d` takes it."""
+    weight, norms = _plain_filters(weight)
+    return winograd_filters(weight), norms
 
 
 class ToRGB(ModulatedLayer):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from lineament.errors import ConfigError, FileFormatError
 from lineament.networks.foreign_tensors import ForeignTensors
-from lineament.networks.stylegan2_layouts import check_activations, mapping_from_nvidia
+from lineament.networks.stylegan2_layouts import check_activations, mapping_from_nvidia, num_mapping_layers_in
 from lineament.networks.stylegan3_plan import LayerPlan, StyleGAN3Config
 
 FILTER_TOLERANCE = 1e-6
@@ -119,7 +119,7 @@ def _stated(
 def _config(state: Mapping[str, Tensor], names: list[str], stated: dict[str, Any]) -> StyleGAN3Config:
     """The settings: shapes from the tensors, the rest as stated or published."""
     embed = state.get("mapping.embed.weight")
-    num_mapping_layers = sum(k.startswith("mapping.layers.") and k.endswith(".weight") for k in state)
+    num_mapping_layers = num_mapping_layers_in(state)
     if not num_mapping_layers:
         raise FileFormatError("the file holds a synthesis network without the mapping network that feeds it")
     weights = [state[f"layers.{i}.weight"] for i in range(len(names) - 1)] + [state["to_rgb.weight"]]
