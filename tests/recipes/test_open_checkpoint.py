@@ -20,7 +20,7 @@ from lineament.recipes.convert import ConvertConfig
 from lineament.recipes.decomposer_training import TrainDecomposerConfig, features_path
 from lineament.recipes.inspect_file import InspectConfig
 from lineament.recipes.inspect_file import run as inspect
-from lineament.recipes.models import load_discriminator, load_generator
+from lineament.recipes.models import load_discriminator, load_generator, save_network
 from lineament.recipes.open_checkpoint import CACHE_VARIABLE, cache_entry, open_generator
 from lineament.store.tensors import read_header
 from tests import checkpoints, tiny
@@ -229,3 +229,12 @@ def test_every_family_is_recognised(tmp_path: Path) -> None:
     assert inspect(InspectConfig(tmp_path / "stylegan1.pth")).facts["discriminator"].startswith("StyleGAN, genforce")
     torch.save({"Gs": stylegan1.tensorflow_generator(16)}, tmp_path / "tf.pth")
     assert inspect(InspectConfig(tmp_path / "tf.pth")).facts["generator"].startswith("StyleGAN, official TensorFlow")
+
+
+def test_half_precision_only_where_it_was_trained_for(tmp_path: Path) -> None:
+    ours, _ = tiny.save_pair(tmp_path)
+    assert not open_generator(ours, half=True).half_precision
+    path, clamped = tmp_path / "clamped.safetensors", made(conv_clamp=256.0)
+    save_network(path, "generator", clamped, clamped.config.to_dict(), {})
+    assert open_generator(path, half=True).half_precision
+    assert not open_generator(path).half_precision  # on a CPU

@@ -18,15 +18,16 @@ def are_plain(*tensors: Tensor) -> bool:
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
+    usual = all(t.device.type == "cpu" and t.dtype in (torch.float32, torch.float64) for t in tensors)
+    return usual and are_constant(*tensors)
+
+
+def are_constant(*tensors: Tensor) -> bool:
+    """Whether no derivative is wanted of tensors, on any device: no gradient, no tangent, no `torch.func` transform."""
     if torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]
         return False
     wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    return not wants_gradient and all(_is_number(t) for t in tensors)
-
-
-def _is_number(tensor: Tensor) -> bool:
-    usual = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
-    return usual and forward_ad.unpack_dual(tensor).tangent is None
+    return not wants_gradient and all(forward_ad.unpack_dual(t).tangent is None for t in tensors)
 
 
 class Kept(Generic[T]):

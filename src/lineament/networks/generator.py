@@ -14,6 +14,9 @@ from lineament.errors import ConfigError
 
 NoiseMode = Literal["const", "random", "none"]
 
+NUM_HALF_RESOLUTIONS = 4
+"""The finest resolutions, which the originals draw in half precision (their ``num_fp16_res``)."""
+
 
 class GeneratorSettings(Protocol):
     """What the settings of every family say."""
@@ -79,12 +82,20 @@ class Generator(nn.Module):
         config: settings of the family.
         mapping: z to w.
         chosen_class: the class that is drawn where none is given; None asks for one.
+        half_precision: whether the finest resolutions are drawn in half precision where no derivative is wanted;
+            for networks that were trained so (`trained_in_half`), on devices that are faster at it.
     """
 
     family: ClassVar[str]
     config: GeneratorSettings
     mapping: Mapping
     chosen_class: int | None = None
+    half_precision: bool = False
+
+    @property
+    def trained_in_half(self) -> bool:
+        """Whether the network's values stay within the range of half precision: it was trained with clamped ones."""
+        return getattr(self.config, "conv_clamp", 0.0) > 0
 
     @property
     def num_ws(self) -> int:

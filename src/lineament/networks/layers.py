@@ -67,8 +67,8 @@ class Conv(nn.Module):
         # leaky(x) g = leaky(x g): the gain goes into the small tensors.
         limit = self.clamp * gain
         gain = gain * LRELU_GAIN if self.activate else gain
-        weight = self.weight * (self.weight_gain * gain)
-        bias = None if self.bias is None else self.bias * gain
+        weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)
+        bias = None if self.bias is None else (self.bias * gain).to(x.dtype)
         kernel = weight.shape[-1]
         if not self.downsample:
             x = F.conv2d(x, weight, bias, padding=kernel // 2)

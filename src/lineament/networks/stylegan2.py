@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
-from lineament.networks.fast_path import Kept, are_plain
-from lineament.networks.generator import Generator, NoiseMode
+from lineament.networks.fast_path import Kept, are_constant, are_plain
+from lineament.networks.generator import NUM_HALF_RESOLUTIONS, Generator, NoiseMode
 from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Conv, Dense, clamped
 from lineament.networks.mapping import MappingNetwork
 from lineament.ops.modulation import modulated_conv2d
@@ -175,7 +175,7 @@ class SynthesisLayer(nn.Module):
         x = modulated_conv2d(x, self.weight * self.weight_gain, style, upsample=self.upsample, gain=act_gain)
         if noise is not None:
             x = x + noise
-        return clamped(F.leaky_relu(x + bias[:, None, None], LRELU_SLOPE), limit)
+        return clamped(F.leaky_relu(x + bias[:, None, None].to(x.dtype), LRELU_SLOPE), limit)
 
     def _prepared(self, weight: Tensor) -> PreparedWeight:
         return prepare_weight(weight * self.weight_gain, upsample=self.upsample, size=self.resolution)
@@ -200,7 +200,8 @@ class ToRGB(nn.Module):
         if fast:
             return clamped(modulated_pointwise(x, style, self.weight[:, :, 0, 0], self.bias), self.clamp)
         rgb = modulated_conv2d(x, self.weight, style, demodulate=False)
-        return clamped(rgb + self.bias[:, None, None], self.clamp)
+        # Images of all resolutions are summed in the precision of w.
+        return clamped(rgb + self.bias[:, None, None].to(rgb.dtype), self.clamp).to(w.dtype)
 
 
 class SynthesisBlock(nn.Module):
@@ -263,7 +264,8 @@ class StyleGAN2(Generator):
     """z -> w -> ws -> image; see `Generator`.
 
     In eval mode on a CPU, where no derivative is wanted, synthesis takes a faster way; what it makes of the weights at
-    first (up to four times their size) is kept.
+    first (up to four times their size) is kept. With `half_precision`, feature maps of the finest resolutions are in
+    half precision, as in the official training; styles, demodulation and the sum of the images are not.
     """
 
     family: ClassVar[str] = "stylegan2"
@@ -291,11 +293,12 @@ class StyleGAN2(Generator):
         rng: torch.Generator | None = None,
     ) -> Float[Tensor, "n c h w"]:
         """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random'."""
-        fast = not self.training and len(ws) > 0 and are_plain(ws, *self.parameters())
+        half = self.half_precision and not self.training and are_constant(ws, *self.parameters())
+        fast = not half and not self.training and len(ws) > 0 and are_plain(ws, *self.parameters())
         noises = [
             layer.noise(len(ws), noise_mode, rng) for block in self.synthesis_blocks() for layer in block.layers()
         ]
-        return self._synthesize_from(0, None, None, ws, noises, fast)
+        return self._synthesize_from(0, None, None, ws, noises, fast, half)
 
     def synthesis_blocks(self) -> list[SynthesisBlock]:
         """One block for each resolution, from coarse to fine."""
@@ -309,6 +312,7 @@ class StyleGAN2(Generator):
         ws: Float[Tensor, "n l d"],
         noises: Sequence[Tensor | None],
         fast: bool,
+        half: bool,
     ) -> Tensor:
         """What the blocks from number ``first`` on make of features and image; the ws and noises are theirs."""
         for i, block in enumerate(self.synthesis_blocks()[first:], start=first):
@@ -323,10 +327,13 @@ class StyleGAN2(Generator):
                             ws[part],
                             [noise if noise is None or len(noise) == 1 else noise[part] for noise in noises],
                             fast,
+                            half,
                         )
                         for part in (slice(start, start + most) for start in range(0, len(ws), most))
                     ]
                 )
+            if half and x is not None and block.conv1.resolution << NUM_HALF_RESOLUTIONS > self.config.resolution:
+                x = x.half()
             count = block.num_convs
             x, image = block(x, image, ws[:, : count + 1], noises[:count], fast=fast)
             ws, noises = ws[:, count:], noises[count:]

@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.networks.fast_path import Kept, are_plain
-from lineament.networks.generator import Generator, NoiseMode
-from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Dense
+from lineament.networks.fast_path import Kept, are_constant, are_plain
+from lineament.networks.generator import NUM_HALF_RESOLUTIONS, Generator, NoiseMode
+from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Dense, clamped
 from lineament.networks.mapping import MappingNetwork, normalize_second_moment
 from lineament.networks.stylegan3_plan import LayerPlan, StyleGAN3Config
 from lineament.ops.alias_free import filtered_leaky_relu
@@ -118,9 +118,9 @@ class SynthesisLayer(ModulatedLayer):
         if fast:
             x = winograd_conv2d(x, gain, weight, padding)
         else:
-            x = F.conv2d(x * gain[:, :, None, None], weight, padding=padding)
+            x = F.conv2d(x * gain[:, :, None, None].to(x.dtype), weight.to(x.dtype), padding=padding)
         scale = demodulation(norms, style)[:, :, None, None]
-        x = torch.addcmul(self.bias[:, None, None], x, scale)
+        x = torch.addcmul(self.bias[:, None, None].to(x.dtype), x, scale.to(x.dtype))
         return filtered_leaky_relu(
             x,
             self.up_filter,
@@ -135,8 +135,8 @@ class SynthesisLayer(ModulatedLayer):
 
 
 def normalized(weight: Float[Tensor, "o c k k"]) -> Float[Tensor, "o c k k"]:
-    """A weight with a mean square of 1 for every output channel."""
-    return weight * torch.rsqrt(weight.square().mean(dim=(1, 2, 3), keepdim=True))
+    """A weight with a norm of 1 for every output channel, which keeps its products within half precision's range."""
+    return weight * torch.rsqrt(weight.square().sum(dim=(1, 2, 3), keepdim=True))
 
 
 def _plain_filters(weight: Float[Tensor, "o c k k"]) -> tuple[Tensor, Float[Tensor, "o c 1 1"]]:
@@ -157,8 +157,9 @@ class ToRGB(ModulatedLayer):
     def forward(self, x: Float[Tensor, "n i h w"], w: Float[Tensor, "n d"]) -> Float[Tensor, "n c h w"]:
         """The image before its scale."""
         gain = torch.rsqrt(self.magnitude_ema * x.shape[1])
-        rgb = F.conv2d(x * (self.affine(w) * gain)[:, :, None, None], self.weight, self.bias)
-        return rgb.clamp(-self.clamp, self.clamp) if self.clamp else rgb
+        scale = (self.affine(w) * gain)[:, :, None, None].to(x.dtype)
+        rgb = F.conv2d(x * scale, self.weight.to(x.dtype), self.bias.to(x.dtype))
+        return clamped(rgb, self.clamp).to(w.dtype)
 
 
 class StyleGAN3(Generator):
@@ -188,14 +189,24 @@ class StyleGAN3(Generator):
         self.layers = nn.ModuleList(SynthesisLayer(config, plan) for plan in plans)
         self.to_rgb = ToRGB(config, last)
 
+    def synthesis_layers(self) -> list[SynthesisLayer]:
+        """All layers but ToRGB, in the order in which they act."""
+        return list(self.layers)  # pyright: ignore[reportReturnType]
+
     def synthesize(
         self, ws: Float[Tensor, "n l d"], noise_mode: NoiseMode = "const", rng: torch.Generator | None = None
     ) -> Float[Tensor, "n c h w"]:
-        """Images of the latents ``ws``; always deterministic, ``noise_mode`` and ``rng`` have no effect."""
+        """Images of the latents ``ws``; always deterministic, ``noise_mode`` and ``rng`` have no effect.
+
+        With `half_precision`, feature maps of the finest rates are in half precision, as in the official training.
+        """
         if ws.device.type == "cpu" and len(ws) > 1:
             # One image at a time stays in the cache, and below the size from which memory costs (see ops.alias_free).
             return torch.cat([self.synthesize(w) for w in ws.split(1)])
+        half = self.half_precision and not self.training and are_constant(ws, *self.parameters())
         x = self.input(ws[:, 0])
-        for i, layer in enumerate(self.layers, start=1):
+        for i, layer in enumerate(self.synthesis_layers(), start=1):
+            if half and int(layer.plan.out_rate) << NUM_HALF_RESOLUTIONS > self.config.resolution:
+                x = x.half()
             x = layer(x, ws[:, i])
         return self.to_rgb(x, ws[:, -1]) * self.config.output_scale

@@ -112,7 +112,7 @@ def filtered_leaky_relu(
     crop_both = min(crop_left, (x.shape[3] - 1) * up + taps_up - crop_left - width)
     num_rows, num_columns = ((s - taps_down) // down + 1 for s in (height, width))
     channels = x.shape[1]
-    up_kernels, down_kernels = _kernels(up_filter * up, down_filter, gain, down, channels)
+    up_kernels, down_kernels = _kernels((up_filter * up).to(x.dtype), down_filter.to(x.dtype), gain, down, channels)
     strip = num_rows
     if x.device.type == "cpu":
         num_upsampled = STRIP_BYTES // (x.element_size() * channels * width)

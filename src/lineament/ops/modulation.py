@@ -12,6 +12,8 @@ from torch import Tensor
 from lineament.ops.resample import fir_filter
 
 DEMODULATION_EPSILON = 1e-8
+TINY = 1e-20
+"""Largest absolute values below this are taken for it."""
 
 
 def demodulation(weight: Float[Tensor, "o c kh kw"], style: Float[Tensor, "n c"]) -> Float[Tensor, "n o"]:
@@ -39,8 +41,11 @@ def modulated_conv2d(
     samples share one ordinary convolution; the paper's grouped form needs one weight tensor per sample and is
     several times slower on a CPU (``make bench``).
 
+    Feature maps may be in half precision: the weights stay in single precision until they are used, and demodulated
+    ones are scaled, which changes no result, so that no product leaves the range of half precision.
+
     Args:
-        x: feature maps.
+        x: feature maps, in single or half precision.
         weight: filters, odd square kernels.
         style: scale of every input channel (Equation 1).
         demodulate: normalise the modulated filters to unit norm (Equation 3); off for ToRGB layers.
@@ -50,15 +55,19 @@ def modulated_conv2d(
     Returns:
         Feature maps, twice the size with ``upsample``. Differentiable (twice) in all tensors.
     """
-    x = x * style[:, :, None, None]
+    if demodulate and x.dtype == torch.float16:
+        weight = weight / (weight.abs().amax(dim=(1, 2, 3), keepdim=True).clamp_min(TINY) * weight[0].numel() ** 0.5)
+        style = style / style.abs().amax(dim=1, keepdim=True).clamp_min(TINY)
+    kernel = weight.to(x.dtype)
+    x = x * style[:, :, None, None].to(x.dtype)
     if upsample:
         # As in the official code the kernel is not flipped here, so that its weights mean the same in ours.
-        x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+        x = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)
         x = fir_filter(x, padding=1, gain=4.0)
     else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        x = F.conv2d(x, kernel, padding=weight.shape[-1] // 2)
     if demodulate:
-        return x * (demodulation(weight, style) * gain)[:, :, None, None]
+        return x * (demodulation(weight, style) * gain)[:, :, None, None].to(x.dtype)
     return x if gain == 1.0 else x * gain
 
 

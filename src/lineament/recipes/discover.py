@@ -92,6 +92,9 @@ class DiscoverConfig:
     batch_size: int | None = None
     """Images at a time; changes speed and memory, not the result beyond rounding. As many as the free memory allows,
     64 at most, if not given."""
+    half_precision: bool | None = None
+    """Draw the finest resolutions of generators that were trained so in half precision; on accelerators if not
+    given."""
     seed: int = 0
     """Of the samples."""
     parts: PartsConfig = field(default_factory=PartsConfig)
@@ -277,7 +280,9 @@ def run(config: DiscoverConfig) -> Path | None:
         ConfigError: the folder holds a discovery with other settings, or the samples are too few.
     """
     fabric = make_fabric(config.devices)
-    generator, decomposer = load_pair(config.generator, config.decomposer, config.pair, fabric.device)
+    generator, decomposer = load_pair(
+        config.generator, config.decomposer, config.pair, fabric.device, half=config.half_precision
+    )
     generator.choose_class(config.class_number)
     decomposer.face_box = config.face_box or decomposer.face_box
     w_dim = generator.config.w_dim

@@ -15,15 +15,15 @@ from lineament.store.atlas import check_atlas_matches, load_atlas
 
 
 def load_pair(
-    generator: Path | None, decomposer: Path | None, pair: Pair, device: torch.device
+    generator: Path | None, decomposer: Path | None, pair: Pair, device: torch.device, *, half: bool | None = None
 ) -> tuple[Generator, Decomposer]:
-    """The networks named; the shipped pair's for those that are not.
+    """The networks named; the shipped pair's for those that are not. ``half`` as in `open_generator`.
 
     Raises:
         InputError, FileFormatError: a network cannot be read.
     """
     return (
-        open_generator(generator or shipped_path("generator.safetensors", pair), device),
+        open_generator(generator or shipped_path("generator.safetensors", pair), device, half=half),
         load_decomposer(decomposer or shipped_path("decomposer.safetensors", pair), device),
     )
 

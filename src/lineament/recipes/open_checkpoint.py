@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from platformdirs import user_cache_path
 
 from lineament import __version__
@@ -132,12 +133,14 @@ def named_in_python(name: str) -> Generator:
     return generator
 
 
-def open_generator(path: str | Path, device: Device = "cpu") -> Generator:
+def open_generator(path: str | Path, device: Device = "cpu", *, half: bool | None = None) -> Generator:
     """A generator from a file of ours, a checkpoint of another program, or a function of the user's own.
 
     Args:
         path: the file; or "package.module:function", which is imported and called.
         device: where it should be.
+        half: draw the finest resolutions in half precision, if the generator was trained so; by default on
+            accelerators.
 
     Raises:
         InputError: there is no such file.
@@ -145,9 +148,13 @@ def open_generator(path: str | Path, device: Device = "cpu") -> Generator:
         ConfigError: the function cannot be had.
     """
     if not Path(path).exists() and PYTHON_NAME.fullmatch(str(path)):
-        return ready(named_in_python(str(path)), device)
-    ours = our_file(Path(path))
-    return load_generator(ours, device, mapped=ours != Path(path))  # nobody replaces a copy in the cache
+        generator = ready(named_in_python(str(path)), device)
+    else:
+        ours = our_file(Path(path))
+        generator = load_generator(ours, device, mapped=ours != Path(path))  # nobody replaces a copy in the cache
+    wanted = torch.device(device).type != "cpu" if half is None else half
+    generator.half_precision = wanted and generator.trained_in_half
+    return generator
 
 
 def our_file(path: Path) -> Path:

@@ -1,0 +1,116 @@
+"""The encoder: an image to the latents of one generator, in one pass.
+
+Source:
+    Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021: one w and small offsets from it
+    for every layer. Deviations: a far smaller network, residual blocks as in the discriminator of StyleGAN2, and
+    latents predicted in whitened coordinates, in which the generator's own are about standard normal.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+from lineament.networks.layers import Conv, Dense
+from lineament.ops.resample import shrink
+
+COARSEST = 4
+"""Pixels of the last feature map's side."""
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of an encoder, and whose latents it predicts."""
+
+    resolution: int = 64
+    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
+    w_dim: int = 128
+    """Size of the generator's w."""
+    num_ws: int = 10
+    """Layers of the generator that take a w each."""
+    channels: int = 24
+    """Feature maps at half of the resolution; twice as many at each following one ..."""
+    channel_max: int = 128
+    """... but never more than this."""
+    offsets: bool = True
+    """Whether every layer gets a w of its own, near a common one; else all get that one."""
+    offset_dim: int = 64
+    """Width of what the offsets are computed from."""
+    generator: str = ""
+    """Fingerprint of the generator."""
+
+    def __post_init__(self) -> None:
+        if self.resolution < 16 or self.resolution & (self.resolution - 1):
+            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
+        for name in ("w_dim", "num_ws", "channels", "channel_max", "offset_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+class EncoderBlock(nn.Module):
+    """Two convolutions and a shortcut, then half the resolution."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.conv0 = Conv(in_channels, in_channels, 3)
+        self.conv1 = Conv(in_channels, out_channels, 3)
+        self.skip = Conv(in_channels, out_channels, 1, bias=False, activate=False)
+
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
+        """Features at half the resolution."""
+        gain = math.sqrt(0.5)
+        x = self.conv1(self.conv0(x), gain) + self.skip(x, gain)
+        return F.avg_pool2d(x, 2)
+
+
+class Encoder(nn.Module):
+    """Image to ws: a common w and an offset from it for every layer; an untrained one predicts the mean w.
+
+    Attributes:
+        mean: the generator's mean w, of shape (d,).
+        root: symmetric square root of the covariance of its w, of shape (d, d).
+    """
+
+    mean: Tensor
+    root: Tensor
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_blocks = int(math.log2(config.resolution // 2 // COARSEST))
+        widths = [min(config.channels * 2**i, config.channel_max) for i in range(num_blocks + 1)]
+        self.stem = Conv(12, widths[0], 3)
+        self.blocks = nn.ModuleList(EncoderBlock(i, o) for i, o in pairwise(widths))
+        size = widths[-1] * COARSEST**2
+        self.common = Dense(size, config.w_dim)
+        nn.init.zeros_(self.common.weight)
+        self.to_offsets: nn.Sequential | None = None
+        if config.offsets:
+            last = Dense(config.offset_dim, config.num_ws * config.w_dim)
+            nn.init.zeros_(last.weight)
+            self.to_offsets = nn.Sequential(Dense(size, config.offset_dim, activate=True), last)
+        self.register_buffer("mean", torch.zeros(config.w_dim))
+        self.register_buffer("root", torch.eye(config.w_dim))
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n l d"]:
+        """Latents of square images in [-1, 1]."""
+        config = self.config
+        # Two by two pixels as channels: a convolution at the full resolution would cost as much as all the others.
+        x = self.stem(F.pixel_unshuffle(shrink(images, config.resolution), 2))
+        for block in self.blocks:
+            x = block(x)
+        x = x.flatten(1)
+        whitened = self.common(x)[:, None].expand(-1, config.num_ws, -1)
+        if self.to_offsets is not None:
+            whitened = whitened + self.to_offsets(x).view(-1, config.num_ws, config.w_dim)
+        return self.mean + whitened @ self.root
