@@ -50,6 +50,15 @@ def test_settings_are_kept_and_compared(tmp_path: Path) -> None:
     assert json.loads((path / "config.json").read_text())["steps"] == 4
 
 
+def test_settings_younger_than_the_folder_are_as_by_default(tmp_path: Path) -> None:
+    RunFolder(tmp_path, Settings(tmp_path)).close()
+    (tmp_path / "config.json").write_text(json.dumps({"out": "", "rate": 0.5}))
+    RunFolder(tmp_path, Settings(tmp_path)).close()
+    (tmp_path / "config.json").write_text(json.dumps({"out": "", "rate": 0.5}))
+    with pytest.raises(ConfigError, match="steps was 3, now 4"):
+        RunFolder(tmp_path, Settings(tmp_path, steps=4))
+
+
 def test_folder_may_be_moved_or_named_otherwise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     RunFolder(tmp_path / "a", Settings(tmp_path / "a")).close()
     (tmp_path / "a").rename(tmp_path / "b")

@@ -31,7 +31,9 @@ class DiscriminatorConfig:
     channel_base: int = 1024
     """Channels at a resolution r are channel_base / r ..."""
     channel_max: int = 96
-    """... but never more than this."""
+    """... but never more than this ..."""
+    channel_min: int = 1
+    """... nor fewer than this."""
     widths: tuple[int, ...] = ()
     """Channels at 4, 8, 16, ... pixels, if they do not follow from the base and the maximum."""
     image_channels: int = 3
@@ -56,7 +58,12 @@ class DiscriminatorConfig:
 
     def __post_init__(self) -> None:
         # The sizes are checked where the generator's are.
-        GeneratorConfig(self.resolution, channel_base=self.channel_base, channel_max=self.channel_max)
+        GeneratorConfig(
+            self.resolution,
+            channel_base=self.channel_base,
+            channel_max=self.channel_max,
+            channel_min=self.channel_min,
+        )
         if self.architecture not in ARCHITECTURES:
             raise ConfigError(f"architecture is {self.architecture!r:.40}, expected one of {', '.join(ARCHITECTURES)}")
         if self.image_channels < 1:
@@ -68,11 +75,11 @@ class DiscriminatorConfig:
     @classmethod
     def matching(cls, config: GeneratorConfig) -> "DiscriminatorConfig":
         """Of the sizes of a generator."""
-        return cls(config.resolution, config.channel_base, config.channel_max)
+        return cls(config.resolution, config.channel_base, config.channel_max, config.channel_min)
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
-        return channels_at(resolution, self.channel_base, self.channel_max, self.widths)
+        return channels_at(resolution, self.channel_base, self.channel_max, self.widths, self.channel_min)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the header of a file."""

@@ -31,9 +31,9 @@ VALUES_AT_A_TIME = 2**21
 """Of a feature map in fast synthesis: so many images share the weights of a layer that their maps stay in the cache."""
 
 
-def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = ()) -> int:
-    """Number of feature maps: ``base / resolution``, at most ``maximum``; or as ``widths`` say for 4, 8, ... pixels."""
-    return widths[int(math.log2(resolution)) - 2] if widths else max(min(base // resolution, maximum), 1)
+def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = (), minimum: int = 1) -> int:
+    """Number of feature maps: ``base / resolution`` within limits; or as ``widths`` say for 4, 8, ... pixels."""
+    return widths[int(math.log2(resolution)) - 2] if widths else max(min(base // resolution, maximum), minimum)
 
 
 @dataclass(frozen=True)
@@ -61,18 +61,20 @@ class GeneratorConfig:
     channel_base: int = 1024
     """Channels at a resolution r are channel_base / r ..."""
     channel_max: int = 96
-    """... but never more than this."""
+    """... but never more than this ..."""
+    channel_min: int = 1
+    """... nor fewer than this."""
 
     def __post_init__(self) -> None:
         if self.resolution not in (32, 64, 128, 256, 512, 1024):
             raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 32 to 1024")
-        for name in ("z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max"):
+        for name in ("z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max", "channel_min"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
-        return channels_at(resolution, self.channel_base, self.channel_max, self.widths)
+        return channels_at(resolution, self.channel_base, self.channel_max, self.widths, self.channel_min)
 
     @property
     def num_ws(self) -> int:

@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from io import BufferedWriter
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -63,7 +63,7 @@ class RunFolder:
                 self._acquire()
                 remove_stale_temporaries(self.path)
             settings = json.loads(json.dumps(asdict(config), default=str))
-            self._check_settings(settings, {*free, "out"})
+            self._check_settings(settings, {*free, "out"}, _flat(_defaults(config)))
             if lead:
                 with atomic_write(self.path / CONFIG_NAME) as handle:
                     handle.write(json.dumps(settings, indent=2).encode())
@@ -94,7 +94,7 @@ class RunFolder:
         except OSError:
             pass  # a file system without locks, as some network disks
 
-    def _check_settings(self, settings: dict[str, Any], free: set[str]) -> None:
+    def _check_settings(self, settings: dict[str, Any], free: set[str], defaults: dict[str, Any]) -> None:
         known = self.path / CONFIG_NAME
         if not known.exists():
             return
@@ -104,7 +104,8 @@ class RunFolder:
             raise FileFormatError(f"{known} is not readable JSON; delete it or choose another folder") from error
         if not isinstance(previous, dict):
             raise FileFormatError(f"{known} holds no settings; delete it or choose another folder")
-        old, new = _flat(previous), _flat(settings)
+        # A training that is older than a setting was done as its default has it.
+        old, new = defaults | _flat(previous), _flat(settings)
         fixed = (n for n in {**old, **new} if n not in free and n.partition(".")[0] not in free)
         names = [n for n in fixed if old.get(n) != new.get(n)]
         if names:
@@ -173,6 +174,18 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _defaults(config: Any) -> dict[str, Any]:
+    """What the settings of a dataclass are by default, as JSON has them; those without a default are left out."""
+    values = {}
+    for entry in fields(config):
+        value = getattr(config, entry.name)
+        if is_dataclass(value):
+            values[entry.name] = _defaults(value)
+        elif entry.default is not MISSING:
+            values[entry.name] = json.loads(json.dumps(entry.default, default=str))
+    return values
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -40,6 +40,7 @@ from lineament.recipes.run_folder import (
     restore_module,
     restore_optimizer,
 )
+from lineament.recipes.start_from import start_discriminator, start_generator
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.store.pictures import save_png, tile, to_uint8
 
@@ -63,6 +64,11 @@ class TrainGeneratorConfig:
     """Run folder; the same command goes on where it stopped."""
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Shape of the generator (and of the discriminator)."""
+    start_from: Path | None = None
+    """Trained generator of ours to begin with, of this resolution or a lower one; the discriminator.safetensors beside
+    it, if there is one, comes along."""
+    warmup_kimg: float = 0.0
+    """Thousands of images in which the discriminator learns alone, so that a trained generator meets one as good."""
     kimg: float = 400.0
     """Length of the training in thousands of images shown to the discriminator."""
     batch_size: int = 16
@@ -99,6 +105,8 @@ class TrainGeneratorConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        if not self.warmup_kimg >= 0:
+            raise ConfigError(f"warmup_kimg is {self.warmup_kimg}, expected 0 or more")
         for name in ("kimg", "batch_size", "learning_rate", "r1_interval", "path_length_interval", "snapshot_kimg"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
@@ -158,6 +166,18 @@ class Trainer:
         self.path_length_mean = torch.zeros((), device=fabric.device)
         self.step = 0
         self.seconds = 0.0
+
+    def start(self, path: Path) -> None:
+        """Begin with a trained generator, and with the discriminator beside it.
+
+        Raises:
+            InputError, FileFormatError: not a generator of ours.
+            MismatchError: its shape does not fit.
+        """
+        start_generator(self.generator, path)
+        self.ema.load_state_dict(self.generator.state_dict())
+        if (judge := path.with_name("discriminator.safetensors")).exists():
+            start_discriminator(self.discriminator, judge)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes during training."""
@@ -230,7 +250,9 @@ class Trainer:
             fake = self.generator.synthesize(ws, "random", rng)
             noise = torch.randn(fake.shape, generator=rng).to(fake)
             lengths = path_lengths(fake, ws, noise)
-            mean = self.path_length_mean.lerp(lengths.mean(), 0.01)
+            # A trained generator's paths have a length already: its mean is not to be sought from 0.
+            known = config.start_from is None or bool(self.path_length_mean)
+            mean = self.path_length_mean.lerp(lengths.mean(), 0.01 if known else 1.0)
             self.path_length_mean = mean.detach()
             penalty = (lengths - mean).square().mean()
             loss = penalty * config.path_length_weight * config.path_length_interval
@@ -335,6 +357,8 @@ def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Pa
     if (saved := folder.load_state()) is not None:
         trainer.restore(*saved)
         console.print(f"going on at {trainer.step * config.batch_size / 1000:.1f} kimg")
+    elif config.start_from is not None:
+        trainer.start(config.start_from)
     if fabric.is_global_zero:
         folder.open_log(trainer.step)
 
@@ -356,9 +380,10 @@ def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Pa
                 real = torch.where(flip[:, None, None, None], real.flip(3), real)
             try:
                 values = trainer.discriminator_step(real, rng)
-                values |= trainer.generator_step(local, rng)
-                if config.path_length_weight > 0 and step % config.path_length_interval == 0:
-                    values |= trainer.path_length_step(local, rng)
+                if first >= config.warmup_kimg * 1000:
+                    values |= trainer.generator_step(local, rng)
+                    if config.path_length_weight > 0 and step % config.path_length_interval == 0:
+                        values |= trainer.path_length_step(local, rng)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f"{error}; the snapshot of step {saved_step} in {folder.path} is intact: "

@@ -1,0 +1,104 @@
+"""Trainings that begin with trained networks: the same image at first, in any resolution; what does not fit is told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from lineament.errors import FileFormatError, InputError, MismatchError
+from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
+from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
+from lineament.ops.resample import upsample_fir
+from lineament.recipes.models import load_discriminator, load_generator, save_network
+from lineament.recipes.start_from import start_discriminator, start_generator
+from lineament.recipes.train_generator import run
+from tests import tiny
+from tests.recipes.test_train_generator import contents, faces, settings  # noqa: F401
+
+LARGER = replace(tiny.GENERATOR, resolution=64, channel_min=2)
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Path:
+    path = tmp_path / "trained" / "generator.safetensors"
+    path.parent.mkdir()
+    network = tiny.generator()
+    save_network(path, "generator", network, network.config.to_dict(), {}, half=False)
+    torch.manual_seed(5)
+    judge = Discriminator(DiscriminatorConfig.matching(tiny.GENERATOR))
+    save_network(path.with_name("discriminator.safetensors"), "discriminator", judge, judge.config.to_dict(), {})
+    return path
+
+
+def test_channels_have_a_least_number() -> None:
+    assert [LARGER.channels(r) for r in (4, 16, 32, 64)] == [6, 4, 2, 2]
+    assert replace(LARGER, channel_min=1).channels(64) == 1
+    assert DiscriminatorConfig.matching(LARGER).channels(64) == LARGER.channels(64)
+
+
+def test_a_larger_one_begins_with_the_upsampled_image(trained: Path) -> None:
+    small = load_generator(trained)
+    torch.manual_seed(1)
+    large = StyleGAN2(LARGER)
+    start_generator(large, trained)
+    z = torch.randn(2, LARGER.z_dim)
+    with torch.no_grad():
+        torch.testing.assert_close(large(z), upsample_fir(small(z)), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(large.map(z, 0.5), small.map(z, 0.5))
+
+
+def test_the_larger_judge_keeps_all_but_its_first_look(trained: Path) -> None:
+    torch.manual_seed(2)
+    config = DiscriminatorConfig.matching(LARGER)
+    judge, before = Discriminator(config), Discriminator(config)
+    before.load_state_dict(judge.state_dict())
+    path = trained.with_name("discriminator.safetensors")
+    start_discriminator(judge, path)
+    changed = {n for n, t in judge.state_dict().items() if not torch.equal(t, before.state_dict()[n])}
+    weights = {n for n in judge.state_dict() if n.endswith("weight")}
+    assert changed & weights == {n for n in weights if not n.startswith(("from_rgb", "blocks.0."))}
+    same = Discriminator(DiscriminatorConfig.matching(tiny.GENERATOR))
+    start_discriminator(same, path)
+    image = torch.randn(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(same(image), load_discriminator(path)(image))
+
+
+def test_what_does_not_fit(trained: Path, tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match=r"its .* has shape .*choose the same widths"):
+        start_generator(StyleGAN2(replace(tiny.GENERATOR, w_dim=tiny.GENERATOR.w_dim + 1)), trained)
+    with pytest.raises(MismatchError, match="a larger one"):
+        start_discriminator(
+            Discriminator(DiscriminatorConfig(32, 64, 4)),
+            _judge(tmp_path, DiscriminatorConfig(64, 64, 4)),
+        )
+    with pytest.raises(InputError):
+        start_generator(StyleGAN2(GeneratorConfig(32)), tmp_path / "missing.safetensors")
+    with pytest.raises(FileFormatError):
+        start_generator(StyleGAN2(GeneratorConfig(32)), trained.with_name("discriminator.safetensors"))
+
+
+def _judge(folder: Path, config: DiscriminatorConfig) -> Path:
+    path = folder / "judge.safetensors"
+    save_network(path, "discriminator", Discriminator(config), config.to_dict(), {})
+    return path
+
+
+def test_training_goes_on_from_there(faces: Path, trained: Path, tmp_path: Path) -> None:  # noqa: F811
+    config = settings(faces, tmp_path / "out", 2, start_from=trained, warmup_kimg=4 / 1000, network=LARGER)
+    run(config)
+    once = contents(tmp_path / "out")
+    network = load_generator(tmp_path / "out" / "generator.safetensors")
+    assert network.config.resolution == 64
+    # Resumed, it does not begin anew.
+    run(replace(config, kimg=config.kimg * 2))
+    assert any(not torch.equal(t, once[n]) for n, t in contents(tmp_path / "out").items() if n in once)
+
+
+def test_a_warm_up_leaves_the_generator_alone(faces: Path, trained: Path, tmp_path: Path) -> None:  # noqa: F811
+    run(settings(faces, tmp_path / "out", 2, start_from=trained, warmup_kimg=1.0))
+    kept, start = load_generator(tmp_path / "out" / "generator.safetensors"), load_generator(trained)
+    for name, tensor in kept.state_dict().items():
+        if name != "mapping.w_avg":  # which is tracked
+            torch.testing.assert_close(tensor, start.state_dict()[name], atol=1e-3, rtol=1e-3)
