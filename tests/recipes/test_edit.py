@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,21 +8,16 @@ from PIL import Image
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import euclidean_step
-from lineament.recipes.edit import (
-    EditConfig,
-    Editor,
-    animation_fractions,
-    extrapolation_warnings,
-    parse_seeds,
-    picture_fractions,
-    requested_changes,
-    run,
-)
+from lineament.recipes.edit import EditConfig, animation_fractions, picture_fractions, run
 from lineament.recipes.editing import HOLDABLE, linear_change, measure, synthesize_edited
+from lineament.recipes.editor import Editor, extrapolation_warnings, requested_changes
 from lineament.recipes.jacobian import maps_of_images
-from lineament.recipes.models import save_network
+from lineament.recipes.models import network_fingerprint, save_network
+from lineament.recipes.subjects import parse_seeds
+from lineament.records.inversions import Inversions
 from lineament.records.semantics import SEMANTIC_NAMES
-from lineament.store.atlas import save_atlas
+from lineament.store.atlas import atlas_fingerprint, save_atlas
+from lineament.store.inversions import save_inversions
 from lineament.store.pictures import read_png_text
 from tests.made_up import with_parts
 
@@ -82,7 +79,9 @@ def test_png_has_a_row_per_face_and_carries_its_recipe(config, tiny_atlas):
         assert picture.size == (4 * 66 - 2, 3 * 66 - 2)
     words = read_png_text(result.path)
     assert words["lineament:edits"] == "yaw=+0.5 light_x=-0.2"
+    assert words["lineament:atlas"].startswith(atlas_fingerprint(tiny_atlas))
     assert tiny_atlas.generator_fingerprint in words["lineament:atlas"]
+    assert words["lineament:faces"] == "0,1,2, seeds of run 0 at truncation 0.8"
     assert result.measured
     assert result.names == ("yaw", "light_x")
     assert set(result.side_effects) == set(SEMANTIC_NAMES) - {"yaw", "light_x"}
@@ -213,7 +212,84 @@ def test_layers_narrow_an_edit(config, tiny_networks, tiny_atlas):
     torch.testing.assert_close(none, plain, rtol=0, atol=0)
     assert 0 < float((coarse - plain).abs().mean()) != float((whole - plain).abs().mean())
     run(config("yaw=+1", layers="0-1,3"))
-    with pytest.raises(ConfigError, match=r"layers are 0-10, expected some of 0-9"):
+    with pytest.raises(ConfigError, match="layer 10 was asked for, expected some of 0-9"):
         run(config("yaw=+1", layers="0-10"))
     with pytest.raises(ConfigError, match="layers are 'all'"):
         run(config("yaw=+1", layers="all"))
+
+
+def test_a_grid_of_two_edits(config):
+    result = run(config("yaw=+0.5", "light_x=-0.2", grid=True, seeds="0,3", scale=1, steps=2))
+    cells = np.asarray(Image.open(result.path)).astype(int)
+    assert cells.shape[:2] == (6 * 66 - 2, 3 * 66 - 2)
+    down = run(config("yaw=+0.5", seeds="0,3", scale=1, steps=2, out="b.png"))
+    # Its first column is the first edit alone (what is held differs, as light_x is held there).
+    assert np.abs(cells[:64, :64] - np.asarray(Image.open(down.path)).astype(int)[:64, :64]).max() == 0
+    assert np.abs(cells[66:130, :64] - cells[:64, :64]).max() > 0
+    assert np.abs(cells[:64, 66:130] - cells[:64, :64]).max() > 0
+    with pytest.raises(ConfigError, match="two edits"):
+        config("yaw=+1", grid=True)
+
+
+@pytest.fixture
+def photographs(tiny_networks, tmp_path):
+    """Made-up photographs with latents of the tiny generator that differ from layer to layer; the last is poor."""
+    generator = tiny_networks[0]
+    rng = np.random.default_rng(3)
+    ws = rng.normal(size=(10, generator.num_ws, generator.config.w_dim)).astype(np.float32) * 0.3
+    found = Inversions(
+        names=tuple(f"{i}.png" for i in range(10)),
+        ws=ws,
+        photographs=rng.integers(0, 256, (10, 64, 64, 3), np.uint8),
+        ssim=np.linspace(0.99, 0.1, 10),
+        rmse=np.zeros(10),
+        distance=np.ones(10),
+        offset=np.zeros(10),
+        generator_fingerprint=network_fingerprint(generator),
+        encoder_fingerprint="",
+        skipped={},
+        lineament_version="0",
+        created="2026-01-01",
+    )
+    save_inversions(tmp_path / "inversions.safetensors", found)
+    return tmp_path / "inversions.safetensors", found
+
+
+def test_an_unedited_photograph_returns_itself(config, photographs):
+    path, found = photographs
+    result = run(config("yaw=+0.5", photographs=path, seeds=None, scale=1))
+    assert (result.kind, result.faces) == ("photograph", found.names[:8])
+    cells = np.asarray(Image.open(result.path))
+    for i in range(8):
+        assert np.array_equal(cells[66 * i : 66 * i + 64, :64], found.photographs[i])
+        assert not np.array_equal(cells[66 * i : 66 * i + 64, 66:], found.photographs[i])
+    words = read_png_text(result.path)
+    assert words["lineament:paste-back"] == "True"
+    assert "photographs of inversions.safetensors" in words["lineament:faces"]
+
+
+def test_without_pasting_back_the_inversion_is_shown(config, photographs, tiny_networks):
+    path, found = photographs
+    result = run(config("yaw=+0.5", photographs=path, seeds="4", scale=1, paste_back=False))
+    shown = np.asarray(Image.open(result.path))[:64, :64].astype(float) / 127.5 - 1
+    image = synthesize_edited(tiny_networks[0], torch.from_numpy(found.ws[4:5]))[0].permute(1, 2, 0).numpy()
+    assert np.abs(shown - image).max() < 1 / 127
+    assert result.requested.tolist() == [[0.5]]
+
+
+def test_poor_inversions_are_named(config, photographs, capsys):
+    run(config("yaw=+0.5", photographs=photographs[0], seeds="0,9"))
+    assert "1 of 2 inversions are poor, and so will be their edits: 9.png" in capsys.readouterr().err
+
+
+def test_photographs_that_cannot_be(config, photographs, tiny_networks, tmp_path):
+    with pytest.raises(ConfigError, match="holds 10 photographs, numbers 0 to 9"):
+        run(config("yaw=+0.5", photographs=photographs[0], seeds="3,10"))
+    with pytest.raises(ConfigError, match="leave --truncation out"):
+        config("yaw=+0.5", photographs=photographs[0], truncation=0.5)
+    with pytest.raises(InputError):
+        run(config("yaw=+0.5", photographs=tmp_path / "missing.safetensors"))
+    other = replace(photographs[1], generator_fingerprint="0" * 64)
+    save_inversions(tmp_path / "other.safetensors", other)
+    with pytest.raises(MismatchError, match="inverted for generator 0000"):
+        run(config("yaw=+0.5", photographs=tmp_path / "other.safetensors"))

@@ -21,13 +21,13 @@ from lineament.ops.shading import normals_from_depth
 from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.console import console
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.edit import parse_seeds
 from lineament.recipes.editing import measure
 from lineament.recipes.figures import PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
 from lineament.recipes.inspect_file import number
 from lineament.recipes.models import load_decomposer, network_fingerprint
 from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.recipes.subjects import parse_seeds
 from lineament.recipes.training_data import to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES

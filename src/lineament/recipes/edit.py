@@ -1,4 +1,4 @@
-"""Edit generated faces by requested amounts: a picture or an animation, and what the edit was measured to do."""
+"""Edit faces by requested amounts: a picture or an animation, and what the edit was measured to do."""
 
 import math
 from collections.abc import Sequence
@@ -13,41 +13,20 @@ from jaxtyping import Float, UInt8
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
-from torch import Tensor
 
 from lineament import __version__
-from lineament.errors import ConfigError, InputError, MismatchError
-from lineament.estimators.part_scores import PartReader
-from lineament.networks.decomposer import Decomposer
-from lineament.networks.generator import Generator
-from lineament.ops.seeding import latents
+from lineament.errors import ConfigError, InputError
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import (
-    HOLDABLE,
-    affordable_hold,
-    calibrated_step,
-    linear_change,
-    linear_step,
-    measure,
-    measure_parts,
-    parse_edits,
-    step_length,
-    synthesize_edited,
-)
+from lineament.recipes.editing import affordable_hold, parse_edits, step_length, synthesize_edited
+from lineament.recipes.editor import Editor, extrapolation_warnings, load_editor, requested_changes
 from lineament.recipes.inspect_file import number
-from lineament.recipes.loading import look_as_in
-from lineament.recipes.models import load_decomposer, network_fingerprint
-from lineament.recipes.open_checkpoint import open_generator
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.recipes.shipped import PAIR, Pair
+from lineament.recipes.subjects import NUM_FIRST, Subjects, parse_seeds, photographed, sampled
 from lineament.records.atlas import Atlas
-from lineament.records.semantics import SEMANTIC_NAMES
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import atlas_fingerprint
 from lineament.store.pictures import check_size, enlarge, save_png, tile, to_uint8
-from lineament.store.tensors import short_fingerprint
 from lineament.store.video import ANIMATION_SUFFIXES, save_animation
-
-MAX_SEEDS = 4096
 
 
 def _split_names(text: str) -> tuple[str, ...]:
@@ -65,13 +44,15 @@ _CommaSeparated = tyro.constructors.PrimitiveConstructorSpec(
 
 @dataclass(frozen=True)
 class EditConfig:
-    """Edit generated faces by requested amounts, in the atlas's units; without files, the shipped ones are used.
+    """Edit faces by requested amounts, in the atlas's units: a generator's own, or photographs inverted by
+    `lineament invert`; without files, the shipped ones are used.
 
     An edit is name=number. With a sign it is a change: yaw=+20 turns every face by 20 degrees. Without a sign, or
     after @, it is a value to reach: yaw=0 and yaw=@-20 turn every face to 0 and to -20 degrees. What is not edited is
     held (see --hold). The table on standard output says what was asked and what the decomposer measures afterwards.
 
     Example: ``lineament edit --atlas found/atlas.safetensors --seeds 0-7 yaw=+20 light_x=-0.5 --out faces.png``
+    Example: ``lineament edit --photographs inversions.safetensors yaw=0 --out frontal.png``
     """
 
     edits: Annotated[
@@ -89,8 +70,14 @@ class EditConfig:
     """The atlas's decomposer, to measure with; the shipped one if not given and if it is the atlas's."""
     pair: Pair = PAIR
     """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
-    seeds: str = "0-7"
-    """Which faces: numbers and ranges, such as 0-7,12."""
+    photographs: Path | None = None
+    """Photographs inverted by `lineament invert`, instead of the generator's own faces."""
+    paste_back: bool = True
+    """Put back what the inversion of a photograph misses where the edit leaves the image alone, so that an unedited
+    photograph returns itself."""
+    seeds: str | None = None
+    """Which faces: numbers and ranges, such as 0-7,12; of photographs their places in the file. The first eight
+    if not given."""
     run_seed: int = 0
     """Seed of the run whose images --seeds counts; image i of a run depends on (run_seed, i) alone."""
     truncation: float | None = None
@@ -99,6 +86,8 @@ class EditConfig:
     """Pictures from none to the full edit, beside the unedited face."""
     symmetric: bool = False
     """From minus the edit to plus the edit, instead of from none."""
+    grid: bool = False
+    """Of two edits, a square for each face: the first grows downwards, the second to the right."""
     hold: Annotated[tuple[str, ...] | None, _CommaSeparated] = None
     """What to keep as it is while editing; auto keeps all that can be kept without leaving the region of faces."""
     plain: bool = False
@@ -125,30 +114,14 @@ class EditConfig:
             raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
         if not 0 < self.fps <= 100:
             raise ConfigError(f"fps is {self.fps}, expected above 0 and at most 100")
+        if self.photographs is not None and self.truncation is not None:
+            raise ConfigError("--photographs have their own latents; leave --truncation out")
+        if self.grid and (len(self.edits) != 2 or self.out.suffix.lower() != ".png"):
+            raise ConfigError(f"--grid takes two edits and a name in .png, got {len(self.edits)} and {self.out}")
         if self.out.suffix.lower() not in (".png", *ANIMATION_SUFFIXES):
             raise ConfigError(f"--out is {self.out}, expected a name in .png, {', '.join(ANIMATION_SUFFIXES)}")
         if not self.out.absolute().parent.is_dir():
             raise InputError(f"the folder {self.out.parent} does not exist; create it or choose another --out")
-
-
-def parse_seeds(text: str, what: str = "seeds") -> list[int]:
-    """Read numbers and ranges such as ``0-7,12``, in the order given.
-
-    Raises:
-        ConfigError: something else, a falling range, or too many.
-    """
-    seeds: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigError(f"{what} are {text!r}, expected numbers and ranges such as 0-7,12")
-        low, high = int(first), int(last or first)
-        if high < low or high - low >= MAX_SEEDS or high >= 1 << 63:
-            raise ConfigError(f"{what} {part.strip()!r}: expected a rising range of at most {MAX_SEEDS} numbers")
-        seeds += range(low, high + 1)
-    if len(seeds) > MAX_SEEDS:
-        raise ConfigError(f"{len(seeds)} {what}, expected at most {MAX_SEEDS}; edit them in parts")
-    return seeds
 
 
 @dataclass(frozen=True)
@@ -159,7 +132,8 @@ class EditResult:
         path: the picture or animation.
         atlas: whose directions were used.
         names: the edited semantics.
-        seeds: the faces.
+        faces: seeds, or names of photographs.
+        kind: which of the two.
         before: present values; measured, or the linear model's where there is no decomposer.
         requested: changes.
         achieved: changes after the edit.
@@ -171,7 +145,8 @@ class EditResult:
     path: Path
     atlas: Atlas
     names: tuple[str, ...]
-    seeds: list[int]
+    faces: tuple[str, ...]
+    kind: str
     before: Float[np.ndarray, "n m"]
     requested: Float[np.ndarray, "n m"]
     achieved: Float[np.ndarray, "n m"]
@@ -184,14 +159,14 @@ class EditResult:
         verb = "measured" if self.measured else "linear"
         title = "Requested and measured changes" if self.measured else "Requested changes and the linear model's"
         table = Table(title=title, title_justify="left")
-        table.add_column("seed", justify="right", style="bold")
+        table.add_column(self.kind, justify="right", style="bold", overflow="fold")
         for name in self.names:
             unit = self.atlas.direction(name).unit
             table.add_column(Text(f"{name}\n[{unit}]"), justify="right", no_wrap=True)
             table.add_column("\nasked", justify="right", no_wrap=True)
             table.add_column(f"\n{verb}", justify="right", no_wrap=True)
         table.add_column(Text("step\n[sd of w]"), justify="right", no_wrap=True)
-        for i, seed in enumerate(self.seeds):
+        for i, face in enumerate(self.faces):
             cells = [
                 text
                 for k in range(len(self.names))
@@ -201,8 +176,8 @@ class EditResult:
                     number(self.achieved[i, k], sign=True),
                 )
             ]
-            table.add_row(str(seed), *cells, f"{self.lengths[i]:.2f}")
-        if len(self.seeds) > 1:
+            table.add_row(Text(face), *cells, f"{self.lengths[i]:.2f}")
+        if len(self.faces) > 1:
             table.add_section()
             middle = [np.median(a, axis=0) for a in (self.before, self.requested, self.achieved)]
             cells = [
@@ -223,143 +198,21 @@ class EditResult:
         return [*parts, str(self.path)]
 
 
-@dataclass(frozen=True)
-class Editor:
-    """An atlas, its generator and, if at hand, its decomposer."""
-
-    atlas: Atlas
-    generator: Generator
-    decomposer: Decomposer | None
-    hold: tuple[str, ...] | None
-    plain: bool
-    layers: tuple[int, ...] | None = None
-
-    def values(
-        self,
-        w: Float[Tensor, "n d"],
-        images: Float[Tensor, "n 3 h w"],
-        names: Sequence[str],
-        step: Float[np.ndarray, "n l d"] | None = None,
-    ) -> Float[np.ndarray, "n m"]:
-        """Values of the named directions: measured on the images, or else read off w and the step taken from there."""
-        means = np.array([self.atlas.direction(name).mean for name in names])
-        values = means + (w.double().cpu().numpy() - self.atlas.w_mean) @ self.atlas.gradients(tuple(names)).T
-        if step is not None:
-            values += linear_change(self.atlas, names, step)
-        if self.decomposer is not None:
-            measured = measure(self.decomposer, images)
-            for k, name in enumerate(names):
-                if name in SEMANTIC_NAMES:
-                    values[:, k] = measured[:, SEMANTIC_NAMES.index(name)]
-            columns = [k for k, name in enumerate(names) if name in self.atlas.part_names]
-            if columns and self.atlas.local is not None:
-                scores = measure_parts(self.decomposer, PartReader(self.atlas.local), images)
-                values[:, columns] = scores[:, [self.atlas.part_names.index(names[k]) for k in columns]]
-        return values
-
-    def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
-        """Steps in w for every face's changes."""
-        hold = affordable_hold(self.atlas, names) if self.hold is None else self.hold
-        return np.stack([self._step(dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
-
-    def _step(self, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
-        if self.plain:
-            return linear_step(self.atlas, changes, (), layers=self.layers, plain=True)
-        return calibrated_step(self.atlas, changes, hold, layers=self.layers)
-
-    def edited(
-        self, w: Float[Tensor, "n d"], names: Sequence[str], changes: Float[np.ndarray, "n m"]
-    ) -> Float[Tensor, "n 3 h w"]:
-        """Images after the changes."""
-        return synthesize_edited(self.generator, w, self.steps(names, changes))
-
-
-def load_editor(config: EditConfig, device: torch.device) -> Editor:
-    """The files of an edit, checked against each other.
-
-    Raises:
-        MismatchError: the generator or the named decomposer is not the atlas's.
-    """
-    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
-    generator_path = config.generator or shipped_path("generator.safetensors", config.pair)
-    generator = open_generator(generator_path, device)
-    name = generator_path if config.generator else "the shipped generator (name yours by --generator)"
-    check_atlas_matches(atlas, network_fingerprint(generator), name)
-    for name in config.hold or ():
-        if name not in HOLDABLE:
-            atlas.direction(name)
-    if config.hold is not None and not config.plain:
-        console.print("note: steps were calibrated with --hold auto; another one changes their size", soft_wrap=True)
-    decomposer = _find_decomposer(config, atlas, device)
-    look_as_in(atlas, generator, decomposer)
-    layers = None if config.layers is None else tuple(parse_seeds(config.layers, what="layers"))
-    if layers and max(layers) >= generator.num_ws:
-        raise ConfigError(f"layers are {config.layers}, expected some of 0-{generator.num_ws - 1}, the generator's")
-    return Editor(atlas, generator, decomposer, config.hold, config.plain, layers)
-
-
-def _find_decomposer(config: EditConfig, atlas: Atlas, device: torch.device) -> Decomposer | None:
-    if config.decomposer is not None:
-        decomposer = load_decomposer(config.decomposer, device)
-        if network_fingerprint(decomposer) != atlas.decomposer_fingerprint:
-            raise MismatchError(
-                f"the atlas was made with decomposer {short_fingerprint(atlas.decomposer_fingerprint)}, but "
-                f"{config.decomposer} is {short_fingerprint(network_fingerprint(decomposer))}; name the atlas's own, "
-                "or none to read values off w"
-            )
-        return decomposer
-    try:
-        decomposer = load_decomposer(shipped_path("decomposer.safetensors", config.pair), device)
-    except InputError:
-        decomposer = None
-    if decomposer is not None and network_fingerprint(decomposer) == atlas.decomposer_fingerprint:
-        return decomposer
-    console.print(
-        "no --decomposer of this atlas: values are read off w by the linear model, not measured (its changes are "
-        "larger than asked where the calibration lengthens the step)",
-        soft_wrap=True,
-    )
-    return None
-
-
-def requested_changes(
-    relative: dict[str, float], absolute: dict[str, float], present: Float[np.ndarray, "n m"]
-) -> Float[np.ndarray, "n m"]:
-    """Changes of every face, for relative edits first and absolute ones after, in the order of ``present``."""
-    changes = np.tile([*relative.values(), *absolute.values()], (len(present), 1)).astype(np.float64)
-    changes[:, len(relative) :] -= present[:, len(relative) :]
-    return changes
-
-
-def extrapolation_warnings(
-    atlas: Atlas, names: Sequence[str], targets: Float[np.ndarray, "n m"], seeds: Sequence[int]
-) -> list[str]:
-    """One line for every semantic that leaves the range seen in some face."""
-    lines = []
-    for k, name in enumerate(names):
-        span = atlas.direction(name).range_seen
-        outside = [s for s, y in zip(seeds, targets[:, k], strict=True) if not span.minimum <= y <= span.maximum]
-        if outside:
-            shown = ", ".join(map(str, outside[:8])) + (", …" if len(outside) > 8 else "")
-            seen = f"{number(span.minimum)} to {number(span.maximum)} {atlas.direction(name).unit}"
-            count = f"{len(outside)} of {len(seeds)} faces (seeds {shown})"
-            lines.append(f"{name} leaves the range seen, {seen}, in {count}: an extrapolation")
-    return lines
-
-
 def strip(
     editor: Editor,
-    w: Float[Tensor, "n d"],
+    subjects: Subjects,
     names: Sequence[str],
     changes: Float[np.ndarray, "n m"],
-    fractions: Sequence[float],
+    fractions: Float[np.ndarray, "k m"],
+    *,
+    pasted: bool = True,
 ) -> list[UInt8[np.ndarray, "n h w 3"]]:
-    """All faces at every fraction of the edit."""
+    """All faces at every set of fractions of the edits."""
     pictures = []
-    with progress_bar(disable=len(fractions) * len(w) < 64) as bar:
+    with progress_bar(disable=len(fractions) * len(subjects.ws) < 64) as bar:
         task = bar.add_task("editing faces", total=len(fractions), note="")
         for fraction in fractions:
-            pictures.append(to_uint8(editor.edited(w, names, changes * fraction)))
+            pictures.append(to_uint8(editor.shown(subjects, names, changes * fraction, pasted=pasted)))
             bar.advance(task)
     return pictures
 
@@ -375,34 +228,57 @@ def animation_fractions(frames: int, symmetric: bool) -> list[float]:
     return [math.sin(t) if symmetric else (1 - math.cos(t)) / 2 for t in turns]
 
 
-def _write(config: EditConfig, editor: Editor, w: Tensor, names: Sequence[str], changes: np.ndarray) -> None:
+def recipe_of(config: EditConfig, editor: Editor, subjects: Subjects, names: Sequence[str]) -> dict[str, str]:
+    """Everything that is needed to make a picture again, as words to keep in its file."""
     held = affordable_hold(editor.atlas, names) if config.hold is None else config.hold
     recipe = {
         "Software": f"Lineament {__version__}",
         "lineament:edits": " ".join(config.edits),
-        "lineament:seeds": f"{config.seeds} of run {config.run_seed}",
-        "lineament:truncation": f"{config.truncation or editor.atlas.truncation:g}",
+        "lineament:faces": f"{','.join(map(str, subjects.numbers))}, {subjects.origin}",
         "lineament:step": "plain" if config.plain else f"calibrated, holding {','.join(held) or 'nothing'}",
         "lineament:layers": config.layers or "each direction's own",
-        "lineament:atlas": f"generator {editor.atlas.generator_fingerprint} decomposer "
-        f"{editor.atlas.decomposer_fingerprint} of {editor.atlas.created}",
+        "lineament:atlas": f"{atlas_fingerprint(editor.atlas)} for generator {editor.atlas.generator_fingerprint}, "
+        f"decomposer {editor.atlas.decomposer_fingerprint}",
     }
+    if subjects.photographs is not None:
+        recipe["lineament:paste-back"] = str(config.paste_back)
+    return recipe
+
+
+def _write(
+    config: EditConfig, editor: Editor, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"]
+) -> None:
+    recipe, count = recipe_of(config, editor, subjects, names), len(subjects.ws)
     still = config.out.suffix.lower() == ".png"
     if still:
-        fractions = picture_fractions(config.steps, config.symmetric)
+        steps = picture_fractions(config.steps, config.symmetric)
+        columns = len(steps)
+        pairs = [(a, b) for a in steps for b in steps] if config.grid else [(a,) * len(names) for a in steps]
     else:
-        fractions = animation_fractions(config.frames, config.symmetric)
-    columns = len(fractions) if still else math.ceil(math.sqrt(len(w)))
+        columns = math.ceil(math.sqrt(count))
+        pairs = [(a,) * len(names) for a in animation_fractions(config.frames, config.symmetric)]
     side = editor.generator.config.resolution * config.scale
-    check_size(side * columns, side * (len(w) if still else -(-len(w) // columns)), 1 if still else len(fractions))
+    rows = count * len(pairs) // columns if still else -(-count // columns)
+    check_size(side * columns, side * rows, 1 if still else len(pairs))
     # Enlarged before they are put side by side: else neighbours would bleed into each other.
-    faces = [[enlarge(face, config.scale) for face in row] for row in strip(editor, w, names, changes, fractions)]
+    faces = [
+        [enlarge(face, config.scale) for face in row]
+        for row in strip(editor, subjects, names, changes, np.array(pairs), pasted=config.paste_back)
+    ]
     if still:
-        rows = [column[i] for i in range(len(w)) for column in faces]
-        save_png(config.out, tile(np.stack(rows), columns), text=recipe)
+        cells = [column[i] for i in range(count) for column in faces]
+        save_png(config.out, tile(np.stack(cells), columns), text=recipe)
     else:
         frames = np.stack([tile(np.stack(row), columns) for row in faces])
         save_animation(config.out, frames, fps=config.fps, comment="; ".join(f"{k} {v}" for k, v in recipe.items()))
+
+
+def _subjects(config: EditConfig, editor: Editor) -> Subjects:
+    numbers = None if config.seeds is None else parse_seeds(config.seeds)
+    if config.photographs is None:
+        truncation = config.truncation or editor.atlas.truncation
+        return sampled(editor.generator, range(NUM_FIRST) if numbers is None else numbers, config.run_seed, truncation)
+    return photographed(editor.generator, config.photographs, numbers, str(config.generator or "the shipped generator"))
 
 
 @torch.no_grad()
@@ -419,28 +295,39 @@ def run(config: EditConfig) -> EditResult:
     """
     relative, absolute = parse_edits(config.edits)
     names = (*relative, *absolute)
-    seeds = parse_seeds(config.seeds)
-    editor = load_editor(config, make_fabric(config.devices).device)
+    layers = None if config.layers is None else tuple(parse_seeds(config.layers, what="layers"))
+    editor = load_editor(
+        config.atlas,
+        config.generator,
+        config.decomposer,
+        config.pair,
+        make_fabric(config.devices).device,
+        hold=config.hold,
+        plain=config.plain,
+        layers=layers,
+    )
     atlas, generator = editor.atlas, editor.generator
     for name in names:
         atlas.direction(name)  # an unknown name ends here, with a hint
-    z = latents(config.run_seed, seeds, generator.config.z_dim).to(generator.mapping.w_avg.device)
-    w = generator.map(z, config.truncation or atlas.truncation)
-    untouched = synthesize_edited(generator, w)
+    subjects = _subjects(config, editor)
+    ws = subjects.ws
+    untouched = synthesize_edited(generator, ws)
     watched = (*names, *(name for name in atlas.names if name not in names)) if editor.decomposer else names
-    before = editor.values(w, untouched, watched)
+    before = editor.values(ws, untouched, watched)
     changes = requested_changes(relative, absolute, before[:, : len(names)])
-    for line in extrapolation_warnings(atlas, names, before[:, : len(names)] + changes, seeds):
-        console.print(f"warning: {line}", soft_wrap=True)
+    targets = before[:, : len(names)] + changes
+    for line in extrapolation_warnings(atlas, names, targets, subjects.names, subjects.kind):
+        console.print(f"warning: {line}", soft_wrap=True, markup=False)
     steps = editor.steps(names, changes)
-    after = editor.values(w, synthesize_edited(generator, w, steps), watched, steps)
-    _write(config, editor, w, names, changes)
+    after = editor.values(ws, synthesize_edited(generator, ws, steps), watched, steps)
+    _write(config, editor, subjects, names, changes)
     effects = np.median(after - before, axis=0)
     return EditResult(
         path=config.out,
         atlas=atlas,
         names=names,
-        seeds=seeds,
+        faces=subjects.names,
+        kind=subjects.kind,
         before=before[:, : len(names)],
         requested=changes,
         achieved=(after - before)[:, : len(names)],

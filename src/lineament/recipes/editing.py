@@ -174,15 +174,16 @@ def step_length(step: Float[np.ndarray, "l d"], cov: Float[np.ndarray, "d d"]) -
 @torch.inference_mode()
 def synthesize_edited(
     generator: Generator,
-    w: Float[Tensor, "n d"],
-    step: Float[np.ndarray, "l d"] | Float[np.ndarray, "n l d"] | None = None,
+    w: Float[Tensor, "n d"] | Float[Tensor, "n l d"],
+    step: Float[np.ndarray, "s d"] | Float[np.ndarray, "n s d"] | None = None,
     shown_to: Decomposer | None = None,
 ) -> Float[Tensor, "n c h w"]:
     """Images of ``w`` moved by a step, or by one of their own each, clipped to [-1, 1]; without any, as they are.
 
-    As a decomposer is shown them, if one is given: large images need not all be in memory then.
+    ``w`` is one for all layers or one for each, as photographs have it. The images are as a decomposer is shown them, if
+    one is given: large ones need not all be in memory then.
     """
-    ws = generator.broadcast(w)
+    ws = generator.broadcast(w) if w.ndim == 2 else w
     if step is not None:
         ws = ws + torch.as_tensor(step, dtype=w.dtype, device=w.device)
     images = (generator.synthesize(part).clamp(-1, 1) for part in ws.split(min(images_at_a_time(generator), 32)))

@@ -1,5 +1,7 @@
 """Atlases to files and back: one safetensors file with a JSON header, no pickle."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -11,7 +13,7 @@ from lineament.errors import FileFormatError, LineamentError, MismatchError
 from lineament.records.atlas import SCHEMA_VERSION, Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization, MapShape, Part
-from lineament.store.tensors import load_tensors, save_tensors, short_fingerprint
+from lineament.store.tensors import fingerprint, load_tensors, save_tensors, short_fingerprint
 
 KIND = "atlas"
 _PARTS = "parts."
@@ -53,6 +55,18 @@ def save_atlas(path: str | Path, atlas: Atlas) -> None:
         ConfigError: the provenance or the generator's summary is not JSON.
         StorageError: the disk refused; an existing file is left as it was.
     """
+    tensors, header = _contents(atlas)
+    save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header=header)
+
+
+def atlas_fingerprint(atlas: Atlas) -> str:
+    """SHA-256 (64 hex digits) of all that an atlas says; the same before saving and after loading."""
+    tensors, header = _contents(atlas)
+    return hashlib.sha256(f"{fingerprint(tensors)} {json.dumps(header, sort_keys=True)}".encode()).hexdigest()
+
+
+def _contents(atlas: Atlas) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What a file of an atlas holds."""
     tensors = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov, **_stacked(atlas.directions, atlas.w_dim)}
     header: dict[str, Any] = {name: getattr(atlas, name) for name in _ATLAS_FIELDS}
     header["directions"] = [_direction_entry(direction) for direction in atlas.directions]
@@ -74,7 +88,7 @@ def save_atlas(path: str | Path, atlas: Atlas) -> None:
                 for part in found.parts
             ],
         }
-    save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header=header)
+    return tensors, header
 
 
 def _stacked(directions: Sequence[Direction], w_dim: int) -> dict[str, np.ndarray]:

@@ -1,0 +1,36 @@
+"""What an inversion misses of a photograph, put back where an edit leaves the image alone."""
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+TOLERANCE = 0.15
+"""Change of the image, in [-1, 1], at which half of what was missed is put back."""
+
+
+def paste_back(
+    edited: Float[Tensor, "n c h w"],
+    unedited: Float[Tensor, "n c h w"],
+    photograph: Float[Tensor, "n c h w"],
+    tolerance: float = TOLERANCE,
+) -> Float[Tensor, "n c h w"]:
+    """Add the residual ``photograph - unedited`` where ``edited`` looks like ``unedited``.
+
+    Where the edit changed the image by d (the mean over colours and a neighbourhood of a sixteenth of the side), the
+    residual counts ``1 / (1 + (d / tolerance)^2)``: detail at its old place would be a ghost where the face has moved.
+
+    Args:
+        edited: the generator's images after the edit, in [-1, 1].
+        unedited: its images before: the inversions.
+        photograph: what was inverted.
+        tolerance: change at which the residual counts half.
+
+    Returns:
+        Images in [-1, 1]; the photograph itself where nothing was edited. Differentiable in all but where
+        ``edited`` equals ``unedited``.
+    """
+    side = (min(edited.shape[2:]) // 16) | 1
+    change = (edited - unedited).abs().mean(dim=1, keepdim=True)
+    change = F.avg_pool2d(change, side, stride=1, padding=side // 2, count_include_pad=False)
+    weight = 1 / (1 + (change / tolerance).square())
+    return (edited + weight * (photograph - unedited)).clamp(-1, 1)
