@@ -7,7 +7,7 @@ from imageio_ffmpeg import get_ffmpeg_exe
 from PIL import Image
 
 from lineament.errors import ConfigError, StorageError
-from lineament.store.video import animation_bytes, save_animation
+from lineament.store.video import animation_bytes, read_comment, save_animation
 
 
 @pytest.fixture
@@ -28,9 +28,19 @@ def test_pillow_animations_loop_over_all_frames(frames, suffix):
             assert picture.info["duration"] == 50
 
 
-def test_gif_carries_its_comment(frames):
-    with Image.open(BytesIO(animation_bytes(frames, ".gif", comment="yaw=+20"))) as picture:
-        assert picture.info["comment"] == b"yaw=+20"
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_what_was_written_into_it_is_read_back(frames, suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    save_animation(path, frames, comment="yaw=+20; faces of b.png")
+    assert read_comment(path) == "yaw=+20; faces of b.png"
+    save_animation(path, frames)
+    assert read_comment(path) == ""
+
+
+def test_a_webp_says_in_ascii_what_is_not(frames, tmp_path):
+    path = tmp_path / "a.webp"
+    save_animation(path, frames, comment="Blüte 5°")
+    assert read_comment(path) == r"Bl\xfcte 5\xb0"
 
 
 def test_mp4_is_playable_and_padded_to_even_sides(frames, tmp_path):

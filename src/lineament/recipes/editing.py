@@ -180,8 +180,8 @@ def synthesize_edited(
 ) -> Float[Tensor, "n c h w"]:
     """Images of ``w`` moved by a step, or by one of their own each, clipped to [-1, 1]; without any, as they are.
 
-    ``w`` is one for all layers or one for each, as photographs have it. The images are as a decomposer is shown them, if
-    one is given: large ones need not all be in memory then.
+    ``w`` is one for all layers or one for each, as photographs have it. The images are as a decomposer is shown them,
+    if one is given: large ones need not all be in memory then.
     """
     ws = generator.broadcast(w) if w.ndim == 2 else w
     if step is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image
 
 from lineament.errors import ConfigError
 from lineament.store.atomic import write_bytes_atomic
@@ -22,7 +22,7 @@ def animation_bytes(
         frames: the pictures, one after the other.
         suffix: ".gif", ".webp" or ".mp4".
         fps: frames per second; GIF knows hundredths of a second only, so the nearest of those is used.
-        comment: text kept in the file (in a GIF and an MP4).
+        comment: text kept in the file: a comment of a GIF and an MP4, the image description of a WebP.
 
     Raises:
         ConfigError: another suffix, no frames, or a speed out of range.
@@ -45,9 +45,26 @@ def animation_bytes(
         extra = {"comment": comment.encode("utf-8")} if comment else {}
         options = {"duration": hundredths * 10, "disposal": 1, "optimize": False, **extra}
     else:
-        options = {"duration": max(round(1000 / fps), 1), "quality": 90, "method": 4}
+        extra = {"exif": _described(comment)} if comment else {}
+        options = {"duration": max(round(1000 / fps), 1), "quality": 90, "method": 4, **extra}
     pictures[0].save(buffer, suffix[1:].upper(), save_all=True, append_images=pictures[1:], loop=0, **options)
     return buffer.getvalue()
+
+
+def _described(text: str) -> Image.Exif:
+    """Exif data with a description, which may hold ASCII alone."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = text.encode("ascii", "backslashreplace").decode()
+    return exif
+
+
+def read_comment(path: str | Path) -> str:
+    """The text that `save_animation` put into a GIF or a WebP; empty if there is none."""
+    with Image.open(path, formats=("GIF", "WEBP")) as picture:
+        comment = picture.info.get("comment", b"")
+        if picture.format == "WEBP":
+            return str(picture.getexif().get(ExifTags.Base.ImageDescription, ""))
+        return comment.decode("utf-8") if isinstance(comment, bytes) else str(comment)
 
 
 def _mp4_bytes(frames: np.ndarray, fps: float, comment: str) -> bytes:
