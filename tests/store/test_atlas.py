@@ -13,7 +13,7 @@ from lineament.errors import ConfigError, FileFormatError, InputError, MismatchE
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization, MapShape, Part
-from lineament.store.atlas import KIND, SCHEMA_VERSION, check_atlas_matches, load_atlas, save_atlas
+from lineament.store.atlas import KIND, SCHEMA_VERSION, atlas_fingerprint, check_atlas_matches, load_atlas, save_atlas
 from lineament.store.tensors import load_tensors, read_header, save_tensors
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)
@@ -123,8 +123,23 @@ def file(tmp_path: Path) -> Path:
 def test_round_trip(file: Path) -> None:
     assert_same(load_atlas(file), make_atlas(local=make_local()))
     header = read_header(file)
-    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 3)
+    assert (header.kind, header.schema_version) == (KIND, SCHEMA_VERSION) == ("atlas", 4)
     assert header.header["directions"][0]["name"] == "yaw"
+
+
+def test_steps_of_layers_round_trip(tmp_path: Path) -> None:
+    plain = make_atlas()
+    ours, theirs = plain.directions
+    steps = np.random.default_rng(0).normal(size=(10, plain.w_dim))
+    made = replace(plain, directions=(ours, replace(theirs, layer_steps=steps)))
+    save_atlas(tmp_path / "a.safetensors", made)
+    read = load_atlas(tmp_path / "a.safetensors")
+    assert_same(read, made)
+    assert atlas_fingerprint(read) == atlas_fingerprint(made) != atlas_fingerprint(plain)
+    with pytest.raises(ShapeError, match="expected a row of width"):
+        replace(theirs, layer_steps=np.zeros((10, plain.w_dim)))
+    with pytest.raises(ShapeError, match="moves 10 layers, but the generator has 4"):
+        replace(made, generator={"num_layers": 4})
 
 
 def test_an_atlas_without_parts_round_trips(tmp_path: Path) -> None:

@@ -62,7 +62,8 @@ def candidates_to_hold(atlas: Atlas, names: Sequence[str]) -> list[str]:
     """What an edit of ``names`` would hold if it could."""
     layers = {atlas.direction(name).layers for name in names if name in atlas.part_names}
     parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers]
-    return [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
+    known = [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
+    return [name for name in known if atlas.direction(name).layer_steps is None]
 
 
 def linear_step(
@@ -76,7 +77,8 @@ def linear_step(
     """The smallest Mahalanobis step in w that makes all ``changes`` and keeps ``hold`` fixed, by the linear model.
 
     Each direction moves the w of its own layers only: the step is the sum of the smallest ones of all kinds of layers,
-    of which each makes its own changes and none of the others'.
+    of which each makes its own changes and none of the others'. Directions with steps of their own (``layer_steps``)
+    add these, whatever is held.
 
     Args:
         atlas: directions and covariance.
@@ -92,6 +94,13 @@ def linear_step(
     Raises:
         ConfigError: an unknown name, or a change that the held semantics forbid.
     """
+    given = {name: steps for name in changes if (steps := atlas.direction(name).layer_steps) is not None}
+    if given:
+        move = np.sum([changes[name] * steps for name, steps in given.items()], axis=0)
+        if layers is not None:
+            move[[layer for layer in range(len(move)) if layer not in layers]] = 0.0
+        others = {name: change for name, change in changes.items() if name not in given}
+        return move + linear_step(atlas, others, hold, layers=layers, plain=plain) if others else move
     if hold is None:
         hold = affordable_hold(atlas, tuple(changes))
     known = {*atlas.names, *atlas.part_names}

@@ -12,7 +12,7 @@ from lineament.errors import ConfigError, ShapeError
 from lineament.records.direction import Direction, require_finite
 from lineament.records.parts import Localization
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +60,9 @@ class Atlas:
         for direction in self.all_directions:
             if direction.gradient.shape != (d,):
                 raise ShapeError(f"{direction.name} has width {direction.gradient.size}, expected {d} as w_mean")
+            if direction.layer_steps is not None and len(direction.layer_steps) != self.num_layers:
+                rows = len(direction.layer_steps)
+                raise ShapeError(f"{direction.name} moves {rows} layers, but the generator has {self.num_layers}")
         names = [direction.name for direction in self.all_directions]
         repeated = {name for name in names if names.count(name) > 1}
         if repeated:

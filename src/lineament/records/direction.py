@@ -44,6 +44,9 @@ class Direction:
         layers: indices of the generator's layers at which the step is applied; None for all.
         calibration: knots (linear step, measured change) of `lineament.estimators.steps.StepCalibration`; empty
             for the identity.
+        layer_steps: of a direction that another method or tool gives as a step: the move of every layer per unit. It
+            is applied as it is: nothing is held and nothing calibrated. None for a direction that is known by its
+            gradient.
     """
 
     name: str
@@ -60,6 +63,7 @@ class Direction:
     range_seen: SeenRange
     layers: tuple[int, ...] | None = None
     calibration: tuple[tuple[float, float], ...] = ()
+    layer_steps: Float[np.ndarray, "l d"] | None = None
 
     def __post_init__(self) -> None:
         shapes = {self.gradient.shape, self.step.shape, self.standard_error.shape}
@@ -74,6 +78,13 @@ class Direction:
             )
         if self.layers is not None and (not self.layers or min(self.layers) < 0):
             raise ConfigError(f"{self.name}: layers are {self.layers}, expected indices from 0, or None for all")
+        if self.layer_steps is not None:
+            if self.layer_steps.shape[1:] != self.gradient.shape or not self.layer_steps.any():
+                raise ShapeError(
+                    f"{self.name}: layer steps of shape {self.layer_steps.shape}, expected a row of width "
+                    f"{self.gradient.size} for every layer, not all of them zero"
+                )
+            require_finite(self.name, self.layer_steps)
 
 
 def require_finite(what: str, *arrays: np.ndarray) -> None:

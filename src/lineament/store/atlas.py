@@ -18,6 +18,8 @@ from lineament.store.tensors import fingerprint, load_tensors, save_tensors, sho
 KIND = "atlas"
 _PARTS = "parts."
 """Before the names of the parts' tensors."""
+_LAYER_STEPS = "layer_steps."
+"""Before the number of a direction, in the names of the tensors of those that have steps of their own."""
 
 _ATLAS_FIELDS: dict[str, type] = {
     "num_samples": int,
@@ -70,6 +72,9 @@ def _contents(atlas: Atlas) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     tensors = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov, **_stacked(atlas.directions, atlas.w_dim)}
     header: dict[str, Any] = {name: getattr(atlas, name) for name in _ATLAS_FIELDS}
     header["directions"] = [_direction_entry(direction) for direction in atlas.directions]
+    for row, direction in enumerate(atlas.directions):
+        if direction.layer_steps is not None:
+            tensors[f"{_LAYER_STEPS}{row}"] = direction.layer_steps.astype(np.float64)
     if atlas.local is not None:
         found = atlas.local
         directions = [part.direction for part in found.parts]
@@ -197,6 +202,7 @@ def _read_direction(entry: Any, tensors: dict[str, np.ndarray], row: int) -> Dir
         range_seen=SeenRange(**{name: _take(span, name, kind) for name, kind in _RANGE_FIELDS.items()}),
         layers=None if layers is None else _layers(layers),
         calibration=tuple((float(step), float(change)) for step, change in knots),
+        layer_steps=tensors.get(f"{_LAYER_STEPS}{row}"),
     )
 
 

@@ -47,7 +47,7 @@ def open_checkpoint(path: str | Path) -> ForeignCheckpoint:
     label = str(path)
     check_is_checkpoint(label, data)
     ledger = Ledger.for_file(label, len(data))
-    contents = read_contents(_value(data, ledger), ledger)
+    contents = read_contents(checkpoint_value(data, ledger), ledger)
     _check_tensors(contents, ledger, mapped)
     return ForeignCheckpoint(
         path=path,
@@ -84,7 +84,13 @@ def _mapped(path: Path) -> tuple[mmap.mmap, str]:
     return mapped, digest.hexdigest()
 
 
-def _value(data: memoryview, ledger: Ledger) -> Any:
+def checkpoint_value(data: memoryview, ledger: Ledger) -> Any:
+    """The plain value in the bytes of a pickle or of a file of ``torch.save``, whatever it is.
+
+    Raises:
+        FileFormatError: damaged, truncated or hostile.
+        VersionError: of a newer layout.
+    """
     if bytes(data[:2]) == b"PK":
         return load_torch_zip(data, ledger)
     value, end = load_pickle(data, ledger, BUILDERS)

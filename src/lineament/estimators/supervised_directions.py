@@ -1,0 +1,74 @@
+"""Least squares of true labels on w, with our geometry of steps: what is lost by not having labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from lineament.errors import ConfigError, ShapeError
+from lineament.estimators._peers import check_samples
+from lineament.estimators.linear_semantics import LinearSemantics
+from lineament.estimators.steps import mahalanobis_step
+
+
+class SupervisedDirections:
+    """The upper bound: our own regression and steps, but on labels that are true.
+
+    Convention:
+        A step changes its label by one unit, in the linear model, by the smallest Mahalanobis step.
+
+    Args:
+        hold: whether a step keeps all other labels as they are (in the linear model too).
+
+    Attributes:
+        model_: the regression.
+        steps_: one for each label.
+        n_samples_seen_, n_features_in_: sample count, and width of w.
+    """
+
+    model_: LinearSemantics
+    steps_: Float[np.ndarray, "m d"]
+    n_samples_seen_: int
+    n_features_in_: int
+
+    def __init__(self, *, hold: bool = True) -> None:
+        self.hold = hold
+
+    def fit(
+        self, W: Float[np.ndarray, "n d"], Y: Float[np.ndarray, "_ m"], names: Sequence[str] | None = None
+    ) -> "SupervisedDirections":
+        """Fit to labelled samples.
+
+        Args:
+            W: latents.
+            Y: true labels, in their units.
+            names: of the labels, for messages.
+
+        Raises:
+            ConfigError: too few samples, a label that does not vary, or labels that always change together.
+            ShapeError: not as many labels as w, or NaN.
+        """
+        n, d = W.shape
+        if len(Y) != n:
+            raise ShapeError(f"supervised directions: {len(Y)} labels for {n} samples, expected one for each")
+        check_samples("supervised directions", W, d + 2)
+        check_samples("the labels of supervised directions", Y, d + 2)
+        labels = list(names) if names is not None else [f"label {i}" for i in range(Y.shape[1])]
+        still = np.flatnonzero(np.ptp(Y, axis=0) == 0)
+        if len(still):
+            raise ConfigError(f"supervised directions: {labels[still[0]]} is the same on every sample; leave it out")
+        self.model_ = LinearSemantics().fit(W, Y)
+        gradients, cov = self.model_.coef_, self.model_.w_cov_
+        if self.hold:
+            wanted = np.eye(len(labels))
+            self.steps_ = np.stack([mahalanobis_step(gradients, cov, dy, names=labels) for dy in wanted])
+        else:
+            one = np.ones(1)
+            self.steps_ = np.stack(
+                [
+                    mahalanobis_step(row[None], cov, one, names=[name])
+                    for row, name in zip(gradients, labels, strict=True)
+                ]
+            )
+        self.n_samples_seen_, self.n_features_in_ = n, d
+        return self

@@ -1,0 +1,118 @@
+"""Write an atlas's directions as other tools read them."""
+
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from rich.console import RenderableType
+
+from lineament.errors import ConfigError
+from lineament.recipes.console import console
+from lineament.recipes.found_atlas import found_of_atlas
+from lineament.recipes.inspect_file import facts_table
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.records.found_directions import FoundDirections
+from lineament.store.atlas import load_atlas
+from lineament.store.atomic import storage_error
+from lineament.store.directions_export import same_in_all_layers, write_ganspace, write_interfacegan, write_tensor
+
+Tool = Literal["interfacegan", "ganspace", "e4e"]
+
+
+@dataclass(frozen=True)
+class ExportDirectionsConfig:
+    """Write an atlas's directions as other tools read them: a .npy each for InterFaceGAN, one .npz for GANSpace, a .pt
+    tensor each for e4e, StyleCLIP and others.
+
+    A step of the file is --amount of the direction in its own unit, such as 10 degrees; in a .npy, whose vectors have
+    length 1, the table says how far that is. Steps hold what an edit holds and are calibrated at one standard
+    deviation; the tools go on from there in a straight line.
+
+    Example: ``lineament directions export --to e4e --names yaw light_x --amount 10 --out directions``
+    """
+
+    to: Tool
+    """Tool to write for."""
+    out: Path
+    """Folder for the files; it is made if it is not there."""
+    atlas: Path | None = None
+    """Atlas; the shipped one if not given."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for an atlas not given."""
+    names: tuple[str, ...] = ()
+    """Directions to write; all that the tool can hold if none are named."""
+    amount: float = 1.0
+    """How much of a direction, in its unit, a step of the file is."""
+
+    def __post_init__(self) -> None:
+        if not np.isfinite(self.amount) or self.amount == 0:
+            raise ConfigError(f"amount is {self.amount}, expected a number other than 0")
+
+
+@dataclass(frozen=True, eq=False)
+class Exported:
+    """What was written.
+
+    Attributes:
+        found: the directions; their steps are those of the files, but of length 1 in a .npy.
+        amount: of the direction that a step is.
+        paths: the files.
+    """
+
+    found: FoundDirections
+    amount: float
+    paths: tuple[Path, ...]
+
+    def renderables(self) -> list[RenderableType]:
+        """For standard output: how long a step is, and the files."""
+        lengths = np.linalg.norm(self.found.steps, axis=2).max(axis=1)
+        facts = {
+            name: f"{self.amount:g} {unit} is {length:.4g} of w"
+            for name, unit, length in zip(self.found.names, self.found.units, lengths, strict=True)
+        }
+        return [facts_table("Lengths of the steps", facts), *map(str, self.paths)]
+
+
+def run(config: ExportDirectionsConfig) -> Exported:
+    """Write the directions.
+
+    Raises:
+        InputError, FileFormatError: the atlas cannot be read.
+        ConfigError: there is no such direction, or none that the tool can hold.
+        ShapeError: a direction named moves layers differently, which the tool cannot hold.
+        StorageError: the disk refused.
+    """
+    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
+    found = found_of_atlas(atlas, config.names or None)
+    kept = list(range(len(found.names)))
+    if not config.names and config.to != "e4e":
+        kept = [i for i in kept if same_in_all_layers(found.steps[i])]
+        if not kept:
+            raise ConfigError(f"all directions move some layers only, which {config.to} cannot hold; take --to e4e")
+        if len(kept) < len(found.names):
+            console.print(
+                f"{len(found.names) - len(kept)} directions move some layers only, which {config.to} cannot hold, and "
+                "are left out; --to e4e holds them",
+                soft_wrap=True,
+            )
+    names, steps = tuple(found.names[i] for i in kept), found.steps[kept] * config.amount
+    files = [re.sub(r"[^\w.-]+", "_", name) for name in names]
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(config.out, error) from error
+    if config.to == "ganspace":
+        paths = [config.out / "components.npz"]
+        write_ganspace(paths[0], names, steps, atlas.w_mean, atlas.w_cov)
+    elif config.to == "interfacegan":
+        paths = [config.out / f"{name}_w_boundary.npy" for name in files]
+        for path, name, step in zip(paths, names, steps, strict=True):
+            write_interfacegan(path, name, step)
+    else:
+        paths = [config.out / f"{name}.pt" for name in files]
+        for path, step in zip(paths, steps, strict=True):
+            write_tensor(path, step)
+    written = replace(found, names=names, steps=steps, units=tuple(found.units[i] for i in kept))
+    return Exported(written, config.amount, tuple(paths))

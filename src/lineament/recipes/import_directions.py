@@ -1,0 +1,117 @@
+"""Take directions from the files of other tools into an atlas."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from rich.console import RenderableType
+
+from lineament.errors import ConfigError, InputError
+from lineament.networks.generator import Generator
+from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.found_atlas import atlas_of_found
+from lineament.recipes.inspect_file import facts_table
+from lineament.recipes.open_checkpoint import open_generator
+from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.records.found_directions import FoundDirections
+from lineament.store.atlas import save_atlas
+from lineament.store.directions import read_directions
+
+
+@dataclass(frozen=True)
+class ImportDirectionsConfig:
+    """Take directions from the files of other tools into an atlas: InterFaceGAN's .npy, GANSpace's .npz and .pkl, and
+    the .pt tensors of e4e, StyleCLIP and others. Nothing that a file carries is run.
+
+    The atlas holds the steps as they are in the files; ``lineament edit smile=+2`` adds two of them to w.
+
+    Example: ``lineament directions import smile.npy pose.pt --generator ffhq.pkl --out theirs.safetensors``
+    """
+
+    paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE ...")]
+    """Files of directions; each direction is named as its file."""
+    out: Path
+    """Atlas to write."""
+    generator: Path | None = None
+    """Generator that the directions are for; the shipped one if not given."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for a generator not given."""
+    truncation: float = 0.5
+    """Truncation of the faces that will be edited; 1 is none."""
+    samples: int = 10000
+    """Samples of w from which the ranges of the directions are taken."""
+    seed: int = 0
+    """Of the samples."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        if not self.paths:
+            raise ConfigError("no file of directions was named; name one such as smile.npy")
+        if not 0 < self.truncation <= 1 or self.samples < 2:
+            raise ConfigError(
+                f"truncation is {self.truncation} and samples {self.samples}, expected above 0 and at most 1, and at "
+                "least 2"
+            )
+        if not self.out.absolute().parent.is_dir():
+            raise InputError(f"the folder {self.out.parent} does not exist; create it or choose another --out")
+
+
+@dataclass(frozen=True, eq=False)
+class Imported:
+    """What was read, and the atlas that it went to."""
+
+    found: FoundDirections
+    path: Path
+
+    def renderables(self) -> list[RenderableType]:
+        """For standard output."""
+        lengths = np.linalg.norm(self.found.steps, axis=2).max(axis=1)
+        facts = {
+            name: f"a step of length {length:.4g} in w" for name, length in zip(self.found.names, lengths, strict=True)
+        }
+        return [facts_table(f"Directions for {self.found.num_layers} layers", facts), str(self.path)]
+
+
+def import_directions(paths: tuple[Path, ...], generator: Generator) -> FoundDirections:
+    """The directions of all files, for one generator.
+
+    Raises:
+        InputError, FileFormatError, StorageError: a file cannot be read.
+        ShapeError: directions of another width or another number of layers.
+        ConfigError: two directions of one name.
+    """
+    parts = [read_directions(path, generator.num_ws, generator.config.w_dim) for path in paths]
+    names = tuple(name for part in parts for name in part.names)
+    repeated = [name for name, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise ConfigError(f"two files give the direction {repeated[0]!r}; rename one of them")
+    return replace(
+        parts[0],
+        method=", ".join(dict.fromkeys(part.method for part in parts)),
+        names=names,
+        steps=np.concatenate([part.steps for part in parts]),
+        units=("",) * len(names),
+        provenance={"files": [path.name for path in paths]},
+    )
+
+
+def run(config: ImportDirectionsConfig) -> Imported:
+    """Read files of directions and write them as an atlas.
+
+    Raises:
+        ConfigError: as `import_directions`, or a direction that an atlas cannot hold.
+        InputError, FileFormatError, ShapeError: a file cannot be used.
+        StorageError: the disk refused.
+    """
+    device = make_fabric(config.devices).device
+    generator = open_generator(config.generator or shipped_path("generator.safetensors", config.pair), device)
+    found = import_directions(config.paths, generator)
+    save_atlas(
+        config.out,
+        atlas_of_found(found, generator, seed=config.seed, samples=config.samples, truncation=config.truncation),
+    )
+    return Imported(found, config.out)

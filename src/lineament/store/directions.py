@@ -1,0 +1,202 @@
+"""Directions in the files of other tools, read without running anything that they carry.
+
+What these tools write:
+
+- InterFaceGAN: ``.npy``, the unit normal of a boundary in w, of shape (1, d).
+- e4e, StyleCLIP and others: ``.pt``, a tensor that is added to the latents: (1, d) for w, (1, l, d) for w+. The
+  collections of components that e4e takes from GANSpace are a dict of ``comp``, ``mean`` and ``std``.
+- GANSpace: ``.npz``, a dump of components (`lineament.store.directions_export.DUMP`), and ``.pkl``, one component by
+  name with the layers it edits.
+"""
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from lineament.errors import FileFormatError, InputError, ShapeError
+from lineament.records.found_directions import FoundDirections
+from lineament.store.atomic import storage_error
+from lineament.store.foreign_checkpoints import checkpoint_value
+from lineament.store.foreign_files import check_is_checkpoint
+from lineament.store.foreign_values import is_stored, made_tensor
+from lineament.store.pickle_values import Ledger
+from lineament.store.zip_entries import entry_bytes, read_entries
+
+MOST_BYTES = 2**30
+_LATENT = ("lat_comp", "lat_stdev")
+_SPAN = ("edit_start", "edit_end")
+_E4E = ("comp", "mean", "std")
+_EXPECTED = "expected a .npy of InterFaceGAN, a .npz or .pkl of GANSpace, or a .pt with a tensor"
+
+
+def read_directions(path: str | Path, num_layers: int, w_dim: int) -> FoundDirections:
+    """The directions in a file of another tool, for a generator of so many layers and such a width of w.
+
+    Convention:
+        A direction is named as its file, components of GANSpace as there. A step is what the tool adds to the latents
+        for an amount of 1: the vector itself, or one standard deviation along a component of GANSpace. Two axes with
+        one row for each layer are one direction of w+, as in other tools; otherwise they have to be a single row.
+
+    Raises:
+        InputError: there is no such file.
+        FileFormatError: a file of another kind, damaged, or with arrays that need Python to be run.
+        ShapeError: directions of another width, or of another number of layers.
+        StorageError: the disk refused to read.
+    """
+    path = Path(path)
+    data = _bytes_of(path)
+    if data.startswith(b"\x93NUMPY"):
+        arrays, kind = {"": _npy(path, data)}, "a NumPy array"
+    else:
+        view, ledger = memoryview(bytearray(data)), Ledger.for_file(str(path), len(data))
+        dump = _npz(path, view, ledger) if data.startswith(b"PK") else None
+        arrays, kind = _torch_arrays(path, view, ledger) if dump is None else (dump, "components of GANSpace")
+    layers: range | None = None
+    if set(_LATENT) <= set(arrays):
+        layers = _edited_layers(path, arrays, num_layers)
+        steps = _components(path, arrays["lat_comp"], arrays["lat_stdev"], w_dim)
+    elif {"comp", "std"} <= set(arrays):
+        steps = _components(path, arrays["comp"], arrays["std"], w_dim)
+    elif set(arrays) == {""}:
+        steps = _vectors(path, arrays[""], num_layers, w_dim)
+    else:
+        raise FileFormatError(f"{path} holds {', '.join(sorted(arrays)[:6]) or 'no arrays'}; {_EXPECTED}")
+    names = [path.stem] if len(steps) == 1 else [f"{path.stem} {i}" for i in range(len(steps))]
+    spread = _spread(steps, num_layers, layers)
+    moved = [bool(step.any()) for step in spread]
+    if not any(moved):
+        raise FileFormatError(f"{path} holds zeros alone, which move nothing; get or make the file again")
+    return FoundDirections(
+        method=kind,
+        names=tuple(name for name, moves in zip(names, moved, strict=True) if moves),
+        steps=spread[moved],
+        units=("",) * sum(moved),
+        labels_used=0,
+        samples_used=0,
+        seconds=0.0,
+        generator_fingerprint="",
+        provenance={"file": path.name},
+    )
+
+
+def _bytes_of(path: Path) -> bytes:
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected a file of directions; name a file inside it")
+    try:
+        if path.stat().st_size > MOST_BYTES:
+            raise FileFormatError(f"{path} has {path.stat().st_size:,} bytes, more than directions take; {_EXPECTED}")
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; {_EXPECTED}") from error
+    except OSError as error:
+        raise storage_error(path, error, verb="read") from error
+
+
+def _npy(path: Path, data: bytes) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except Exception as error:  # of a damaged header, NumPy lets through whatever Python's own parser raises
+        raise FileFormatError(f"{path} is not a readable array of NumPy ({error}); get or make it again") from error
+
+
+def _npz(path: Path, view: memoryview, ledger: Ledger) -> dict[str, np.ndarray] | None:
+    """The latents' components of a dump, or None for a zip archive that is none of NumPy's.
+
+    What a dump says of activations can be large, and is not needed.
+    """
+    entries = {name.removesuffix(".npy"): entry for name, entry in read_entries(view, ledger).items()}
+    if not any(entry.name.endswith(".npy") for entry in entries.values()):
+        return None
+    missing = [name for name in _LATENT if name not in entries]
+    if missing:
+        raise FileFormatError(f"{path} lacks {', '.join(missing)}, expected a dump of GANSpace; compute it again")
+    return {name: _npy(path, bytes(entry_bytes(view, entries[name], ledger))) for name in _LATENT}
+
+
+def _torch_arrays(path: Path, view: memoryview, ledger: Ledger) -> tuple[dict[str, np.ndarray], str]:
+    """The tensors of a file of ``torch.save`` or of a pickle, by name; a bare one has the name ""."""
+    check_is_checkpoint(str(path), view)
+    value = checkpoint_value(view, ledger)
+    if is_stored(value):
+        return {"": made_tensor(path.stem, value, ledger).double().numpy()}, "a tensor of PyTorch"
+    if not isinstance(value, Mapping):
+        raise FileFormatError(f"{path} holds neither a tensor nor components; {_EXPECTED}")
+    space = value.get("latent_space", "W")
+    if space != "W":
+        raise FileFormatError(f"{path} holds a direction of the space {space!r:.20}, expected w; compute it with use_w")
+    numbers = (*_E4E, *_LATENT, *_SPAN)
+    arrays = {
+        str(name): made_tensor(str(name), item, ledger).double().numpy()
+        for name, item in value.items()
+        if is_stored(item) or (name in numbers and type(item) in (int, float))
+    }
+    return arrays, "components of GANSpace"
+
+
+def _components(path: Path, components: np.ndarray, deviations: np.ndarray, w_dim: int) -> Float[np.ndarray, "k 1 d"]:
+    """Components of GANSpace, (k, 1, d) or one of (1, d), at the length of their standard deviations."""
+    rows = _numbers(path, components)
+    if rows.ndim not in (2, 3) or rows.size != rows.shape[0] * rows.shape[-1]:
+        raise ShapeError(f"{path}: components of shape {rows.shape}, expected (components, 1, {w_dim})")
+    _check_width(path, rows, w_dim)
+    lengths = _numbers(path, deviations).reshape(-1, 1)
+    if len(lengths) != len(rows):
+        raise ShapeError(f"{path}: {len(lengths)} standard deviations for {len(rows)} components, expected one of each")
+    return (rows.reshape(len(rows), -1) * lengths)[:, None]
+
+
+def _vectors(path: Path, array: np.ndarray, num_layers: int, w_dim: int) -> Float[np.ndarray, "k _ d"]:
+    """Directions of w, (k, 1, d), or of w+, (k, l, d)."""
+    vectors = _numbers(path, array)
+    if vectors.ndim == 0 or vectors.ndim > 3 or not vectors.size:
+        raise ShapeError(
+            f"{path}: an array of shape {vectors.shape}, expected (1, {w_dim}) or (1, {num_layers}, {w_dim})"
+        )
+    _check_width(path, vectors, w_dim)
+    vectors = vectors.reshape(-1, *vectors.shape[-2:]) if vectors.ndim > 1 else vectors[None, None]
+    if vectors.shape[1] not in (1, num_layers):
+        raise ShapeError(
+            f"{path}: directions with {vectors.shape[1]} rows each, expected 1 for w or {num_layers}, the generator's "
+            "layers, for w+; it belongs to a generator of another resolution, or is a stack: make it (k, 1, d)"
+        )
+    return vectors
+
+
+def _numbers(path: Path, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "fiu":
+        raise FileFormatError(f"{path}: an array of the type {array.dtype}, expected real numbers")
+    if not np.isfinite(array).all():
+        raise FileFormatError(f"{path}: NaN or infinity among its numbers; get or make the file again")
+    return array.astype(np.float64)
+
+
+def _check_width(path: Path, array: np.ndarray, w_dim: int) -> None:
+    if array.shape[-1] != w_dim:
+        raise ShapeError(
+            f"{path}: directions of width {array.shape[-1]}, but the generator's w has {w_dim}; "
+            "they belong to another generator"
+        )
+
+
+def _edited_layers(path: Path, arrays: Mapping[str, np.ndarray], num_layers: int) -> range | None:
+    """The layers that a component by name edits; None if it does not say."""
+    if not any(name in arrays for name in _SPAN):
+        return None
+    span = [arrays[name].item() for name in _SPAN if name in arrays and arrays[name].ndim == 0]
+    if len(span) != 2 or not all(float(end).is_integer() for end in span):
+        raise FileFormatError(f"{path} does not say which layers it edits, expected edit_start and edit_end")
+    first, end = map(int, span)
+    if not 0 <= first < end <= num_layers:
+        raise ShapeError(f"{path}: edits layers {first} to {end - 1}, but the generator has 0 to {num_layers - 1}")
+    return range(first, end)
+
+
+def _spread(steps: Float[np.ndarray, "k _ d"], num_layers: int, layers: range | None) -> Float[np.ndarray, "k l d"]:
+    """A row for every layer; zeros beside those named."""
+    spread = np.array(np.broadcast_to(steps, (len(steps), num_layers, steps.shape[2])))
+    if layers is not None:
+        spread[:, [layer for layer in range(num_layers) if layer not in layers]] = 0.0
+    return spread
