@@ -84,17 +84,18 @@ def names_read(tree: ast.AST) -> set[str]:
     return {n.attr for n in ast.walk(tree) if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Load)}
 
 
-def takes(run: Any, config: type) -> bool:
-    """Whether this is the verb that these settings are of; they may stand in a module of their own."""
-    return run is not None and next(iter(inspect.signature(run).parameters.values())).annotation is config
+def takes(module: ModuleType, config: type) -> bool:
+    """Whether a module has a function that is given these settings; they may stand in a module of their own."""
+    functions = [f for f in vars(module).values() if inspect.isfunction(f) and f.__module__ == module.__name__]
+    return any(p.annotation is config for f in functions for p in inspect.signature(f).parameters.values())
 
 
 @pytest.mark.parametrize(("module", "config"), CONFIGS, ids=[config.__name__ for _, config in CONFIGS])
 def test_every_setting_is_read_and_explained(module: ModuleType, config: type) -> None:
     source = inspect.getsource(module)
-    runners = [importlib.import_module(name) for name in NAMES if name.startswith("lineament.recipes.")]
-    runners = [other for other in runners if takes(getattr(other, "run", None), config)]
-    read = [names_read(ast.parse(inspect.getsource(reader))) for reader in {module, *runners}]
+    others = [importlib.import_module(name) for name in NAMES if name.startswith("lineament.recipes.")]
+    readers = {module, *(other for other in others if takes(other, config))}
+    read = [names_read(ast.parse(inspect.getsource(reader))) for reader in readers]
     assert {field.name for field in fields(config)} - set().union(*read) == set()
     (definition,) = [n for n in ast.parse(source).body if isinstance(n, ast.ClassDef) and n.name == config.__name__]
     body = definition.body

@@ -243,7 +243,7 @@ def photographs(tiny_networks, tmp_path):
         photographs=rng.integers(0, 256, (10, 64, 64, 3), np.uint8),
         ssim=np.linspace(0.99, 0.1, 10),
         rmse=np.zeros(10),
-        distance=np.ones(10),
+        distance=np.full(10, 0.5),
         offset=np.zeros(10),
         generator_fingerprint=network_fingerprint(generator),
         encoder_fingerprint="",

@@ -13,7 +13,7 @@ from PIL import Image
 
 from lineament.errors import ConfigError, ImageError, StorageError
 from lineament.store import images as module
-from lineament.store.images import ImageSource, SkippedImages, decode_image, load_image_array
+from lineament.store.images import ImageSource, SkippedImages, decode_image, decode_whole, load_image_array
 
 
 def picture(width: int = 16, height: int = 16, seed: int = 0) -> Image.Image:
@@ -411,3 +411,19 @@ def test_cache_that_cannot_be_written(source: Path, tmp_path: Path) -> None:
 def test_wrong_resolution(source: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="resolution is 0"):
         load_image_array(source, 0, tmp_path / "c")
+
+
+def test_a_whole_image_keeps_its_size() -> None:
+    array = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
+    np.testing.assert_array_equal(decode_whole(encoded(Image.fromarray(array))), array)
+    with pytest.raises(ImageError, match="not a readable"):
+        decode_whole(b"")
+
+
+def test_other_files_are_listed(tmp_path: Path) -> None:
+    image_folder = tmp_path / "in"
+    (image_folder / "b").mkdir(parents=True)
+    for name in ("a.png", "b/notes.txt", "z.gif"):
+        (image_folder / name).write_bytes(b"x")
+    source = ImageSource(image_folder)
+    assert (source.names, source.others) == (["a.png"], ["b/notes.txt", "z.gif"])

@@ -79,6 +79,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "TrainDecomposerConfig",
         _show_path,
     ),
+    ("train", "encoder"): Command(
+        "Train a network that finds the latents of photographs.",
+        "lineament.recipes.train_encoder",
+        "TrainEncoderConfig",
+        _show_path,
+    ),
     ("discover",): Command(
         "Find a generator's directions: an atlas and a report.",
         "lineament.recipes.discover",
@@ -86,15 +92,45 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_discovery,
     ),
     ("edit",): Command(
-        "Turn and relight generated faces by requested amounts.",
+        "Turn and relight faces by requested amounts: a generator's own, or inverted photographs.",
         "lineament.recipes.edit",
         "EditConfig",
+        _show_renderables,
+    ),
+    ("invert",): Command(
+        "Find the latents of photographs, and say how good they are.",
+        "lineament.recipes.invert",
+        "InvertConfig",
+        _show_renderables,
+    ),
+    ("balance",): Command(
+        "Fill up a lopsided folder of images with faces changed by as little as possible.",
+        "lineament.recipes.balance",
+        "BalanceConfig",
         _show_renderables,
     ),
     ("decompose",): Command(
         "Take faces apart: a picture of the parts, and the numbers.",
         "lineament.recipes.decompose",
         "DecomposeConfig",
+        _show_renderables,
+    ),
+    ("peers",): Command(
+        "Find directions by another method: GANSpace, SeFa, InterFaceGAN, regression on labels, or chance.",
+        "lineament.recipes.peers",
+        "PeersConfig",
+        _show_renderables,
+    ),
+    ("directions", "import"): Command(
+        "Turn directions of another tool into an atlas.",
+        "lineament.recipes.import_directions",
+        "ImportDirectionsConfig",
+        _show_renderables,
+    ),
+    ("directions", "export"): Command(
+        "Write an atlas's directions for another tool.",
+        "lineament.recipes.export_directions",
+        "ExportDirectionsConfig",
         _show_renderables,
     ),
     ("evaluate", "edits"): Command(

@@ -20,9 +20,12 @@ from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
 from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction
+from lineament.records.inversions import SCHEMA_VERSION as INVERSIONS_VERSION
+from lineament.records.inversions import Inversions
 from lineament.records.parts import Localization
 from lineament.store.atlas import load_atlas
 from lineament.store.foreign_checkpoints import open_checkpoint
+from lineament.store.inversions import load_inversions
 from lineament.store.tensors import (
     FileHeader,
     fingerprint,
@@ -32,7 +35,7 @@ from lineament.store.tensors import (
     short_fingerprint,
 )
 
-_NEWEST = {"atlas": ATLAS_VERSION, "training-state": STATE_VERSION}
+_NEWEST = {"atlas": ATLAS_VERSION, "inversions": INVERSIONS_VERSION, "training-state": STATE_VERSION}
 _FILES = {
     "nvidia-torch": "a pickle of NVIDIA's PyTorch programs",
     "nvidia-tensorflow": "a pickle of NVIDIA's TensorFlow programs",
@@ -43,6 +46,8 @@ _WHAT = {
     "discriminator": "the discriminator of a face generator",
     "features": "features of a discriminator, for comparing images",
     "decomposer": "a network that takes faces apart",
+    "encoder": "a network from an image to the latents of one generator",
+    "inversions": "photographs as latents of one generator",
     "atlas": "the directions of one generator",
     "training-state": "where a training or a discovery can go on",
 }
@@ -194,6 +199,8 @@ def inspect_file(path: Path) -> Inspection:
     newest = _NEWEST.get(header.kind, NETWORK_VERSION)
     tensors, values = load_tensors(path, kind=header.kind, framework="pt", schema_version=newest)
     facts["fingerprint"] = fingerprint(tensors)
+    if header.kind == "inversions":
+        return Inspection(title, facts | _inversion_facts(load_inversions(path)))
     if header.kind != "atlas":
         return Inspection(title, facts | _flat(values))
     atlas = load_atlas(path)
@@ -209,6 +216,21 @@ def inspect_file(path: Path) -> Inspection:
     }
     parts = (parts_table(atlas.local),) if atlas.local else ()
     return Inspection(title, facts, (atlas_table(atlas), *parts))
+
+
+def _inversion_facts(found: Inversions) -> dict[str, str]:
+    """How many photographs there are, and how good their inversions."""
+    facts = {
+        "made by": f"Lineament {found.lineament_version} on {found.created}",
+        "generator": short_fingerprint(found.generator_fingerprint),
+        "encoder": short_fingerprint(found.encoder_fingerprint) or "none",
+        "photographs": f"{len(found):,}, {len(found.skipped):,} files skipped",
+    }
+    if len(found):
+        medians = {"SSIM": found.ssim, "rmse": found.rmse, "distance": found.distance, "offset": found.offset}
+        facts["good inversions"] = f"{int(found.good().sum()):,}"
+        facts["medians"] = ", ".join(f"{name} {number(float(np.median(v)))}" for name, v in medians.items())
+    return facts | _flat(found.provenance, "provenance.")
 
 
 def _last_lines(log: Path) -> dict[str, Any]:

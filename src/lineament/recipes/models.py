@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from lineament.errors import FileFormatError, LineamentError
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
+from lineament.networks.encoder import Encoder, EncoderConfig
 from lineament.networks.generator import Generator
+from lineament.networks.judge import Judge, JudgeConfig
 from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features
 from lineament.networks.progressive_discriminator import ProgressiveDiscriminator, ProgressiveDiscriminatorConfig
 from lineament.networks.stylegan1 import StyleGAN1, StyleGAN1Config
@@ -167,6 +169,16 @@ def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminato
 def load_decomposer(path: str | Path, device: Device = "cpu") -> Decomposer:
     """A decomposer of ours, ready for inference."""
     return _load(path, "decomposer", DecomposerConfig, Decomposer, device)
+
+
+def load_encoder(path: str | Path, device: Device = "cpu") -> Encoder:
+    """An encoder of ours, ready for inference."""
+    return _load(path, "encoder", EncoderConfig, Encoder, device)
+
+
+def load_judge(path: str | Path, device: Device = "cpu") -> Judge:
+    """A judge of ours, ready for inference."""
+    return _load(path, "judge", JudgeConfig, Judge, device)
 
 
 def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: Device) -> nn.Module:

@@ -13,9 +13,10 @@ from lineament.records.direction import require_finite
 SCHEMA_VERSION = 1
 
 MIN_SSIM = 0.6
-"""Of an inversion to trust."""
-MAX_DISTANCE = 1.6
-"""Of an inversion to trust."""
+"""Of an inversion to trust: 99 of 100 aligned photographs of faces reach 0.61, things that are no faces mostly less."""
+MAX_DISTANCE = 0.8
+"""Of an inversion to trust: 99 of 100 aligned photographs of faces stay below 0.77, inversions of the generator's own
+images below 0.75; a third of upside-down, shifted or too small faces and half of things that are no faces exceed it."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -62,7 +63,8 @@ class ImageSource:
         else:
             raise ImageError(f"{self.path} is neither a folder nor a readable zip; expected one with images inside")
         self.names = sorted(name for name in candidates if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-        self.num_other = len(candidates) - len(self.names)
+        self.others = sorted(set(candidates) - set(self.names))
+        self.num_other = len(self.others)
         if not self.names:
             raise ImageError(
                 f"{self.path} holds no images ({len(candidates)} other files); expected PNG, JPEG or WebP files"
@@ -73,13 +75,18 @@ class ImageSource:
 
     def read_all(self) -> Iterator[tuple[str, bytes]]:
         """Name and encoded bytes of every image."""
-        if self.path.is_dir():
+        with self.reader() as read:
             for name in self.names:
-                yield name, _read_file(self.path / name)
+                yield name, read(name)
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[str], bytes]]:
+        """Reads the encoded bytes of single images by name; none of those that cannot be read."""
+        if self.path.is_dir():
+            yield lambda name: _read_file(self.path / name)
             return
         with zipfile.ZipFile(self.path) as archive:
-            for name in self.names:
-                yield name, _read_member(archive, name)
+            yield lambda name: _read_member(archive, name)
 
     def signature(self) -> str:
         """Changes when a file is added, removed or modified (names, sizes, times or checksums)."""
@@ -119,26 +126,12 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
-    """One image as RGB, centre-cropped to a square and resized with an antialiasing filter.
-
-    Grey images become RGB, 16 bits become 8, transparency is laid over white, the EXIF orientation is applied.
+    """One image as RGB, centre-cropped to a square and resized with an antialiasing filter; else as `decode_whole`.
 
     Raises:
-        ImageError: not a readable image, truncated, too large to be sane, or less than half of ``resolution`` on its
-            shorter side.
+        ImageError: as of `decode_whole`, or less than half of ``resolution`` on its shorter side.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
-            image = Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
-            if image.width * image.height > MAX_PIXELS:
-                raise ImageError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
-            image.load()
-            image = _to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    except Exception as error:  # decoders meet hostile bytes with errors of every kind, IndexError to struct.error
-        raise ImageError(f"not a readable PNG, JPEG or WebP: {type(error).__name__}") from error
+    image = Image.fromarray(decode_whole(data))
     side = min(image.size)
     if side * 2 < resolution:
         raise ImageError(f"{image.width} x {image.height} pixels are too few for {resolution} x {resolution}")
@@ -147,6 +140,28 @@ def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
     if side != resolution:
         image = image.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.asarray(image)
+
+
+def decode_whole(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    """One image as RGB, of whatever size; the first picture of an animated one.
+
+    Grey images and CMYK become RGB, 16 bits become 8, transparency is laid over white, the EXIF orientation is applied.
+
+    Raises:
+        ImageError: not a readable image, truncated, or too large to be sane.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
+            image = Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+            if image.width * image.height > MAX_PIXELS:
+                raise ImageError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
+            image.load()
+            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except ImageError:
+        raise
+    except Exception as error:  # decoders meet hostile bytes with errors of every kind, IndexError to struct.error
+        raise ImageError(f"not a readable PNG, JPEG or WebP: {type(error).__name__}") from error
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,0 +1,54 @@
+"""How unlike two images are, for fitting one to the other: pixels, structure and label-free features."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+from lineament.ops.ssim import ssim
+
+
+@dataclass(frozen=True)
+class LikenessConfig:
+    """Weights of what two images are compared by."""
+
+    pixels: float = 1.0
+    """Of the mean absolute difference of the pixels, black at -1 and white at 1."""
+    structure: float = 1.0
+    """Of 1 - SSIM."""
+    perceptual: float = 0.1
+    """Of the mean square difference of perceptual features, where there are any."""
+
+    def __post_init__(self) -> None:
+        for name in ("pixels", "structure", "perceptual"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+
+
+class Likeness:
+    """Compares images with fixed ones, each pair by itself.
+
+    Args:
+        images: those to be like, in [-1, 1].
+        features: perceptual features; None leaves them out.
+        config: the weights.
+    """
+
+    def __init__(self, images: Float[Tensor, "n 3 h w"], features: nn.Module | None, config: LikenessConfig) -> None:
+        self.images, self.config = images, config
+        self.features = features if config.perceptual else None
+        with torch.no_grad():
+            self._wanted = None if self.features is None else self.features(images)
+
+    def loss(self, others: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
+        """0 for equal images; differentiable."""
+        config = self.config
+        loss = config.pixels * (others - self.images).abs().mean(dim=(1, 2, 3))
+        if config.structure:
+            loss = loss + config.structure * (1 - ssim(others, self.images))
+        if self.features is not None:
+            unlike = (self.features(others) - self._wanted).square().mean(dim=(1, 2, 3))
+            loss = loss + config.perceptual * unlike
+        return loss
