@@ -1,0 +1,163 @@
+"""What a balanced folder is to be like, and what it lacks."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from lineament.errors import ConfigError, DataError
+from lineament.estimators.histograms import Grid, smallest_size, total_variation, water_fill
+from lineament.store.distribution import read_distribution
+
+SPARE_VARIATION = 0.6
+"""Share of the allowed variation that a plan uses up; the rest is for what measures differently than asked."""
+
+PERCENTILES = (1.0, 99.0)
+"""Of the images' values, between which a histogram lies that no range was given for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """A histogram, its target, and what has to be added.
+
+    Attributes:
+        grid: the bins.
+        target: in words.
+        shares: that the target gives to each bin.
+        counts: originals in each bin.
+        outside: originals in none.
+        added: images to make for each bin.
+    """
+
+    grid: Grid
+    target: str
+    shares: Float[np.ndarray, " b"]
+    counts: Int[np.ndarray, " b"]
+    outside: int
+    added: Int[np.ndarray, " b"]
+
+    @property
+    def size(self) -> int:
+        """Images in the end."""
+        return int(self.counts.sum() + self.added.sum()) + self.outside
+
+    def variation(self, extra: Int[np.ndarray, " b"] | None = None) -> float:
+        """Total variation from the target, of the originals with some images more."""
+        return total_variation(self.counts if extra is None else self.counts + extra, self.shares, self.outside)
+
+    def facts(self) -> dict[str, Any]:
+        """For the plan's file."""
+        return {
+            "edges": {n: edges.tolist() for n, edges in zip(self.grid.names, self.grid.edges, strict=True)},
+            "target": self.target,
+            "shares": self.shares.tolist(),
+            "originals": self.counts.tolist(),
+            "outside": self.outside,
+            "to_make": self.added.tolist(),
+            "total_variation_before": round(self.variation(), 6),
+            "total_variation_planned": round(self.variation(self.added), 6),
+        }
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Names of semantics, separated by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ConfigError(f"semantics are {text!r}, expected different names such as yaw or yaw,light_x")
+    return names
+
+
+def read_spans(text: str, names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    """Ranges such as ``-45:45``, one for each name, separated by commas."""
+    try:
+        spans = tuple((float(low), float(high)) for low, high in (part.split(":") for part in text.split(",")))
+    except ValueError:
+        spans = ()
+    if len(spans) != len(names) or not all(np.isfinite(span).all() and span[0] < span[1] for span in spans):
+        raise ConfigError(f"range is {text!r}, expected low:high for each of {', '.join(names)}, such as -45:45")
+    return spans
+
+
+def read_bins(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Numbers of bins, one for all names or one each."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, len(names)):
+        raise ConfigError(f"bins are {text!r}, expected a number, or one for each of {', '.join(names)}, such as 10")
+    counts = tuple(map(int, parts))
+    return counts * len(names) if len(counts) == 1 else counts
+
+
+def make_grid(names: tuple[str, ...], values: Float[np.ndarray, "n m"], spans: str | None, bins: str) -> Grid:
+    """Bins of equal width over the spans given, or over nearly all of the values."""
+    if spans is not None:
+        return Grid.regular(names, read_spans(spans, names), read_bins(bins, names))
+    low, high = np.percentile(values, PERCENTILES, axis=0)
+    if not (high > low).all():
+        still = names[int(np.argmin(high > low))]
+        raise DataError(f"all images have nearly the same {still}; say by --range which values are wanted")
+    found = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
+    return Grid.regular(names, found, read_bins(bins, names))
+
+
+def uniform_goal(grid: Grid) -> tuple[Float[np.ndarray, " b"], str]:
+    """The same share for every bin, by its size."""
+    low, high = grid.bounds(np.arange(grid.num_bins))
+    sizes = np.prod(high - low, axis=1)
+    return sizes / sizes.sum(), "uniform"
+
+
+def file_goal(path: Path, names: tuple[str, ...]) -> tuple[Grid, Float[np.ndarray, " b"], str]:
+    """A given distribution, with its own bins.
+
+    Raises:
+        ConfigError: it is one of other semantics.
+    """
+    found, edges, shares = read_distribution(path)
+    if sorted(found) != sorted(names):
+        raise ConfigError(f"{path} is a distribution of {', '.join(found)}, but --semantics are {', '.join(names)}")
+    order = [found.index(name) for name in names]
+    return Grid(names, tuple(edges[i] for i in order)), shares.transpose(order).ravel(), path.name
+
+
+def images_goal(grid: Grid, values: Float[np.ndarray, "n m"], name: str) -> tuple[Float[np.ndarray, " b"], str]:
+    """The histogram of other images.
+
+    Raises:
+        DataError: none of them is within the bins.
+    """
+    counts = grid.counts(values)
+    if not counts.sum():
+        raise DataError(f"no image of {name} is within --range; widen it")
+    return counts / counts.sum(), f"as {name}"
+
+
+def set_goal(
+    grid: Grid,
+    target: str,
+    shares: Float[np.ndarray, " b"],
+    values: Float[np.ndarray, "n m"],
+    count: int | None,
+    max_variation: float,
+) -> Goal:
+    """What has to be added to images of these values.
+
+    Args:
+        grid: the bins.
+        target: in words.
+        shares: the target's.
+        values: of the originals, which are all kept.
+        count: images in the end; the fewest that meet the target if None.
+        max_variation: total variation within which the target is to be met.
+
+    Raises:
+        ConfigError: fewer images than there are, or the target cannot be met.
+    """
+    counts = grid.counts(values)
+    outside = len(values) - int(counts.sum())
+    if count is None:
+        count = smallest_size(counts, shares, outside, SPARE_VARIATION * max_variation)
+    if count < len(values):
+        raise ConfigError(f"count is {count}, but the {len(values)} images at hand are all kept; ask for more")
+    return Goal(grid, target, shares, counts, outside, water_fill(counts, shares, count - len(values)))

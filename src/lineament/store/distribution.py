@@ -1,0 +1,43 @@
+"""A wished-for distribution of semantics, as JSON."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from lineament.errors import FileFormatError, InputError, LineamentError
+
+
+def read_distribution(
+    path: str | Path,
+) -> tuple[tuple[str, ...], tuple[Float[np.ndarray, " _"], ...], Float[np.ndarray, "*b"]]:
+    """Read ``{"edges": {"yaw": [-40, -20, 0, 20, 40]}, "shares": [1, 2, 2, 1]}``.
+
+    Returns:
+        Names; edges of the bins of each; and shares with sum 1, one axis for each name (lists within lists in the
+        file), whatever their sum was.
+
+    Raises:
+        InputError: there is no such file.
+        FileFormatError: not such a JSON, or shares that do not fit the edges or are not above 0 in all.
+    """
+    expected = 'expected {"edges": {"yaw": [-40, 0, 40]}, "shares": [1, 1]}: rising edges, and a share for each bin'
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = tuple(map(str, found["edges"]))
+        edges = tuple(np.array(found["edges"][name], np.float64) for name in names)
+        shares = np.array(found["shares"], np.float64)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; {expected}") from error
+    except LineamentError:
+        raise
+    except Exception as error:  # JSON of any shape ends here
+        raise FileFormatError(f"{path} is not a distribution ({type(error).__name__}: {error}); {expected}") from error
+    shape = tuple(edge.size - 1 for edge in edges)
+    if not names or shares.shape != shape or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:
+        raise FileFormatError(
+            f"{path} has {' x '.join(map(str, shape))} bins and shares of shape {shares.shape}, expected one share of "
+            f"at least 0 for each bin, and not all of them 0; {expected}"
+        )
+    return names, edges, shares / shares.sum()
