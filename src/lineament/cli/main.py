@@ -85,6 +85,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "TrainEncoderConfig",
         _show_path,
     ),
+    ("train", "judge"): Command(
+        "Train a network with the truth of renders, to judge directions by.",
+        "lineament.recipes.train_judge",
+        "TrainJudgeConfig",
+        _show_path,
+    ),
     ("discover",): Command(
         "Find a generator's directions: an atlas and a report.",
         "lineament.recipes.discover",
@@ -155,6 +161,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "Measure whether an atlas's parts act where faces have their named parts.",
         "lineament.recipes.evaluate_parts",
         "EvaluatePartsConfig",
+        _show_renderables,
+    ),
+    ("evaluate", "directions"): Command(
+        "Compare directions of several methods on one generator, by one independent judge.",
+        "lineament.recipes.evaluate_directions",
+        "EvaluateDirectionsConfig",
         _show_renderables,
     ),
     ("evaluate", "recipes"): Command(

@@ -1,0 +1,1 @@
+"""Experiments: they use the package, and are no part of it."""

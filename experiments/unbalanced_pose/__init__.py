@@ -1,0 +1,1 @@
+"""An experiment: does guided extrapolation repair a lopsided training set?"""

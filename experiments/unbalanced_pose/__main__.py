@@ -1,0 +1,5 @@
+"""``python -m experiments.unbalanced_pose``."""
+
+from .run import main
+
+main()

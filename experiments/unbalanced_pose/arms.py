@@ -1,0 +1,86 @@
+"""The arms: what each network is shown."""
+
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+from jaxtyping import Float
+
+from lineament.errors import ConfigError
+
+from .renders import Imbalance
+from .sets import Labelled
+from .training import TrainingSet
+
+Arm: TypeAlias = Literal[
+    "as is",
+    "oversampling",
+    "standard",
+    "re-weighting",
+    "standard + oversampling",
+    "generator alone",
+    "ours",
+    "ours + standard",
+    "upper bound",
+    "upper bound + standard",
+]
+
+ARMS: tuple[Arm, ...] = get_args(Arm)
+
+ORACLES: tuple[Arm, ...] = ("upper bound", "upper bound + standard")
+"""Arms that see rendered pictures of what is rare."""
+
+OURS: tuple[Arm, ...] = ("generator alone", "ours", "ours + standard")
+"""Arms that see what guided extrapolation adds: the generator's pictures, or with the photographs' own pixels."""
+
+BINS = 18
+"""In which the angle is counted: 5 degrees, or a tenth of slope."""
+
+REAL_SHARE = 0.2
+"""Of the rare pictures that are shown in our arms, those of the training set itself, of which there are so few."""
+
+
+def rarity(values: Float[np.ndarray, " n"], imbalance: Imbalance, power: float = 1.0) -> Float[np.ndarray, " n"]:
+    """One over how many pictures share a picture's bin of the angle, to a power; one in the mean."""
+    edges = np.linspace(-imbalance.reach, imbalance.reach, BINS + 1)[1:-1]
+    of = np.searchsorted(edges, values)
+    rare = (1 / np.bincount(of, minlength=BINS)[of]) ** power
+    return rare / rare.mean()
+
+
+def training_set(
+    arm: Arm, imbalance: Imbalance, lopsided: Labelled, balanced: Labelled, made: Labelled | None, power: float
+) -> TrainingSet:
+    """What the networks of an arm are shown.
+
+    Args:
+        arm: its name.
+        imbalance: what is rare.
+        lopsided: the training set.
+        balanced: as many pictures of the same people with an even distribution.
+        made: what guided extrapolation adds to the lopsided set; only our arms need it.
+        power: of the rarity, by which rare pictures are drawn or weighted; 1 makes all bins count the same.
+    """
+    shown = [balanced if arm in ORACLES else lopsided]
+    if arm in OURS:
+        if made is None:
+            raise ConfigError(f"the arm {arm!r} needs generated pictures, got none; make them first")
+        shown.append(made)
+    values = np.concatenate([some.labels[imbalance.semantic] for some in shown])
+    chance, weight = np.ones(len(values)), np.ones(len(values))
+    if "oversampling" in arm:
+        chance = rarity(values, imbalance, power)
+    elif arm == "re-weighting":
+        weight = rarity(values, imbalance, power)
+    elif arm in OURS:
+        rare = imbalance.rare(values)
+        real = np.arange(len(values)) < len(lopsided)
+        chance[rare & real] = REAL_SHARE * rare.sum() / (rare & real).sum()
+        chance[rare & ~real] = (1 - REAL_SHARE) * rare.sum() / (rare & ~real).sum()
+    return TrainingSet(
+        np.concatenate([some.images for some in shown]),
+        values,
+        np.concatenate([some.people for some in shown]),
+        chance,
+        weight,
+        augment="standard" in arm,
+    )

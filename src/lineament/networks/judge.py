@@ -1,0 +1,136 @@
+"""The judge: an image of a face to the named parameters it was rendered from, learned with their truth.
+
+It shares nothing with the decomposer: another network, other data, another way of learning. So it can mark directions
+that the decomposer found.
+"""
+
+import math
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.errors import ConfigError
+from lineament.ops.resample import shrink
+from lineament.records.attributes import MIRRORED
+
+COARSEST = 4
+"""Pixels of the last feature map's side."""
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Shape of a judge, and what it reads."""
+
+    attributes: str = ""
+    """Names of the attributes, with spaces between; those of the truth, set by the training."""
+    resolution: int = 64
+    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
+    channels: int = 32
+    """Feature maps at half of the resolution; twice as many at each following one ..."""
+    channel_max: int = 128
+    """... but never more than this."""
+    hidden_dim: int = 192
+    """Width of the features from which all attributes are read."""
+
+    def __post_init__(self) -> None:
+        if self.resolution < 16 or self.resolution & (self.resolution - 1):
+            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
+        for name in ("channels", "channel_max", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes, in order."""
+        return tuple(self.attributes.split())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+class JudgeBlock(nn.Module):
+    """Two convolutions beside a shortcut, to half the resolution.
+
+    Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016 (normalise and rectify first).
+    """
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm0, self.norm1 = nn.BatchNorm2d(in_channels), nn.BatchNorm2d(out_channels)
+        self.conv0 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(out_channels, out_channels, 3, padding=1, bias=False)
+        self.skip = nn.Conv2d(in_channels, out_channels, 1, bias=False)
+
+    def forward(self, x: Float[Tensor, "n i h w"]) -> Float[Tensor, "n o h2 w2"]:
+        """Features at half the resolution."""
+        x = F.relu(self.norm0(x))
+        return self.conv1(F.relu(self.norm1(self.conv0(x)))) + self.skip(F.avg_pool2d(x, 2))
+
+
+class Judge(nn.Module):
+    """Images to attributes.
+
+    The mean is what it predicts where it sees nothing, so a prediction's variance is the share that it can see. The
+    mean of a sum is the sum of the means: a sum of attributes is read by adding their readings.
+
+    Attributes:
+        mean, std: of each attribute over the training's truth, " m".
+        r2: share of the variance that it explains on renders it never saw, " m"; 0 until measured.
+        log_variance: of what it does not explain, in units of ``std``, " m"; weighs the attributes in the loss.
+    """
+
+    mean: Tensor
+    std: Tensor
+    r2: Tensor
+    signs: Tensor
+
+    def __init__(self, config: JudgeConfig) -> None:
+        super().__init__()
+        self.config = config
+        num_blocks = int(math.log2(config.resolution // 2 // COARSEST))
+        widths = [min(config.channels * 2**i, config.channel_max) for i in range(num_blocks + 1)]
+        count = len(config.names)
+        self.stem = nn.Conv2d(12, widths[0], 3, padding=1, bias=False)
+        self.blocks = nn.ModuleList(JudgeBlock(i, o) for i, o in pairwise(widths))
+        self.norm = nn.BatchNorm2d(widths[-1])
+        self.hidden = nn.Linear(widths[-1] * COARSEST**2, config.hidden_dim)
+        self.out = nn.Linear(config.hidden_dim, count)
+        self.log_variance = nn.Parameter(torch.zeros(count))
+        for name, values in (("mean", torch.zeros(count)), ("std", torch.ones(count)), ("r2", torch.zeros(count))):
+            self.register_buffer(name, values)
+        signs = torch.tensor([-1.0 if name in MIRRORED else 1.0 for name in config.names])
+        self.register_buffer("signs", signs, persistent=False)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes, in order."""
+        return self.config.names
+
+    def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
+        """Attributes of square images in [-1, 1], less their mean and in units of ``std``."""
+        # Two by two pixels as channels: a convolution at the full resolution would cost as much as all the others.
+        x = self.stem(F.pixel_unshuffle(shrink(images, self.config.resolution), 2))
+        for block in self.blocks:
+            x = block(x)
+        return self.out(F.relu(self.hidden(F.relu(self.norm(x)).flatten(1))))
+
+    def standardised(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
+        """As `forward`, averaged over the image and its mirror image."""
+        return (self(images) + self(images.flip(3)) * self.signs) / 2
+
+    def loss(self, images: Float[Tensor, "n 3 h w"], truth: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
+        """Mean negative log-likelihood, with an error of its own for each attribute; and the mean squared errors.
+
+        What can be read well then weighs more than what cannot be read at all.
+
+        Source: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, equation 7.
+        """
+        squares = ((truth - self.mean) / self.std - self(images)).square().mean(dim=0)
+        log_variance = self.log_variance.clamp_min(-6.0)
+        return (squares * (-log_variance).exp() + log_variance).mean() / 2, squares.detach()

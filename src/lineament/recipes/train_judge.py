@@ -1,0 +1,323 @@
+"""Train a judge on renders with their truth; run the same command again to go on."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from math import cos, pi
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import tyro
+from jaxtyping import Float, UInt8
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from lineament import __version__
+from lineament.errors import ConfigError, DataError, NonFiniteError
+from lineament.networks.judge import Judge, JudgeConfig
+from lineament.ops.seeding import philox, step_generator
+from lineament.recipes.console import console, progress_bar
+from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.models import save_network
+from lineament.recipes.run_folder import (
+    GentleStop,
+    RunFolder,
+    flatten_module,
+    flatten_optimizer,
+    restore_module,
+    restore_optimizer,
+)
+from lineament.recipes.training_data import batch_indices, load_images, to_tensor
+from lineament.records.attributes import MIRRORED, attribute_table
+from lineament.store.atomic import write_text_atomic
+from lineament.store.truth import open_truth
+
+_STREAM_INIT, _STREAM_STEP, _STREAM_SHIFT = 1, 2, 4
+
+FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
+"""What may change in the middle of a training."""
+
+
+@dataclass(frozen=True)
+class TrainJudgeConfig:
+    """Settings of a judge's training; the defaults take twenty minutes at 64 px on one core.
+
+    Example: ``lineament train judge --truth renders/train64 --test renders/test64 --out runs/judge``
+    """
+
+    truth: Path
+    """Folder of rendered faces with their truth, to learn from."""
+    test: Path
+    """Another such folder, on which the judge is scored."""
+    out: Path
+    """Run folder; the same command goes on where it stopped."""
+    network: JudgeConfig = field(default_factory=JudgeConfig)
+    """Shape of the judge; the attributes are those of the truth."""
+    steps: int = 3000
+    """Length of the training."""
+    batch_size: int = 64
+    """Images per step."""
+    learning_rate: float = 3e-3
+    """Largest learning rate of AdamW; it rises over the first twentieth of the steps and then falls to 0."""
+    weight_decay: float = 0.05
+    """AdamW's, of all weights but biases and normalisations."""
+    shift_px: int = 2
+    """Images are shifted at random by up to so many pixels ..."""
+    blur: float = 1.0
+    """... mixed with their blurred copy by up to this share ..."""
+    noise: float = 0.06
+    """... and get noise of up to this standard deviation: generated images are neither sharp nor clean."""
+    snapshot_steps: int = 500
+    """Steps between two snapshots."""
+    cache: Path | None = None
+    """Folder for the decoded images; in the run folder if not given."""
+    seed: int = 0
+    """Of everything random."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
+        for name in ("weight_decay", "shift_px", "noise"):
+            if not getattr(self, name) >= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        if not 0 <= self.blur <= 1:
+            raise ConfigError(f"blur is {self.blur}, expected 0 to 1")
+
+
+@dataclass(frozen=True, eq=False)
+class Renders:
+    """Images and what they were rendered from.
+
+    Attributes:
+        images: RGB.
+        names: of the attributes.
+        values: of the attributes, in the truth's units.
+    """
+
+    images: UInt8[np.ndarray, "n h w 3"]
+    names: tuple[str, ...]
+    values: Float[np.ndarray, "n m"]
+
+    def columns(self, names: tuple[str, ...]) -> Float[np.ndarray, "n k"]:
+        """The values of these attributes.
+
+        Raises:
+            DataError: one is missing.
+        """
+        if missing := [name for name in names if name not in self.names]:
+            raise DataError(f"the truth has no {missing[0]!r}; render it by the same program as the judge's")
+        return self.values[:, [self.names.index(name) for name in names]]
+
+
+def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> Renders:
+    """Rendered faces and what a judge reads of them (`attribute_table`), without the maps.
+
+    Raises:
+        ImageError, FileFormatError: the folder cannot be used.
+        DataError: it has no table, or an image is missing or damaged.
+    """
+    truth = open_truth(folder)
+    if truth.parameters is None:
+        raise DataError(f"{folder} has no table of what its faces were rendered from, expected truth.npz")
+    images = load_images(folder / "images", resolution, cache, fabric)
+    if len(images) != len(truth) or list(truth.images) != sorted(truth.images):
+        raise DataError(
+            f"{folder} has {len(images)} usable images for {len(truth)} rows, expected one image for each row, and "
+            "rows in order; render the missing ones again"
+        )
+    return Renders(images, *attribute_table(truth.names, truth.parameters))
+
+
+def learning_rate_at(step: int, config: TrainJudgeConfig) -> float:
+    """Rises linearly over a twentieth of the steps and falls to 0 as a half cosine."""
+    warmth = min((step + 1) / max(config.steps / 20, 1), 1.0)
+    return config.learning_rate * warmth * (1 + cos(pi * step / config.steps)) / 2
+
+
+def shifted(images: UInt8[np.ndarray, "n h w 3"], most: int, rng: np.random.Generator) -> UInt8[np.ndarray, "n h w 3"]:
+    """Each image moved by whole pixels of its own; its edge pixels are repeated."""
+    n, h, w, _ = images.shape
+    moves = rng.integers(-most, most + 1, size=(2, n, 1))
+    rows, columns = ((np.arange(size) + move).clip(0, size - 1) for size, move in zip((h, w), moves, strict=True))
+    return images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
+
+
+def spoilt(images: Float[Tensor, "n 3 h w"], blur: float, noise: float, rng: torch.Generator) -> Tensor:
+    """Images mixed with their blurred copies, and with noise, each by a share of its own."""
+    shares = torch.rand(2, len(images), 1, 1, 1, generator=rng)
+    binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    kernel = (binomial[:, None] * binomial).expand(3, 1, 5, 5)
+    soft = F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
+    spots = torch.randn(images.shape, generator=rng) * (shares[1] * noise)
+    return (images.lerp(soft, shares[0] * blur) + spots).clamp(-1, 1)
+
+
+class Trainer:
+    """The judge, its optimizer and everything that a resumed training must get back."""
+
+    def __init__(self, config: TrainJudgeConfig, renders: Renders, fabric: Fabric) -> None:
+        self.config, self.renders, self.fabric = config, renders, fabric
+        torch.manual_seed(int(philox(config.seed, _STREAM_INIT, 0).integers(2**62)))
+        shape = replace(config.network, attributes=" ".join(renders.names))
+        judge: Any = Judge(shape)
+        self.values = torch.from_numpy(renders.columns(judge.names)).float()
+        judge.mean.copy_(self.values.mean(dim=0))
+        judge.std.copy_(self.values.std(dim=0))
+        self.signs = judge.signs.clone()
+        self.judge: Judge = judge.to(fabric.device, memory_format=torch.channels_last)
+        weights = [p for p in self.judge.parameters() if p.ndim > 1]
+        rest = [p for p in self.judge.parameters() if p.ndim <= 1]
+        groups = [{"params": weights}, {"params": rest, "weight_decay": 0.0}]
+        self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+        self.step = 0
+        self.seconds = 0.0
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that changes during training."""
+        tensors = flatten_module("judge", self.judge) | flatten_optimizer("optimizer", self.optimizer)
+        return tensors, {"step": self.step, "seconds": self.seconds}
+
+    def restore(self, tensors: dict[str, Tensor], counters: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        restore_module("judge", self.judge, tensors)
+        restore_optimizer("optimizer", self.optimizer, tensors)
+        self.step, self.seconds = counters["step"], counters["seconds"]
+
+    def batch(self) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n m"]]:
+        """The images of this step, half of them mirrored, moved and spoilt; and their truth in its units."""
+        config, n = self.config, self.config.batch_size
+        rng = step_generator(config.seed, _STREAM_STEP, self.step)
+        chosen = batch_indices(config.seed, len(self.renders.images), self.step * n, n)
+        pixels = shifted(self.renders.images[chosen], config.shift_px, philox(config.seed, _STREAM_SHIFT, self.step))
+        images, values = to_tensor(pixels), self.values[chosen]
+        flip = torch.rand(n, generator=rng) < 0.5
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        values = torch.where(flip[:, None], values * self.signs, values)
+        images = spoilt(images, config.blur, config.noise, rng).contiguous(memory_format=torch.channels_last)
+        return images.to(self.fabric.device), values.to(self.fabric.device)
+
+    def train_step(self) -> dict[str, float]:
+        """One step.
+
+        Raises:
+            NonFiniteError: the loss is not finite; no weight was changed.
+        """
+        self.judge.train()
+        loss, squares = self.judge.loss(*self.batch())
+        if not bool(torch.isfinite(loss)):
+            raise NonFiniteError(f"the loss became {float(loss.detach())} at step {self.step}")
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.judge.parameters(), 10.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate_at(self.step, self.config)
+        self.optimizer.step()
+        first = {name: float(squares[i]) for i, name in enumerate(self.judge.names) if name in MIRRORED}
+        return {"loss": float(loss.detach()), **{f"unexplained/{name}": value for name, value in first.items()}}
+
+
+@torch.no_grad()
+def read(judge: Judge, images: Float[Tensor, "n 3 h w"], batch_size: int = 128) -> Float[np.ndarray, "n m"]:
+    """Attributes of images, less their mean over the training's truth and in its standard deviations."""
+    parts = [judge.standardised(part.to(judge.mean.device)) for part in images.split(batch_size)]
+    return torch.cat(parts).double().cpu().numpy()
+
+
+def scores_of(judge: Judge, renders: Renders) -> dict[str, dict[str, float]]:
+    """R^2 and mean absolute error (in the truth's units) of every attribute; the judge keeps the R^2."""
+    judge.eval()
+    mean, std = (buffer.double().cpu().numpy() for buffer in (judge.mean, judge.std))
+    truth = renders.columns(judge.names)
+    errors = read(judge, to_tensor(np.array(renders.images))) * std + mean - truth
+    variance = np.maximum(truth.var(axis=0), 1e-12)
+    r2 = 1 - (errors**2).mean(axis=0) / variance
+    judge.r2.copy_(torch.from_numpy(r2))
+    table = zip(judge.names, r2.tolist(), np.abs(errors).mean(axis=0).tolist(), strict=True)
+    return {name: {"r2": round(one, 4), "mean_absolute_error": float(f"{mae:.4g}")} for name, one, mae in table}
+
+
+def write_snapshot(trainer: Trainer, folder: RunFolder, test: Renders) -> dict[str, float]:
+    """The judge with its scores, and these as JSON; returns those to log."""
+    config, scores = trainer.config, scores_of(trainer.judge, test)
+    provenance = {
+        "lineament": __version__,
+        "truth": config.truth.name,
+        "num_images": len(trainer.renders.images),
+        "test": config.test.name,
+        "num_test_images": len(test.images),
+        "steps": trainer.step,
+        "batch_size": config.batch_size,
+        "hours": round(trainer.seconds / 3600, 3),
+        "seed": config.seed,
+        "scores": scores,
+    }
+    judge = trainer.judge
+    save_network(folder.path / "judge.safetensors", "judge", judge, judge.config.to_dict(), provenance)
+    write_text_atomic(folder.path / "scores.json", json.dumps(scores, indent=2) + "\n")
+    seen = [score["r2"] for score in scores.values()]
+    shown = {f"r2/{name}": scores[name]["r2"] for name in ("yaw", "pitch", "light_x", "light_y") if name in scores}
+    return {"r2/mean": float(np.mean(seen)), "r2/above_half": float(np.mean(np.array(seen) >= 0.5)), **shown}
+
+
+def run(config: TrainJudgeConfig) -> Path:
+    """Train, or go on training.
+
+    Returns:
+        The path of the judge.
+
+    Raises:
+        ImageError, FileFormatError, DataError: a folder of renders cannot be used.
+        ConfigError: the run folder holds a training with other settings; or several devices.
+        NonFiniteError: the loss became NaN; the last snapshot is kept.
+    """
+    fabric = make_fabric(config.devices)
+    if fabric.world_size > 1:
+        raise ConfigError(f"a judge is trained on one device, got {fabric.world_size}; leave out --on.count")
+    with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
+        return train(config, fabric, folder)
+
+
+def train(config: TrainJudgeConfig, fabric: Fabric, folder: RunFolder) -> Path:
+    """The training itself, in an open run folder; returns and raises as `run` does."""
+    size, cache = config.network.resolution, config.cache or config.out / "cache"
+    renders, test = (load_renders(path, size, cache, fabric) for path in (config.truth, config.test))
+    trainer = Trainer(config, renders, fabric)
+    if (saved := folder.load_state()) is not None:
+        trainer.restore(*saved)
+        console.print(f"going on at step {trainer.step}")
+    folder.open_log(trainer.step)
+    started, saved_step = time.monotonic() - trainer.seconds, trainer.step
+    with GentleStop() as stop, progress_bar() as bar:
+        task = bar.add_task("training judge", total=config.steps, completed=trainer.step, note="")
+        while trainer.step < config.steps:
+            try:
+                values = trainer.train_step()
+            except NonFiniteError as error:
+                raise NonFiniteError(
+                    f"{error}; the snapshot of step {saved_step} in {folder.path} is intact: start again in another "
+                    "--out with a lower --learning-rate"
+                ) from None
+            trainer.step += 1
+            trainer.seconds = time.monotonic() - started
+            due = trainer.step % config.snapshot_steps == 0 or trainer.step == config.steps
+            if due:
+                values |= write_snapshot(trainer, folder, test)
+                bar.update(task, note=f"mean R² {values['r2/mean']:.2f}")
+            if due or trainer.step % 20 == 0:
+                folder.log(trainer.step, values | {"seconds": trainer.seconds})
+            if due or stop.requested:  # after the log: killed in between, the line is dropped and written again
+                folder.save_state(*trainer.state())
+                saved_step = trainer.step
+            bar.update(task, completed=trainer.step)
+            if stop.requested:
+                break
+    if trainer.step < config.steps:
+        console.print(f"stopped at step {trainer.step}; the same command goes on")
+    return folder.path / "judge.safetensors"
