@@ -157,12 +157,12 @@ def test_layers_alone_are_further_directions() -> None:
 
 
 def test_attributes_that_cannot_be_read_or_do_not_vary_are_left_out() -> None:
-    names = "yaw e_mouth-open e_mouth-part mouth_opening beard age"
+    names = "yaw lip_red lipstick lip_colour beard age"
     judge = Judge(JudgeConfig(attributes=names, resolution=16, channels=2, hidden_dim=2))
     judge.r2.copy_(torch.tensor([0.9, 0.9, 0.9, 0.8, 0.3, 0.9]))
     # An error of sqrt(1 - 0.9) = 0.32 of the renders' spread is half of the variance where the spread is that, too.
     kept = chosen_columns(judge, np.array([0.33, 1, 1, 1, 1, 0.31]))
-    assert [judge.names[i] for i in kept] == ["yaw", "mouth_opening"]
+    assert [judge.names[i] for i in kept] == ["yaw", "lip_colour"]
 
 
 def test_a_judge_that_reads_nothing_is_refused(tiny_networks) -> None:

@@ -23,7 +23,7 @@ SIDE = 16
 
 
 def render(folder: Path, num: int, seed: int) -> Path:
-    """Images whose brightness is the parameter "w_bright", and whose left side is brighter with positive yaw."""
+    """Images whose brightness is the parameter "bright", and whose left side is brighter with positive yaw."""
     rng = np.random.default_rng(seed)
     bright, yaw = rng.uniform(-1, 1, num), rng.uniform(-20, 20, num)
     truth = known_faces(num, SIDE, seed)
@@ -33,7 +33,7 @@ def render(folder: Path, num: int, seed: int) -> Path:
     side = np.linspace(1, -1, SIDE)
     images = 128 + 50 * bright[:, None, None, None] + 2 * yaw[:, None, None, None] * side[None, None, :, None]
     pixels = np.broadcast_to(images, (num, SIDE, SIDE, 3)).clip(0, 255).astype(np.uint8)
-    return write_rendered(folder, replace(truth, images=pixels, view=view), named={"w_bright": bright})
+    return write_rendered(folder, replace(truth, images=pixels, view=view), named={"bright": bright})
 
 
 @pytest.fixture(scope="module")
@@ -67,10 +67,10 @@ def contents(out: Path) -> dict[str, torch.Tensor]:
 def test_it_learns_to_read_and_says_how_well(folders: tuple[Path, Path], tmp_path: Path) -> None:
     path = run(settings(folders, tmp_path / "run", steps=240, batch_size=32, snapshot_steps=240, learning_rate=1e-2))
     judge = load_judge(path)
-    assert {"yaw", "w_bright", "light_x"} <= set(judge.names)
+    assert {"yaw", "bright", "light_x"} <= set(judge.names)
     assert not {"dx", "tx", "w_nose"} & set(judge.names)  # renamed, left out, and the same on every face
     r2 = dict(zip(judge.names, judge.r2.tolist(), strict=True))
-    assert r2["w_bright"] > 0.7
+    assert r2["bright"] > 0.7
     assert r2["yaw"] > 0.7
     assert r2["light_y"] < 0.3  # which the images do not show
     scores = json.loads((tmp_path / "run" / "scores.json").read_text(encoding="utf-8"))
@@ -78,7 +78,7 @@ def test_it_learns_to_read_and_says_how_well(folders: tuple[Path, Path], tmp_pat
     assert scores["yaw"]["mean_absolute_error"] < 6
     assert read_header(path).header["provenance"]["num_test_images"] == 32
     bright = torch.zeros(1, 3, SIDE, SIDE) + 0.3
-    values = read(judge, torch.cat([bright, -bright]))[:, judge.names.index("w_bright")]
+    values = read(judge, torch.cat([bright, -bright]))[:, judge.names.index("bright")]
     assert values[0] > values[1]
 
 

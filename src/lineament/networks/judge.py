@@ -22,6 +22,10 @@ COARSEST = 4
 """Pixels of the last feature map's side."""
 
 
+LEAST_LOG_VARIANCE = -4.0
+"""So much the best attributes outweigh the worst in the loss, and no more: else these are never learned."""
+
+
 @dataclass(frozen=True)
 class JudgeConfig:
     """Shape of a judge, and what it reads."""
@@ -32,9 +36,9 @@ class JudgeConfig:
     """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
     channels: int = 32
     """Feature maps at half of the resolution; twice as many at each following one ..."""
-    channel_max: int = 128
+    channel_max: int = 96
     """... but never more than this."""
-    hidden_dim: int = 192
+    hidden_dim: int = 160
     """Width of the features from which all attributes are read."""
 
     def __post_init__(self) -> None:
@@ -96,7 +100,9 @@ class Judge(nn.Module):
         num_blocks = int(math.log2(config.resolution // 2 // COARSEST))
         widths = [min(config.channels * 2**i, config.channel_max) for i in range(num_blocks + 1)]
         count = len(config.names)
-        self.stem = nn.Conv2d(12, widths[0], 3, padding=1, bias=False)
+        first = widths[0]
+        self.stem = nn.Conv2d(12, first, 3, padding=1, bias=False)
+        self.fine = nn.Sequential(nn.BatchNorm2d(first), nn.ReLU(), nn.Conv2d(first, first, 3, padding=1, bias=False))
         self.blocks = nn.ModuleList(JudgeBlock(i, o) for i, o in pairwise(widths))
         self.norm = nn.BatchNorm2d(widths[-1])
         self.hidden = nn.Linear(widths[-1] * COARSEST**2, config.hidden_dim)
@@ -116,6 +122,7 @@ class Judge(nn.Module):
         """Attributes of square images in [-1, 1], less their mean and in units of ``std``."""
         # Two by two pixels as channels: a convolution at the full resolution would cost as much as all the others.
         x = self.stem(F.pixel_unshuffle(shrink(images, self.config.resolution), 2))
+        x = x + self.fine(x)
         for block in self.blocks:
             x = block(x)
         return self.out(F.relu(self.hidden(F.relu(self.norm(x)).flatten(1))))
@@ -132,5 +139,5 @@ class Judge(nn.Module):
         Source: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, equation 7.
         """
         squares = ((truth - self.mean) / self.std - self(images)).square().mean(dim=0)
-        log_variance = self.log_variance.clamp_min(-6.0)
+        log_variance = self.log_variance.clamp_min(LEAST_LOG_VARIANCE)
         return (squares * (-log_variance).exp() + log_variance).mean() / 2, squares.detach()

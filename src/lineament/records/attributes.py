@@ -30,10 +30,10 @@ SUMS: Mapping[str, Mapping[str, float]] = {
         "w_mouth-scale-horiz",
         "w_mouth-lowerlip-width",
         "w_mouth-upperlip-width",
-        "e_mouth-corner-puller",
         "e_mouth-retraction",
         less=("e_mouth-pursing",),
     ),
+    "mouth_height": _sum("w_mouth-trans-up"),
     "lip_fullness": _sum(
         "w_mouth-scale-vert",
         "w_mouth-upperlip-height",
@@ -53,54 +53,37 @@ SUMS: Mapping[str, Mapping[str, float]] = {
         "w_nose-volume",
     ),
     "nose_length": _sum("w_nose-scale-vert", less=("w_nose-base-up", "w_nose-point-up", "w_nose-trans-up")),
-    "eye_opening": _sum(
-        "w_eye-height1",
-        "w_eye-height2",
-        "w_eye-height3",
-        "w_eye-scale",
-        "e_eye-opened-up",
-        less=("e_eye-closure", "e_eye-slit"),
-    ),
+    "nose_forward": _sum("w_nose-scale-depth", "w_nose-trans-forward"),
+    "eyes_closed": _sum("e_eye-closure", "e_eye-slit", less=("e_eye-opened-up",)),
+    "eye_size": _sum("w_eye-scale", "w_eye-height1", "w_eye-height2", "w_eye-height3"),
     "eye_distance": _sum("w_eye-trans-out", "w_eye-push1-out", "w_eye-push2-out"),
     "brow_height": _sum(
         "w_eyebrows-trans-up", "e_brow-up", "e_brow-inner-up", "e_brow-extern-up", less=("e_brow-down",)
     ),
-    "jaw_width": _sum("w_chin-width", "w_chin-bones", "w_head-rectangular", less=("w_chin-triangle",)),
-    "chin_length": _sum("w_chin-height", "w_chin-jaw-drop"),
-    "face_width": _sum(
-        "w_head-scale-horiz", "w_head-fat", "w_head-round", "w_cheek-volume", "w_cheek-inner", "w_weight"
-    ),
-    "face_length": _sum("w_head-scale-vert", "w_forehead-scale-vert", "w_chin-height"),
-    "facial_hair": _sum("beard", "moustache", "stubble"),
+    "cheek_volume": _sum("w_cheek-volume", "w_cheek-inner"),
+    "jaw_width": _sum("w_chin-width", "w_chin-bones", less=("w_chin-triangle",)),
+    "chin_length": _sum("w_chin-height"),
+    "head_width": _sum("w_head-scale-horiz", "w_head-fat", "w_head-round", "w_weight"),
+    "head_length": _sum("w_head-scale-vert", "w_forehead-scale-vert"),
 }
 """Attributes that are sums of columns of the table, in its units."""
 
+SINGLE_MORPHS = ("w_", "e_")
+"""Columns that begin so are read in `SUMS` alone: of 110 single morphs of shape and expression five can be read at 64
+pixels, and the others are noise in a training."""
+
 LOCAL = (
-    *("smile", "mouth_", "lip_", "nose_", "eye_", "brow_", "jaw_", "chin_", "facial_hair", "beard", "moustache"),
-    *(
-        "stubble",
-        "sideburn",
-        "bangs",
-        "hair_",
-        "hairline",
-        "recede",
-        "lipstick",
-        "makeup",
-        "under_eye",
-        "iris",
-        "pupil",
-    ),
-    *("e_", "w_mouth", "w_nose", "w_eye", "w_chin", "w_cheek", "w_forehead", "w_ear"),
+    *("smile", "mouth_", "lip_", "nose_", "eye_", "eyes_", "brow_", "cheek_", "jaw_", "chin_", "beard", "moustache"),
+    *("stubble", "sideburn", "bangs", "hair_", "hairline", "recede", "peak", "lipstick", "makeup", "under_eye", "iris"),
+    "pupil",
 )
 """Beginnings of the names of attributes of a part of the face; the others are of all of it."""
 
-
 NOT_IDENTITY = (
-    *("yaw", "pitch", "roll", "ambient", "diffuse", "light_", "e_", "gaze", "scale", "hair", "recede", "peak", "bangs"),
-    *("sideburn", "stubble", "beard", "moustache", "lipstick", "makeup", *SUMS),
+    *("yaw", "pitch", "roll", "ambient", "diffuse", "light_", "gaze", "scale", "smile", "mouth_opening", "eyes_closed"),
+    *("brow_height", "hair", "recede", "peak", "bangs", "sideburn", "stubble", "beard", "moustache", "lip", "makeup"),
 )
-"""Beginnings of the names of attributes that are not of the person: pose, light, expression, hair and make-up; and
-sums, whose columns are attributes themselves."""
+"""Beginnings of the names of attributes that are not of the person: pose, light, expression, hair and make-up."""
 
 
 def is_local(name: str) -> bool:
@@ -113,7 +96,7 @@ def attribute_table(
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n m"]]:
     """A truth table with the package's names, and with all `SUMS` whose columns it has.
 
-    Columns of `LEFT_OUT`, and those that are the same on every face, are dropped.
+    Columns of `LEFT_OUT` and `SINGLE_MORPHS`, and those that are the same on every face, are dropped.
     """
     columns = {str(name): values[:, i] for i, name in enumerate(names)}
     for name, parts in SUMS.items():
@@ -122,6 +105,6 @@ def attribute_table(
     kept = {
         RENAMED.get(name, name): column
         for name, column in columns.items()
-        if not name.startswith(LEFT_OUT) and np.ptp(column) > 1e-6
+        if not name.startswith((*LEFT_OUT, *SINGLE_MORPHS)) and np.ptp(column) > 1e-6
     }
     return tuple(kept), np.array(list(kept.values())).T.reshape(len(values), len(kept))
