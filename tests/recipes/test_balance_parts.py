@@ -20,9 +20,9 @@ from lineament.recipes.balance_networks import open_networks
 from lineament.recipes.balance_plan import Goal, make_grid, read_bins, read_spans, set_goal, uniform_goal
 from lineament.recipes.balance_rounds import Candidates, second_chances
 from lineament.recipes.balance_sources import Samples, is_safe
-from lineament.recipes.balance_work import Stopped, Work
 from lineament.recipes.editing import calibrated_step, measure, measure_parts, step_length
 from lineament.recipes.run_folder import GentleStop
+from lineament.recipes.shared_work import Stopped, Work
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
 from tests.made_up import with_parts

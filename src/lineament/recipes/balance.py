@@ -33,10 +33,10 @@ from lineament.recipes.balance_report import Summary, examples_of, summarise, wr
 from lineament.recipes.balance_rounds import fill, picture_stage
 from lineament.recipes.balance_sources import Originals, Samples, check_outside, measure_images
 from lineament.recipes.balance_trials import TRIAL_FACES, check_reach, cost_lines, run_trials
-from lineament.recipes.balance_work import Stopped, Work
 from lineament.recipes.console import console
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.run_folder import CONFIG_NAME, LOCK_NAME, GentleStop, RunFolder
+from lineament.recipes.shared_work import Stopped, Work
 from lineament.store.atomic import is_temporary
 from lineament.store.images import ImageSource
 from lineament.store.labels import Labels, check_labels_match, read_labels

@@ -11,9 +11,9 @@ from lineament.estimators.balancing import Extrapolation
 from lineament.networks.generator import Generator
 from lineament.recipes.balance_measures import Meter, Stepper
 from lineament.recipes.balance_sources import Faces
-from lineament.recipes.balance_work import Piece
 from lineament.recipes.batch_size import bytes_per_image
 from lineament.recipes.latent_spread import LatentSpread
+from lineament.recipes.shared_work import Piece
 from lineament.store.pictures import to_uint8
 from lineament.store.png_batch import png_batch
 

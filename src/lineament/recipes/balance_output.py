@@ -18,7 +18,7 @@ from lineament.recipes.balance_generation import edit_text
 from lineament.recipes.balance_plan import Goal
 from lineament.recipes.balance_rounds import Candidates, picture_stage
 from lineament.recipes.balance_sources import Faces, Originals, Photographs
-from lineament.recipes.balance_work import Work
+from lineament.recipes.shared_work import Work
 from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic
 from lineament.store.images import ImageSource
 from lineament.store.labels import Labels, write_labels

@@ -14,9 +14,9 @@ from rich.table import Table
 
 from lineament.estimators.histograms import Grid, total_variation
 from lineament.recipes.balance_output import Balanced, generated_file, generated_files
-from lineament.recipes.balance_work import Work
 from lineament.recipes.inspect_file import number
 from lineament.recipes.report import data_uri
+from lineament.recipes.shared_work import Work
 from lineament.store.atomic import write_text_atomic
 from lineament.store.images import decode_image
 

@@ -12,7 +12,7 @@ from lineament.ops.seeding import philox
 from lineament.recipes.balance_generation import DRIFTED, FAR, MAX_OFFSET, MISSED, Limits, Maker, corrected, make_piece
 from lineament.recipes.balance_plan import Goal
 from lineament.recipes.balance_sources import Faces
-from lineament.recipes.balance_work import Piece, Work
+from lineament.recipes.shared_work import Piece, Work
 
 MAX_ROUNDS = 6
 """After these what is still missing is left missing."""

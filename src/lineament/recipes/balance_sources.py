@@ -13,7 +13,7 @@ from lineament.errors import DataError, ImageError
 from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.recipes.balance_measures import Meter
-from lineament.recipes.balance_work import Piece, Work
+from lineament.recipes.shared_work import Piece, Work
 from lineament.recipes.training_data import to_tensor
 from lineament.records.atlas import Atlas
 from lineament.store.images import ImageSource

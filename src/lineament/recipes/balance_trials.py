@@ -17,9 +17,9 @@ from lineament.recipes.balance_networks import Networks
 from lineament.recipes.balance_plan import Goal
 from lineament.recipes.balance_rounds import LEAST_ACCEPTED, without_unreachable
 from lineament.recipes.balance_sources import Faces, Originals, Samples
-from lineament.recipes.balance_work import Piece
 from lineament.recipes.console import console
 from lineament.recipes.inspect_file import number
+from lineament.recipes.shared_work import Piece
 
 TRIALS_PER_BIN, MAX_TRIAL_BINS, TRIAL_FACES = 24, 64, 2048
 MIN_ACCEPTED = 0.1

@@ -26,7 +26,7 @@ error is the same there: an attribute that these hardly show would be a standard
 MAIN = ("yaw", "pitch", "light_x", "light_y")
 """Attributes that are measured in full."""
 
-SIDE = (0.5, 1.0, 1.5, 2.0, 3.0, 4.5)
+SIDE = (0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 6.5)
 GRID = (*(-one for one in reversed(SIDE)), *SIDE)
 """Steps of the full measurement, in units of the one that moves the target by one standard deviation."""
 

@@ -23,7 +23,6 @@ from lineament.networks.encoder import Encoder
 from lineament.networks.generator import Generator
 from lineament.ops.alignment import FoundFace
 from lineament.ops.seeding import latents
-from lineament.recipes.balance_work import Piece, Stopped, Work
 from lineament.recipes.console import console
 from lineament.recipes.decompose import MIN_TILE_PX
 from lineament.recipes.devices import Devices, make_fabric
@@ -35,6 +34,7 @@ from lineament.recipes.latent_spread import latent_spread
 from lineament.recipes.models import load_encoder, load_features, network_fingerprint
 from lineament.recipes.open_checkpoint import open_generator, our_file
 from lineament.recipes.run_folder import GentleStop
+from lineament.recipes.shared_work import Piece, Stopped, Work
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import to_tensor
 from lineament.records.inversions import Inversions

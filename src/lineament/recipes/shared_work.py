@@ -17,7 +17,7 @@ from lineament.recipes.run_folder import GentleStop
 from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic, write_text_atomic
 from lineament.store.tensors import load_tensors, save_tensors
 
-KIND = "balance-work"
+KIND = "shared-work"
 SCHEMA_VERSION = 1
 STOP_NAME = "stop"
 INPUTS_NAME = "inputs.json"
