@@ -287,7 +287,10 @@ def test_what_is_said(networks: Path, tmp_path: Path) -> None:
     assert "of them are poor" in text
     assert "002.png" in text
     assert str(tmp_path / "a.safetensors") in text
-    shown = " ".join(rendered(inspect(InspectConfig(result.path))).split())  # a long path wraps the title
+    shown, of_encoder = (
+        " ".join(rendered(inspect(InspectConfig(path))).split())  # a long path wraps the title
+        for path in (result.path, networks / "encoder.safetensors")
+    )
     assert "photographs as latents of one generator" in shown
     assert "4, 1 files skipped" in shown
-    assert "a network from an image to" in rendered(inspect(InspectConfig(networks / "encoder.safetensors")))
+    assert "a network from an image to" in of_encoder
