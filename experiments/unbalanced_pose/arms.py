@@ -80,6 +80,7 @@ def training_set(
         np.concatenate([some.images for some in shown]),
         values,
         np.concatenate([some.people for some in shown]),
+        np.concatenate([some.sources for some in shown]),
         chance,
         weight,
         augment="standard" in arm,

@@ -191,7 +191,7 @@ def _labelled(found: Any, images: str, passed: str, lopsided: Labelled, imbalanc
     sources = found["sources"][use]
     names = tuple(f"made-{i}" for i in np.flatnonzero(use))
     labels = {imbalance.semantic: found["targets"][use]}
-    return Labelled(names, found[images][use], labels, lopsided.people[sources])
+    return Labelled(names, found[images][use], labels, lopsided.people[sources], sources)
 
 
 def inverted(folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: Generation) -> Inversions:

@@ -15,12 +15,21 @@ from .renders import LABELS
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pictures with their names, what is true of them and whom they show (numbered from zero)."""
+    """Pictures and what is true of them.
+
+    Attributes:
+        names: of the pictures.
+        images: the pictures.
+        labels: values by the name of the label.
+        people: whom they show, numbered from zero.
+        sources: the picture of the training set that each was made from; itself where it was not made.
+    """
 
     names: tuple[str, ...]
     images: UInt8[np.ndarray, "n h w 3"]
     labels: dict[str, Float[np.ndarray, " n"]]
     people: Int[np.ndarray, " n"]
+    sources: Int[np.ndarray, " n"]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -40,4 +49,4 @@ def load(folder: Path) -> Labelled:
     images = np.stack([np.asarray(Image.open(folder / "images" / name).convert("RGB")) for name in names])
     labels = {label: np.array([float(row[label]) for row in rows]) for label in LABELS}
     people = np.unique([int(row["person"]) for row in rows], return_inverse=True)[1]
-    return Labelled(names, images, labels, people.astype(np.int64))
+    return Labelled(names, images, labels, people.astype(np.int64), np.arange(len(names)))

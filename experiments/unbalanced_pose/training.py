@@ -42,6 +42,7 @@ class TrainingSet:
         images: the pictures.
         values: the angle in question, in the units of its label.
         people: whom each shows, numbered from zero.
+        sources: what each was made from; pictures of one source share expression, light and background.
         chance: how often each is drawn, relative to the others.
         weight: of each picture's loss; one in the mean.
         augment: shown mirrored, shifted and coloured differently each time.
@@ -50,6 +51,7 @@ class TrainingSet:
     images: UInt8[np.ndarray, "n h w 3"]
     values: Float[np.ndarray, " n"]
     people: Int[np.ndarray, " n"]
+    sources: Int[np.ndarray, " n"]
     chance: Float[np.ndarray, " n"]
     weight: Float[np.ndarray, " n"]
     augment: bool = False
@@ -162,7 +164,10 @@ def drawn(chance: Float[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndar
 
 
 def with_partners(chosen: Int[np.ndarray, "steps n"], data: TrainingSet, seed: int) -> Int[np.ndarray, "steps m"]:
-    """For each picture of a batch another one of the same person, drawn by its chance; beside the batch itself."""
+    """For each picture of a batch another one of the same person, drawn by its chance; beside the batch itself.
+
+    Never one of the same source: to tell that two pictures share a background would be too easy a task.
+    """
     order = np.argsort(data.people, kind="stable")
     starts = np.searchsorted(data.people[order], np.arange(data.people.max() + 2))
     partners = np.empty_like(chosen)
@@ -170,7 +175,7 @@ def with_partners(chosen: Int[np.ndarray, "steps n"], data: TrainingSet, seed: i
         random = philox(seed, _PARTNERS, step)
         for k, i in enumerate(batch):
             own = order[starts[data.people[i]] : starts[data.people[i] + 1]]
-            own = own[own != i]
+            own = own[data.sources[own] != data.sources[i]]
             partners[step, k] = random.choice(own, p=data.chance[own] / data.chance[own].sum())
     return np.concatenate([chosen, partners], axis=1)
 

@@ -30,8 +30,13 @@ def test_two_factors_of_four_give_half() -> None:
     assert found.of_best([2]) == pytest.approx(1.0)
 
 
+def test_where_nothing_matters_nothing_is_told_apart() -> None:
+    found = dci(np.zeros((3, 2)))
+    assert (found.disentanglement, found.completeness) == (pytest.approx(0), pytest.approx(0))
+
+
 @pytest.mark.parametrize(
-    ("matrix", "what"), [(np.ones((1, 3)), "1 directions"), (-np.eye(2), "negative"), (np.zeros((2, 2)), "all zero")]
+    ("matrix", "what"), [(np.ones((1, 3)), "1 directions"), (-np.eye(2), "negative"), (np.eye(2) * np.nan, "negative")]
 )
 def test_what_cannot_be_scored(matrix: np.ndarray, what: str) -> None:
     with pytest.raises(ConfigError, match=what):

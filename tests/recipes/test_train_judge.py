@@ -129,7 +129,7 @@ def test_an_image_too_few_is_noticed(folders: tuple[Path, Path], tmp_path: Path)
 
 def test_the_test_must_have_what_the_judge_reads(folders: tuple[Path, Path], tmp_path: Path) -> None:
     other = write_rendered(tmp_path / "other", known_faces(4, SIDE))
-    with pytest.raises(DataError, match="no 'w_bright'"):
+    with pytest.raises(DataError, match="no 'bright'"):
         run(settings((folders[0], other), tmp_path / "run"))
 
 

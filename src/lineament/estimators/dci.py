@@ -65,8 +65,9 @@ def dci(importances: Float[np.ndarray, "k m"]) -> DCI:
     k, m = importances.shape
     if k < 2 or m < 2:
         raise ConfigError(f"DCI of {k} directions and {m} factors, expected two of each or more; measure more")
-    if not (importances >= 0).all() or not importances.sum() > 0:
-        raise ConfigError("DCI needs importances that are not negative nor all zero; take absolute values")
+    if not (importances >= 0).all():
+        raise ConfigError("DCI needs importances that are not negative; take absolute values")
+    total = importances.sum()
     rows, columns = importances.sum(axis=1, keepdims=True), importances.sum(axis=0, keepdims=True)
     # A direction (factor) without any importance tells nothing apart: even.
     of_codes = 1 - _entropy(np.where(rows > 0, importances / np.maximum(rows, 1e-300), 1 / m), axis=1) / np.log(m)
@@ -74,7 +75,9 @@ def dci(importances: Float[np.ndarray, "k m"]) -> DCI:
         k
     )
     best = tuple(int(i) for i in importances.argmax(axis=0))
-    return DCI(of_codes, rows[:, 0] / importances.sum(), of_factors, best)
+    # Where nothing matters for anything, all directions count alike, and none tells anything apart.
+    shares = rows[:, 0] / total if total > 0 else np.full(k, 1 / k)
+    return DCI(of_codes, shares, of_factors, best)
 
 
 def _entropy(p: np.ndarray, axis: int) -> np.ndarray:
