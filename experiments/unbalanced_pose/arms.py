@@ -9,7 +9,7 @@ from lineament.errors import ConfigError
 
 from .renders import Imbalance
 from .sets import Labelled
-from .training import TrainingSet
+from .training import Kind, TrainingSet
 
 Arm: TypeAlias = Literal[
     "as is",
@@ -36,7 +36,8 @@ BINS = 18
 """In which the angle is counted: 5 degrees, or a tenth of slope."""
 
 REAL_SHARE = 0.2
-"""Of the rare pictures that are shown in our arms, those of the training set itself, of which there are so few."""
+"""Of the rare pictures that our arms show for a regression, those of the training set itself, which are so few. For a
+verification they count as others do: they show so few people."""
 
 
 def rarity(values: Float[np.ndarray, " n"], imbalance: Imbalance, power: float = 1.0) -> Float[np.ndarray, " n"]:
@@ -48,12 +49,19 @@ def rarity(values: Float[np.ndarray, " n"], imbalance: Imbalance, power: float =
 
 
 def training_set(
-    arm: Arm, imbalance: Imbalance, lopsided: Labelled, balanced: Labelled, made: Labelled | None, power: float
+    arm: Arm,
+    kind: Kind,
+    imbalance: Imbalance,
+    lopsided: Labelled,
+    balanced: Labelled,
+    made: Labelled | None,
+    power: float,
 ) -> TrainingSet:
     """What the networks of an arm are shown.
 
     Args:
         arm: its name.
+        kind: what the network learns.
         imbalance: what is rare.
         lopsided: the training set.
         balanced: as many pictures of the same people with an even distribution.
@@ -71,7 +79,7 @@ def training_set(
         chance = rarity(values, imbalance, power)
     elif arm == "re-weighting":
         weight = rarity(values, imbalance, power)
-    elif arm in OURS:
+    elif arm in OURS and kind == "regression":
         rare = imbalance.rare(values)
         real = np.arange(len(values)) < len(lopsided)
         chance[rare & real] = REAL_SHARE * rare.sum() / (rare & real).sum()

@@ -131,7 +131,7 @@ def train_and_judge(
     config: ExperimentConfig, task: Task, arm: Arm, seed: int, sets: Sets, made: Labelled | None
 ) -> dict[str, Any]:
     """One network: its errors, and all that it said, in half precision."""
-    data = training_set(arm, sets.imbalance, sets.lopsided, sets.balanced, made, config.power)
+    data = training_set(arm, task.kind, sets.imbalance, sets.lopsided, sets.balanced, made, config.power)
     began = time.perf_counter()
     net = train(data, task.kind, sets.imbalance.reach, config.recipes[task.kind], seed)
     seconds = time.perf_counter() - began
