@@ -14,12 +14,13 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError
+from lineament.estimators.steps import mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.direction_bench import by_layers
 from lineament.recipes.discover import DiscoverConfig, uncalibrated_atlas
-from lineament.recipes.editing import calibrated_step
+from lineament.recipes.editing import HOLDABLE, calibrated_step
 from lineament.recipes.found_atlas import found_of_atlas
 from lineament.recipes.labelled_samples import LabelledSamples, Labeller, label_samples, only
 from lineament.recipes.peers import PEERS, Method, PeerSettings, find_directions
@@ -127,6 +128,29 @@ def quick_atlas(setting: Setting, count: int) -> Atlas:
     return uncalibrated_atlas(config, found, generator, decomposer)[0]
 
 
+def ours_by_layers(setting: Setting) -> FoundDirections:
+    """Pose and light by the smallest step that may differ from layer to layer, from the atlas of ours alone.
+
+    The gradients of pose and light with respect to the w of each group of layers are in the atlas of parts. Groups are
+    sampled apart there, so their covariance is one block for each.
+
+    Raises:
+        ConfigError: the atlas has no parts, and so no gradients of groups.
+    """
+    atlas, local = setting.atlas, setting.atlas.local
+    if local is None:
+        raise ConfigError("the atlas has no gradients of single layers; run discover without --parts.no-find")
+    names = [name for name in HOLDABLE if name in atlas.names]
+    gradients = local.scalar_gradients[:, [atlas.names.index(name) for name in names]]
+    steps = np.zeros((len(names), atlas.num_layers, atlas.w_dim))
+    flat, cov = gradients.swapaxes(0, 1).reshape(len(names), -1), np.kron(np.eye(len(gradients)), atlas.w_cov)
+    for i, wanted in enumerate(np.eye(len(names))):
+        moves = mahalanobis_step(flat, cov, wanted, names=names).reshape(len(gradients), -1)
+        for group, move in zip(local.layer_groups, moves, strict=True):
+            steps[i, list(group)] = move
+    return replace(found_of_atlas(atlas, names), steps=steps, units=tuple(atlas.direction(name).unit for name in names))
+
+
 def supervised_like_ours(setting: Setting) -> FoundDirections:
     """The bound: our regression and our steps on the judge's own labels of what our method finds, others held."""
     names = tuple(name for name in setting.labeller.names if name in setting.atlas.names)
@@ -138,6 +162,7 @@ def supervised_like_ours(setting: Setting) -> FoundDirections:
 METHODS: dict[str, Compared] = {
     OURS: Compared(ours, by_chance=False),
     OURS_AGAIN: Compared(ours_again),
+    "ours, layer by layer": Compared(ours_by_layers, by_chance=False),
     "supervised, pose and light": Compared(supervised_like_ours, supervised=True),
     "supervised, nothing held": Compared(lambda s: s.peer("supervised", hold=False), supervised=True),
     "supervised, all held": Compared(lambda s: s.peer("supervised"), supervised=True),

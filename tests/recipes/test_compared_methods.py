@@ -1,0 +1,88 @@
+"""The methods that are compared, where they are more than a call."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lineament.errors import ConfigError
+from lineament.recipes.compared_methods import METHODS, Setting, asked_step, ours, ours_by_layers, supervised_like_ours
+from lineament.recipes.editing import HOLDABLE, calibrated_step
+from lineament.recipes.labelled_samples import LabelledSamples, Labeller
+from lineament.records.atlas import Atlas
+from lineament.records.parts import Localization
+
+
+@pytest.fixture
+def setting(tiny_networks, tiny_atlas: Atlas) -> Setting:
+    """Labels of pose are linear in w; those of a beard are noise."""
+    generator, decomposer = tiny_networks
+    rng = np.random.default_rng(0)
+    w = rng.normal(size=(200, 16))
+    names = ("yaw", "beard", "light_x")
+    labels = np.stack([w[:, 0], rng.normal(size=200), w[:, 1] + w[:, 2]], axis=1)
+    labelled = LabelledSamples(w, labels, names, ("deg", "", "slope"), 2.0, "test")
+    labeller = Labeller(names, labelled.units, lambda images: labels)
+    return Setting(generator, decomposer, tiny_atlas, labeller, 200, 4, 1, {1: labelled})
+
+
+def with_layers(atlas: Atlas, gradients: np.ndarray) -> Atlas:
+    """The atlas with gradients of two groups of layers, and no parts."""
+    shape = (4, 8, 8)
+    local = Localization(
+        parts=(),
+        layer_groups=((0, 1, 2, 3), (4, 5, 6, 7, 8, 9)),
+        scalar_gradients=gradients,
+        maps=np.zeros((0, *shape)),
+        scalar_maps=np.zeros((len(atlas.names), *shape)),
+        mean=np.zeros(shape),
+        mask=np.ones((8, 8), bool),
+        scales={"depth": 1.0, "albedo": 1.0},
+        num_samples=1,
+    )
+    return replace(atlas, local=local)
+
+
+def test_ours_is_what_edit_does(setting: Setting) -> None:
+    found = ours(setting)
+    atlas = setting.atlas
+    std = atlas.direction("yaw").std
+    asked = asked_step(atlas, found, "yaw", std)
+    np.testing.assert_allclose(asked, calibrated_step(atlas, {"yaw": std}))
+    np.testing.assert_allclose(found.steps[found.names.index("yaw")] * std, np.repeat(asked, 10, axis=0))
+    assert (found.labels_used, found.method) == (0, "ours")
+
+
+def test_the_bound_learns_what_ours_finds_and_nothing_else(setting: Setting) -> None:
+    found = supervised_like_ours(setting)
+    assert found.names == ("yaw", "light_x")
+    assert found.labels_used == 400
+    # Labels that are coordinates of w: a step changes its own by one and the other by nothing.
+    steps = found.steps[:, 0]
+    np.testing.assert_allclose(steps[:, 0], [1, 0], atol=1e-8)
+    np.testing.assert_allclose(steps[:, 1] + steps[:, 2], [0, 1], atol=1e-8)
+
+
+def test_steps_of_single_layers_change_one_and_hold_the_others(setting: Setting) -> None:
+    gradients = np.random.default_rng(3).normal(size=(2, len(setting.atlas.names), 16))
+    atlas = with_layers(setting.atlas, gradients)
+    found = ours_by_layers(replace(setting, atlas=atlas))
+    assert found.names == tuple(name for name in HOLDABLE if name in atlas.names)
+    columns = [atlas.names.index(name) for name in found.names]
+    effects = np.einsum("kbd,bmd->km", found.steps[:, [0, 4]], gradients[:, columns])
+    np.testing.assert_allclose(effects, np.eye(len(found.names)), atol=1e-8)
+    np.testing.assert_array_equal(found.steps[:, 0], found.steps[:, 3])
+    assert not np.allclose(found.steps[:, 0], found.steps[:, 4])
+    with pytest.raises(ConfigError, match="single layers"):
+        ours_by_layers(setting)
+
+
+def test_peers_are_told_from_the_others() -> None:
+    assert [name for name, method in METHODS.items() if method.peer] == [
+        "GANSpace (w)",
+        "GANSpace (w), by layers",
+        "GANSpace (activations)",
+        "SeFa",
+        "SeFa, by layers",
+    ]
+    assert not any(method.peer and method.supervised for method in METHODS.values())
