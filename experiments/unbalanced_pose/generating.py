@@ -29,8 +29,10 @@ from lineament.store.atomic import write_bytes_atomic
 from lineament.store.inversions import load_inversions
 from lineament.store.pictures import to_uint8
 
+from .arms import Arm
 from .renders import Imbalance
-from .sets import Labelled
+from .sets import Labelled, together
+from .training import Kind
 from .turning import turned
 
 PAIR: Pair = "renders64"
@@ -155,10 +157,26 @@ class Made:
     plain_passed: Bool[np.ndarray, " n"]
 
 
-def generated_pictures(
-    folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: Generation
-) -> dict[str, Labelled]:
-    """Our pictures, with the photographs' own pixels ("ours") and without ("generator alone"); kept in the folder."""
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Our pictures that passed: with the photographs' own pixels, and as the generator draws them."""
+
+    laid: Labelled
+    plain: Labelled
+
+    def shown(self, arm: Arm, kind: Kind) -> Labelled:
+        """What an arm adds to the lopsided set.
+
+        An angle is learned better from both than from either; who somebody is, from the photographs' own pixels
+        alone. So it was on the validation pictures.
+        """
+        if arm == "generator alone":
+            return self.plain
+        return together(self.laid, self.plain) if kind == "regression" else self.laid
+
+
+def generated_pictures(folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: Generation) -> Pictures:
+    """Our pictures; kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "made.npz"
     if not path.exists():
@@ -179,10 +197,10 @@ def generated_pictures(
         np.savez_compressed(file, allow_pickle=False, **arrays)
         write_bytes_atomic(path, file.getvalue())
     with np.load(path, allow_pickle=False) as found:
-        return {
-            "ours": _labelled(found, "images", "passed", lopsided, imbalance),
-            "generator alone": _labelled(found, "plain", "plain_passed", lopsided, imbalance),
-        }
+        return Pictures(
+            _labelled(found, "images", "passed", lopsided, imbalance),
+            _labelled(found, "plain", "plain_passed", lopsided, imbalance),
+        )
 
 
 def _labelled(found: Any, images: str, passed: str, lopsided: Labelled, imbalance: Imbalance) -> Labelled:
@@ -202,7 +220,11 @@ def inverted(folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: G
         sources.mkdir(exist_ok=True)
         common = np.flatnonzero(~imbalance.rare(lopsided.labels[imbalance.semantic]))
         for i in philox(settings.seed, _SOURCES, 0).permutation(common)[: settings.sources]:
-            Image.fromarray(lopsided.images[i]).save(sources / lopsided.names[i])
+            # Once: a picture that is written again looks changed to a work that was stopped in the middle.
+            if not (sources / lopsided.names[i]).exists():
+                file = io.BytesIO()
+                Image.fromarray(lopsided.images[i]).save(file, "png")
+                write_bytes_atomic(sources / lopsided.names[i], file.getvalue())
         invert(InvertConfig(sources, out, pair=PAIR, fit=settings.inversion, batch_size=BATCH))
     return load_inversions(out)
 

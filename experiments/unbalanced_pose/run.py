@@ -21,7 +21,7 @@ from lineament.store.atomic import write_text_atomic
 
 from .arms import ARMS, OURS, Arm, training_set
 from .figure import svg
-from .generating import Generation, generated_pictures
+from .generating import Generation, Pictures, generated_pictures
 from .renders import IMBALANCES, PARTS, SIZES, Imbalance, Part, render
 from .scores import errors_of, resampled_errors
 from .sets import Labelled, load
@@ -159,7 +159,7 @@ def run(config: ExperimentConfig) -> None:
     torch.set_num_threads(1)
     for semantic in dict.fromkeys(TASKS[name].semantic for name in config.tasks):
         sets = load_sets(config, IMBALANCES[semantic])
-        made: dict[str, Labelled] = {}
+        made: Pictures | None = None
         # Seed by seed, so that a table of all arms is there early.
         for seed in range(config.seeds):
             for task in (TASKS[name] for name in config.tasks if TASKS[name].semantic == semantic):
@@ -167,10 +167,11 @@ def run(config: ExperimentConfig) -> None:
                     path = result_path(config, task, arm, seed)
                     if path.exists():
                         continue
-                    if arm in OURS and not made:
+                    if arm in OURS and made is None:
                         folder = config.out / f"made-{semantic}"
                         made = generated_pictures(folder, sets.lopsided, sets.imbalance, config.generation)
-                    result = train_and_judge(config, task, arm, seed, sets, made.get(arm.removesuffix(" + standard")))
+                    added = made.shown(arm, task.kind) if made is not None and arm in OURS else None
+                    result = train_and_judge(config, task, arm, seed, sets, added)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     write_text_atomic(path, json.dumps(result))
                     shown = ", ".join(f"{k} {v:.3f}" for k, v in result["errors"].items())

@@ -35,6 +35,17 @@ class Labelled:
         return len(self.names)
 
 
+def together(one: Labelled, other: Labelled) -> Labelled:
+    """The pictures of two sets of the same people, with the labels that both have."""
+    return Labelled(
+        one.names + other.names,
+        np.concatenate([one.images, other.images]),
+        {name: np.concatenate([one.labels[name], other.labels[name]]) for name in one.labels if name in other.labels},
+        np.concatenate([one.people, other.people]),
+        np.concatenate([one.sources, other.sources]),
+    )
+
+
 def load(folder: Path) -> Labelled:
     """The pictures of a folder with ``images/`` and ``labels.csv``.
 

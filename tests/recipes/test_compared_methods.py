@@ -1,16 +1,22 @@
 """The methods that are compared, where they are more than a call."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from lineament.errors import ConfigError
-from lineament.recipes.compared_methods import METHODS, Setting, asked_step, ours, ours_by_layers, supervised_like_ours
+from lineament.recipes.compared_methods import (
+    FEW_SAMPLES,
+    HELD_OUT_SAMPLES,
+    METHODS,
+    Setting,
+    asked_step,
+    ours,
+    ours_steady,
+    supervised_like_ours,
+)
 from lineament.recipes.editing import HOLDABLE, calibrated_step
 from lineament.recipes.labelled_samples import LabelledSamples, Labeller
+from lineament.recipes.localize import PartsConfig
 from lineament.records.atlas import Atlas
-from lineament.records.parts import Localization
 
 
 @pytest.fixture
@@ -24,23 +30,6 @@ def setting(tiny_networks, tiny_atlas: Atlas) -> Setting:
     labelled = LabelledSamples(w, labels, names, ("deg", "", "slope"), 2.0, "test")
     labeller = Labeller(names, labelled.units, lambda images: labels)
     return Setting(generator, decomposer, tiny_atlas, labeller, 200, 4, 1, {1: labelled})
-
-
-def with_layers(atlas: Atlas, gradients: np.ndarray) -> Atlas:
-    """The atlas with gradients of two groups of layers, and no parts."""
-    shape = (4, 8, 8)
-    local = Localization(
-        parts=(),
-        layer_groups=((0, 1, 2, 3), (4, 5, 6, 7, 8, 9)),
-        scalar_gradients=gradients,
-        maps=np.zeros((0, *shape)),
-        scalar_maps=np.zeros((len(atlas.names), *shape)),
-        mean=np.zeros(shape),
-        mask=np.ones((8, 8), bool),
-        scales={"depth": 1.0, "albedo": 1.0},
-        num_samples=1,
-    )
-    return replace(atlas, local=local)
 
 
 def test_ours_is_what_edit_does(setting: Setting) -> None:
@@ -63,18 +52,16 @@ def test_the_bound_learns_what_ours_finds_and_nothing_else(setting: Setting) -> 
     np.testing.assert_allclose(steps[:, 1] + steps[:, 2], [0, 1], atol=1e-8)
 
 
-def test_steps_of_single_layers_change_one_and_hold_the_others(setting: Setting) -> None:
-    gradients = np.random.default_rng(3).normal(size=(2, len(setting.atlas.names), 16))
-    atlas = with_layers(setting.atlas, gradients)
-    found = ours_by_layers(replace(setting, atlas=atlas))
-    assert found.names == tuple(name for name in HOLDABLE if name in atlas.names)
-    columns = [atlas.names.index(name) for name in found.names]
-    effects = np.einsum("kbd,bmd->km", found.steps[:, [0, 4]], gradients[:, columns])
-    np.testing.assert_allclose(effects, np.eye(len(found.names)), atol=1e-8)
-    np.testing.assert_array_equal(found.steps[:, 0], found.steps[:, 3])
-    assert not np.allclose(found.steps[:, 0], found.steps[:, 4])
-    with pytest.raises(ConfigError, match="single layers"):
-        ours_by_layers(setting)
+def test_steady_directions_move_layers_apart_and_say_what_they_cost(setting: Setting) -> None:
+    found = ours_steady(setting)
+    assert set(found.names) <= set(HOLDABLE)
+    assert (found.labels_used, found.method) == (0, "ours")
+    assert found.samples_used == FEW_SAMPLES + HELD_OUT_SAMPLES + 16 * 5 * 16
+    assert found.seconds > 0
+    groups = PartsConfig().groups(10)
+    for step in found.steps:
+        assert len(np.unique(step.round(9), axis=0)) == len(groups)
+        assert all(np.ptp(step[list(group)], axis=0).max() == 0 for group in groups)
 
 
 def test_peers_are_told_from_the_others() -> None:

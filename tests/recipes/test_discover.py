@@ -15,7 +15,7 @@ from lineament.recipes import calibrate as calibrating
 from lineament.recipes import discover, run_folder
 from lineament.recipes.devices import Devices
 from lineament.recipes.discover import DiscoverConfig, run, uncalibrated_atlas
-from lineament.recipes.editing import affordable_hold, linear_change, linear_step
+from lineament.recipes.editing import HOLDABLE, affordable_hold, candidates_to_hold, linear_change, linear_step
 from lineament.recipes.loading import look_as_in
 from lineament.recipes.localize import PartsConfig
 from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint, save_network
@@ -223,6 +223,52 @@ def test_parts_can_be_left_out_and_found_otherwise_without_sampling_again(
     path = run(replace(config, out=tmp_path / "without", parts=WITHOUT))
     assert path is not None
     assert load_atlas(path).local is None
+
+
+def test_steady_steps_change_one_semantic_and_less_of_the_face(
+    wide: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(wide, tmp_path / "out", calibration_faces=2)
+    path = run(config)
+    assert path is not None
+    plain = load_atlas(path)
+    for name in ("add", "add_mixed"):
+        monkeypatch.setattr(Discovery, name, lambda *_: pytest.fail("sampled again"))
+    run(replace(config, steady=1000.0))
+    steady = load_atlas(path)
+    assert steady.provenance["steady"] == 1000
+    names = [name for name in HOLDABLE if name in steady.names]
+    assert names
+    steps = np.array([linear_step(steady, {name: 1.0}) for name in names])
+    np.testing.assert_allclose(linear_change(steady, names, steps), np.eye(len(names)), atol=1e-4)
+    assert all(len(np.unique(step.round(9), axis=0)) == 2 for step in steps)  # two groups of layers
+    for before, after in zip(plain.directions, steady.directions, strict=True):
+        np.testing.assert_array_equal(before.gradient, after.gradient)
+        assert (after.layer_steps is not None) == (after.name in names)
+        assert before.calibration != after.calibration or after.name not in names
+    # Pose and light are known by gradients all the same: edits of parts still hold them.
+    part = steady.part_names[0]
+    assert set(names) <= set(candidates_to_hold(steady, (part,)))
+    run(config)
+    assert all(direction.layer_steps is None for direction in load_atlas(path).directions)
+
+
+def test_steady_steps_that_cannot_be_leave_the_atlas_as_it_is(
+    wide: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise ConfigError("yaw and pitch are nearly collinear")
+
+    monkeypatch.setattr(discover, "steady_steps", refuse)
+    path = run(settings(wide, tmp_path / "out", calibration_faces=1, steady=10.0))
+    assert path is not None
+    assert all(direction.layer_steps is None for direction in load_atlas(path).directions)
+    assert "no steady steps: yaw and pitch are nearly collinear" in capsys.readouterr().err
+    for wrong, message in ((-1.0, "steady is -1.0"), (float("nan"), "steady is nan")):
+        with pytest.raises(ConfigError, match=message):
+            settings(wide, tmp_path / "other", steady=wrong)
+    with pytest.raises(ConfigError, match="needs the samples of the parts"):
+        settings(wide, tmp_path / "other", steady=1.0, parts=WITHOUT)
 
 
 def test_ridge_takes_few_samples(pair: tuple[Path, Path], tmp_path: Path) -> None:

@@ -125,7 +125,10 @@ class Judge(nn.Module):
         x = x + self.fine(x)
         for block in self.blocks:
             x = block(x)
-        return self.out(F.relu(self.hidden(F.relu(self.norm(x)).flatten(1))))
+        x = F.relu(self.norm(x)).flatten(1)
+        # Convolutions may be in half precision; three digits are too few for what is read.
+        with torch.autocast(x.device.type, enabled=False):
+            return self.out(F.relu(self.hidden(x.float())))
 
     def standardised(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
         """As `forward`, averaged over the image and its mirror image."""

@@ -9,6 +9,7 @@ Source:
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,12 +22,15 @@ from jaxtyping import Float
 from lineament import __version__
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
+from lineament.estimators.steady_steps import mean_square_change, steady_steps
 from lineament.networks.decomposer import Decomposer, check_face_box
 from lineament.networks.generator import Generator
 from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
+from lineament.recipes.editing import HOLDABLE
+from lineament.recipes.jacobian import map_mask
 from lineament.recipes.loading import load_pair
 from lineament.recipes.localize import PartsConfig, face_mask, find_parts, merged, score, summed
 from lineament.recipes.models import network_fingerprint
@@ -53,7 +57,7 @@ MAX_SCORED = 512
 """Held-out images on which parts are scored; all of their maps are in memory at a time."""
 SAMPLED_SETTINGS = ("find", "samples", "layer_groups")
 FREE_SETTINGS = (
-    *("devices", "report", "calibration_faces"),
+    *("devices", "report", "calibration_faces", "steady"),
     *(f"parts.{setting.name}" for setting in fields(PartsConfig) if setting.name not in SAMPLED_SETTINGS),
 )
 """What may change when a discovery goes on: nothing that was sampled depends on it."""
@@ -99,6 +103,9 @@ class DiscoverConfig:
     """Of the samples."""
     parts: PartsConfig = field(default_factory=PartsConfig)
     """Parts of the face: mouth, brows, nose ..., found without labels or masks."""
+    steady: float = 0.0
+    """How much pose and light avoid, by moves that differ from layer to layer, to change depth and albedo: 0 moves all
+    layers alike, by the most probable step; 1000 avoids what can be avoided. Needs the samples of the parts."""
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
@@ -112,6 +119,10 @@ class DiscoverConfig:
             raise ConfigError("samples and held_out must be at least 2, batch_size and calibration_faces at least 1")
         if not 0 < self.truncation <= 1:
             raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        if not 0 <= self.steady < float("inf"):
+            raise ConfigError(f"steady is {self.steady}, expected 0 or more")
+        if self.steady and not self.parts.find:
+            raise ConfigError("--steady needs the samples of the parts; leave out --parts.no-find")
         if self.face_box is not None:
             check_face_box(self.face_box)
         if self.devices.count != 1:
@@ -238,6 +249,38 @@ def uncalibrated_atlas(
     return atlas, model
 
 
+def group_gradients(found: Discovery, names: Sequence[str], num_groups: int) -> Float[np.ndarray, "b m d"]:
+    """What semantics answer to the w of each group of layers."""
+    chosen = [SEMANTIC_NAMES.index(name) for name in names]
+    coef = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
+    return coef.reshape(len(chosen), num_groups, -1).swapaxes(0, 1)
+
+
+def with_steady_steps(
+    config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
+) -> Atlas:
+    """The atlas with steps of pose and light that leave the maps alone; not calibrated.
+
+    The atlas as it is, and why, if there are none.
+    """
+    groups = config.parts.groups(generator.num_ws)
+    names = [name for name in HOLDABLE if name in atlas.names]
+    gradients = group_gradients(found, names, len(groups)).swapaxes(0, 1).reshape(len(names), -1)
+    cov = np.kron(np.eye(len(groups)), atlas.w_cov)
+    try:
+        change = mean_square_change(merged(found.folds), map_mask(decomposer))
+        moves = steady_steps(gradients, cov, change, config.steady, names=names)
+    except (ConfigError, DataError) as error:
+        console.print(f"no steady steps: {error}", soft_wrap=True)
+        return atlas
+    steps = np.repeat(moves.reshape(len(names), len(groups), -1), [len(group) for group in groups], axis=1)
+    directions = [
+        replace(direction, layer_steps=steps[names.index(direction.name)]) if direction.name in names else direction
+        for direction in atlas.directions
+    ]
+    return replace(atlas, directions=tuple(directions), provenance=atlas.provenance | {"steady": config.steady})
+
+
 def with_parts(
     config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
 ) -> tuple[Atlas, Float[np.ndarray, "p d"] | None]:
@@ -249,9 +292,7 @@ def with_parts(
         ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
     """
     groups = config.parts.groups(generator.num_ws)
-    chosen = [SEMANTIC_NAMES.index(name) for name in atlas.names]
-    mixed = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
-    gradients = mixed.reshape(len(chosen), len(groups), -1).swapaxes(0, 1)
+    gradients = group_gradients(found, atlas.names, len(groups))
     try:
         jacobian = merged(found.folds)
         local = find_parts(jacobian, found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), config.parts)
@@ -298,6 +339,8 @@ def run(config: DiscoverConfig) -> Path | None:
             console.print("stopped; the same command goes on")
             return None
         atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
+        if config.steady:
+            atlas = with_steady_steps(config, found, atlas, generator, decomposer)
         atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         J = None
         if found.folds:

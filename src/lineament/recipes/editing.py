@@ -60,10 +60,11 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
 
 def candidates_to_hold(atlas: Atlas, names: Sequence[str]) -> list[str]:
     """What an edit of ``names`` would hold if it could."""
+    if atlas.found_elsewhere:
+        return []
     layers = {atlas.direction(name).layers for name in names if name in atlas.part_names}
     parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers]
-    known = [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
-    return [name for name in known if atlas.direction(name).layer_steps is None]
+    return [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
 
 
 def linear_step(

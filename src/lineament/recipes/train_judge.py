@@ -210,7 +210,9 @@ class Trainer:
             NonFiniteError: the loss is not finite; no weight was changed.
         """
         self.judge.train()
-        loss, squares = self.judge.loss(*self.batch())
+        images, values = self.batch()
+        with self.fabric.autocast():
+            loss, squares = self.judge.loss(images, values)
         if not bool(torch.isfinite(loss)):
             raise NonFiniteError(f"the loss became {float(loss.detach())} at step {self.step}")
         self.optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,9 @@ from lineament.records.parts import Localization
 
 SCHEMA_VERSION = 4
 
+FOUND_BY = "found_by"
+"""Entry of an atlas's provenance that holds the method, of directions that are not ours."""
+
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
@@ -86,6 +89,11 @@ class Atlas:
     def all_directions(self) -> tuple[Direction, ...]:
         """The scalar semantics and then the parts."""
         return self.directions + (tuple(part.direction for part in self.local.parts) if self.local else ())
+
+    @property
+    def found_elsewhere(self) -> bool:
+        """Whether another method gave the directions, as steps: no gradients say what they hold."""
+        return FOUND_BY in self.provenance
 
     @property
     def w_dim(self) -> int:

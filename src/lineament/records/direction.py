@@ -44,9 +44,9 @@ class Direction:
         layers: indices of the generator's layers at which the step is applied; None for all.
         calibration: knots (linear step, measured change) of `lineament.estimators.steps.StepCalibration`; empty
             for the identity.
-        layer_steps: of a direction that another method or tool gives as a step: the move of every layer per unit. It
-            is applied as it is: nothing is held and nothing calibrated. None for a direction that is known by its
-            gradient.
+        layer_steps: the move of every layer per unit, if edits are to take it as it is, whatever else they hold: of a
+            direction that another method or tool gives as a step, or of `lineament.estimators.steady_steps`. None for
+            a direction whose edits follow from its gradient.
     """
 
     name: str
