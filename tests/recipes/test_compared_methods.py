@@ -1,10 +1,13 @@
 """The methods that are compared, where they are more than a call."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from lineament.recipes import compared_methods, localize
 from lineament.recipes.compared_methods import (
-    FEW_SAMPLES,
     HELD_OUT_SAMPLES,
     METHODS,
     Setting,
@@ -16,7 +19,9 @@ from lineament.recipes.compared_methods import (
 from lineament.recipes.editing import HOLDABLE, calibrated_step
 from lineament.recipes.labelled_samples import LabelledSamples, Labeller
 from lineament.recipes.localize import PartsConfig
+from lineament.recipes.models import load_decomposer
 from lineament.records.atlas import Atlas
+from tests import tiny
 
 
 @pytest.fixture
@@ -52,11 +57,16 @@ def test_the_bound_learns_what_ours_finds_and_nothing_else(setting: Setting) -> 
     np.testing.assert_allclose(steps[:, 1] + steps[:, 2], [0, 1], atol=1e-8)
 
 
-def test_steady_directions_move_layers_apart_and_say_what_they_cost(setting: Setting) -> None:
-    found = ours_steady(setting)
+def test_steady_directions_move_layers_apart_and_say_what_they_cost(
+    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(localize, "SAMPLES_PER_UNKNOWN", 3)
+    monkeypatch.setattr(compared_methods, "FEW_SAMPLES", 40)
+    decomposer = load_decomposer(tiny.save_pair(tmp_path)[1])  # one that sees some depth
+    found = ours_steady(replace(setting, decomposer=decomposer))
     assert set(found.names) <= set(HOLDABLE)
     assert (found.labels_used, found.method) == (0, "ours")
-    assert found.samples_used == FEW_SAMPLES + HELD_OUT_SAMPLES + 16 * 5 * 16
+    assert found.samples_used == 40 + HELD_OUT_SAMPLES + 3 * 5 * 16
     assert found.seconds > 0
     groups = PartsConfig().groups(10)
     for step in found.steps:
