@@ -1,7 +1,7 @@
 # make demo    a virtual environment, an install, and the main job on the shipped weights: demo/report.html
 # make test    the default tests (CPU, no network, under five minutes), as many at a time as there are cores
 # make check   everything CI runs: format, lint, types, layers, tests
-# make bench   the throughput numbers of RESULTS.md
+# make bench   the throughput numbers of RESULTS.md, and our directions beside those of others: bench/directions.html
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,8 +35,14 @@ lint: $(VENV)/.installed-dev
 
 check: lint test
 
-bench: $(VENV)/.installed
+$(VENV)/.installed-peers: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[peers]'
+	touch $@
+
+bench: $(VENV)/.installed-peers
 	$(BIN)/lineament bench
+	mkdir -p bench
+	$(BIN)/lineament evaluate directions --out bench/directions.json --report bench/directions.html
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo bench
