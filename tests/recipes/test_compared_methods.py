@@ -1,27 +1,21 @@
 """The methods that are compared, where they are more than a call."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lineament.recipes import compared_methods, localize
 from lineament.recipes.compared_methods import (
-    HELD_OUT_SAMPLES,
     METHODS,
     Setting,
     asked_step,
     ours,
-    ours_steady,
+    ours_alike,
     supervised_like_ours,
 )
 from lineament.recipes.editing import HOLDABLE, calibrated_step
 from lineament.recipes.labelled_samples import LabelledSamples, Labeller
-from lineament.recipes.localize import PartsConfig
-from lineament.recipes.models import load_decomposer
 from lineament.records.atlas import Atlas
-from tests import tiny
 
 
 @pytest.fixture
@@ -57,21 +51,15 @@ def test_the_bound_learns_what_ours_finds_and_nothing_else(setting: Setting) -> 
     np.testing.assert_allclose(steps[:, 1] + steps[:, 2], [0, 1], atol=1e-8)
 
 
-def test_steady_directions_move_layers_apart_and_say_what_they_cost(
-    setting: Setting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(localize, "SAMPLES_PER_UNKNOWN", 3)
-    monkeypatch.setattr(compared_methods, "FEW_SAMPLES", 40)
-    decomposer = load_decomposer(tiny.save_pair(tmp_path)[1])  # one that sees some depth
-    found = ours_steady(replace(setting, decomposer=decomposer))
-    assert set(found.names) <= set(HOLDABLE)
-    assert (found.labels_used, found.method) == (0, "ours")
-    assert found.samples_used == 40 + HELD_OUT_SAMPLES + 3 * 5 * 16
-    assert found.seconds > 0
-    groups = PartsConfig().groups(10)
-    for step in found.steps:
-        assert len(np.unique(step.round(9), axis=0)) == len(groups)
-        assert all(np.ptp(step[list(group)], axis=0).max() == 0 for group in groups)
+def test_layers_alike_leaves_out_the_steps_of_single_layers(setting: Setting) -> None:
+    atlas = setting.atlas
+    steps = np.random.default_rng(3).normal(size=(atlas.num_layers, atlas.w_dim))
+    directions = tuple(replace(one, layer_steps=steps) if one.name == "yaw" else one for one in atlas.directions)
+    steady = replace(setting, atlas=replace(atlas, directions=directions))
+    np.testing.assert_allclose(ours_alike(steady).steps, ours_alike(setting).steps)
+    assert ours_alike(steady).names == tuple(name for name in HOLDABLE if name in atlas.names)
+    moves = ours(steady).steps[ours(steady).names.index("yaw")]
+    np.testing.assert_allclose(moves / moves[0, 0], steps / steps[0, 0])
 
 
 def test_peers_are_told_from_the_others() -> None:

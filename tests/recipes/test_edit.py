@@ -9,7 +9,7 @@ from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import euclidean_step
 from lineament.recipes.edit import EditConfig, animation_fractions, picture_fractions, run
-from lineament.recipes.editing import HOLDABLE, linear_change, measure, synthesize_edited
+from lineament.recipes.editing import HOLDABLE, calibrated_step, linear_change, measure, synthesize_edited
 from lineament.recipes.editor import Editor, extrapolation_warnings, requested_changes
 from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.models import network_fingerprint, save_network
@@ -71,6 +71,36 @@ def test_a_plain_step_is_the_euclidean_one(tiny_networks, tiny_atlas):
     editor = Editor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=True)
     step = editor.steps(["yaw"], np.array([[0.5]]))[0, 0]
     assert np.allclose(step, euclidean_step(tiny_atlas.direction("yaw").gradient, 0.5))
+
+
+@pytest.fixture
+def steady_atlas(tiny_atlas):
+    """An atlas whose yaw has steps of single layers."""
+    steps = np.random.default_rng(7).normal(size=(tiny_atlas.num_layers, tiny_atlas.w_dim))
+    directions = tuple(replace(one, layer_steps=steps) if one.name == "yaw" else one for one in tiny_atlas.directions)
+    return replace(tiny_atlas, directions=directions)
+
+
+def test_steps_of_single_layers_are_taken_as_they_are(tiny_networks, tiny_atlas, steady_atlas):
+    editor = Editor(steady_atlas, *tiny_networks, hold=None, plain=False)
+    own = steady_atlas.direction("yaw").layer_steps
+    # The calibration of the tiny atlas: a linear step achieves 0.8 of its promise.
+    np.testing.assert_allclose(editor.steps(["yaw"], np.array([[0.5]]))[0], 0.625 * own)
+    both = editor.steps(["yaw", "pitch"], np.array([[0.5, 1.0]]))[0]
+    alone = Editor(tiny_atlas, *tiny_networks, hold=None, plain=False)
+    hold = tuple(name for name in HOLDABLE if name != "pitch")  # yaw, too: the steps add up
+    np.testing.assert_allclose(both - 0.625 * own, np.repeat(calibrated_step(tiny_atlas, {"pitch": 1.0}, hold), 10, 0))
+    assert not np.allclose(editor.steps(["yaw"], np.array([[0.5]])), alone.steps(["yaw"], np.array([[0.5]])))
+
+
+@pytest.mark.parametrize("asked", [{"hold": ("pitch",)}, {"plain": True}, {"layers": (0, 1)}])
+def test_who_asks_for_another_step_moves_layers_alike(tiny_networks, tiny_atlas, steady_atlas, asked):
+    settings = {"hold": None, "plain": False, "layers": None} | asked
+    change = np.array([[0.5]])
+    steady, alike = (
+        Editor(atlas, *tiny_networks, **settings).steps(["yaw"], change) for atlas in (steady_atlas, tiny_atlas)
+    )
+    np.testing.assert_array_equal(steady, alike)
 
 
 def test_png_has_a_row_per_face_and_carries_its_recipe(config, tiny_atlas):

@@ -14,7 +14,7 @@ from lineament.networks.judge import Judge, JudgeConfig
 from lineament.networks.style_weights import style_weights
 from lineament.ops.seeding import latents
 from lineament.recipes.editing import affordable_hold, calibrated_step, linear_change, linear_step
-from lineament.recipes.found_atlas import atlas_of_found, found_of_atlas
+from lineament.recipes.found_atlas import FOUND_BY, atlas_of_found, found_of_atlas
 from lineament.recipes.labelled_samples import (
     Labeller,
     judge_labeller,
@@ -25,7 +25,7 @@ from lineament.recipes.labelled_samples import (
 )
 from lineament.recipes.models import save_network
 from lineament.recipes.peers import PEERS, Method, PeersConfig, PeerSettings, find_directions, labels_of, run
-from lineament.records.atlas import FOUND_BY, Atlas
+from lineament.records.atlas import Atlas
 from lineament.records.found_directions import FoundDirections
 from lineament.store.atlas import load_atlas
 from tests import tiny

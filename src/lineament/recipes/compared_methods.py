@@ -18,21 +18,18 @@ from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.direction_bench import by_layers
-from lineament.recipes.discover import DiscoverConfig, uncalibrated_atlas, with_steady_steps
+from lineament.recipes.discover import DiscoverConfig, uncalibrated_atlas
 from lineament.recipes.editing import HOLDABLE, calibrated_step
 from lineament.recipes.found_atlas import found_of_atlas
 from lineament.recipes.labelled_samples import LabelledSamples, Labeller, label_samples, only
 from lineament.recipes.peers import PEERS, Method, PeerSettings, find_directions
-from lineament.recipes.sampling import FIT, HELD_OUT, MIXED, Discovery, batches, sample_and_measure, sample_mixed
+from lineament.recipes.sampling import FIT, HELD_OUT, Discovery, batches, sample_and_measure
 from lineament.records.atlas import Atlas
 from lineament.records.found_directions import FoundDirections
 
 OURS, OURS_AGAIN = "ours", "ours, 512 samples"
 FEW_SAMPLES, HELD_OUT_SAMPLES = 512, 32
 """Of our own method where it is run again, to see what it costs; no direction depends on those held out."""
-
-STEADY = 1000.0
-"""How much the steady steps avoid to change depth and albedo; 100 and 10,000 serve nearly as well."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,40 +116,21 @@ def ours_again(setting: Setting) -> FoundDirections:
 
 
 def quick_atlas(setting: Setting, count: int) -> Atlas:
-    """What `lineament discover` finds of pose and light in so many samples, before the calibration."""
-    config = DiscoverConfig(Path(gettempdir()), samples=count, truncation=setting.atlas.truncation, seed=setting.seed)
-    return uncalibrated_atlas(config, few_samples(setting, count), setting.generator, setting.decomposer)[0]
-
-
-def few_samples(setting: Setting, count: int, *, parts: bool = False) -> Discovery:
-    """So many samples for the regression; the parts' are still to be added."""
+    """What `lineament discover` finds of pose and light in so many samples, without parts, before the calibration."""
     generator, decomposer, truncation = setting.generator, setting.decomposer, setting.atlas.truncation
-    found, size = Discovery.empty(parts=parts), images_at_a_time(generator)
+    config = DiscoverConfig(Path(gettempdir()), samples=count, truncation=truncation, seed=setting.seed)
+    found, size = Discovery.empty(), images_at_a_time(generator)
     for start, total, add in ((FIT, count, found.add), (HELD_OUT, HELD_OUT_SAMPLES, found.held_out.update)):
         for numbers in batches(start, 0, total, size):
             w, y = sample_and_measure(generator, decomposer, setting.seed, numbers, truncation)
             add(w.double().cpu().numpy(), y)
-    return found
+    return uncalibrated_atlas(config, found, generator, decomposer)[0]
 
 
-def ours_steady(setting: Setting) -> FoundDirections:
-    """Pose and light, found again as `lineament discover --steady` does; no step is calibrated."""
-    began = time.monotonic()
-    generator, decomposer, truncation = setting.generator, setting.decomposer, setting.atlas.truncation
-    config = DiscoverConfig(
-        Path(gettempdir()), samples=FEW_SAMPLES, truncation=truncation, seed=setting.seed, steady=STEADY
-    )
-    found = few_samples(setting, FEW_SAMPLES, parts=True)
-    groups, size = config.parts.groups(generator.num_ws), images_at_a_time(generator)
-    mixed = config.parts.num_samples(generator.num_ws, generator.config.w_dim)
-    for numbers in batches(MIXED, 0, mixed, size):
-        w, y, maps = sample_mixed(generator, decomposer, setting.seed, numbers, truncation, groups)
-        found.add_mixed(w.double().cpu().numpy(), y, maps)
-    atlas = uncalibrated_atlas(config, found, generator, decomposer)[0]
-    atlas = with_steady_steps(config, found, atlas, generator, decomposer)
-    steps = found_of_atlas(atlas, [name for name in HOLDABLE if name in atlas.names])
-    samples = FEW_SAMPLES + HELD_OUT_SAMPLES + mixed
-    return replace(steps, seconds=time.monotonic() - began, samples_used=samples)
+def ours_alike(setting: Setting) -> FoundDirections:
+    """Pose and light of the atlas, by the most probable step of one w for all layers, with the others held."""
+    names = [name for name in HOLDABLE if name in setting.atlas.names]
+    return found_of_atlas(setting.atlas.layers_alike(), names)
 
 
 def supervised_like_ours(setting: Setting) -> FoundDirections:
@@ -166,7 +144,7 @@ def supervised_like_ours(setting: Setting) -> FoundDirections:
 METHODS: dict[str, Compared] = {
     OURS: Compared(ours, by_chance=False),
     OURS_AGAIN: Compared(ours_again),
-    "ours, steady": Compared(ours_steady),
+    "ours, layers alike": Compared(ours_alike, by_chance=False),
     "supervised, pose and light": Compared(supervised_like_ours, supervised=True),
     "supervised, nothing held": Compared(lambda s: s.peer("supervised", hold=False), supervised=True),
     "supervised, all held": Compared(lambda s: s.peer("supervised"), supervised=True),

@@ -103,9 +103,10 @@ class DiscoverConfig:
     """Of the samples."""
     parts: PartsConfig = field(default_factory=PartsConfig)
     """Parts of the face: mouth, brows, nose ..., found without labels or masks."""
-    steady: float = 0.0
-    """How much pose and light avoid, by moves that differ from layer to layer, to change depth and albedo: 0 moves all
-    layers alike, by the most probable step; 1000 avoids what can be avoided. Needs the samples of the parts."""
+    steady: float = 1000.0
+    """How much edits of pose and light avoid to change depth and albedo, by moves that differ from layer to layer; 100
+    and 10,000 serve nearly as well. 0, and where no parts are looked for, moves all layers alike, by the most probable
+    step: there light takes skin and hair along."""
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
@@ -121,8 +122,6 @@ class DiscoverConfig:
             raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
         if not 0 <= self.steady < float("inf"):
             raise ConfigError(f"steady is {self.steady}, expected 0 or more")
-        if self.steady and not self.parts.find:
-            raise ConfigError("--steady needs the samples of the parts; leave out --parts.no-find")
         if self.face_box is not None:
             check_face_box(self.face_box)
         if self.devices.count != 1:
@@ -339,7 +338,7 @@ def run(config: DiscoverConfig) -> Path | None:
             console.print("stopped; the same command goes on")
             return None
         atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
-        if config.steady:
+        if config.steady and found.folds:
             atlas = with_steady_steps(config, found, atlas, generator, decomposer)
         atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         J = None

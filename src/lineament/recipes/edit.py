@@ -89,7 +89,8 @@ class EditConfig:
     grid: bool = False
     """Of two edits, a square for each face: the first grows downwards, the second to the right."""
     hold: Annotated[tuple[str, ...] | None, _CommaSeparated] = None
-    """What to keep as it is while editing; auto keeps all that can be kept without leaving the region of faces."""
+    """What to keep as it is while editing; auto keeps all that can be kept without leaving the region of faces, and
+    moves layers apart for it. Named ones are kept by a step that is the same for all layers."""
     plain: bool = False
     """Take the shortest step in w (the textbook's v / v'v): nothing held, not calibrated. For comparison."""
     layers: str | None = None

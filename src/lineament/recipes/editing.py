@@ -60,11 +60,10 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
 
 def candidates_to_hold(atlas: Atlas, names: Sequence[str]) -> list[str]:
     """What an edit of ``names`` would hold if it could."""
-    if atlas.found_elsewhere:
-        return []
     layers = {atlas.direction(name).layers for name in names if name in atlas.part_names}
     parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers]
-    return [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
+    known = [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
+    return [name for name in known if not atlas.direction(name).is_bare_step]
 
 
 def linear_step(
@@ -101,10 +100,14 @@ def linear_step(
         if layers is not None:
             move[[layer for layer in range(len(move)) if layer not in layers]] = 0.0
         others = {name: change for name, change in changes.items() if name not in given}
-        return move + linear_step(atlas, others, hold, layers=layers, plain=plain) if others else move
+        if not others:
+            return move
+        if hold is not None:  # the others leave alone what these do
+            hold = (*hold, *(name for name in given if not atlas.direction(name).is_bare_step))
+        return move + linear_step(atlas, others, hold, layers=layers, plain=plain)
+    known = {*atlas.names, *atlas.part_names}
     if hold is None:
         hold = affordable_hold(atlas, tuple(changes))
-    known = {*atlas.names, *atlas.part_names}
     named = [*changes, *(name for name in hold if name in known and name not in changes)]
     cov = np.eye(atlas.w_dim) if plain else atlas.w_cov
     moves: dict[tuple[int, ...] | None, np.ndarray] = {}

@@ -73,14 +73,19 @@ class Editor:
         return values
 
     def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
-        """Steps in w for every face's changes."""
-        hold = affordable_hold(self.atlas, names) if self.hold is None else self.hold
-        return np.stack([self._step(dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
+        """Steps in w for every face's changes.
 
-    def _step(self, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
+        The atlas's own steps of single layers hold what they hold: who asks for something else moves layers alike.
+        """
+        own = self.hold is None and not self.plain and self.layers is None
+        atlas = self.atlas if own else self.atlas.layers_alike()
+        hold = affordable_hold(atlas, names) if self.hold is None else self.hold
+        return np.stack([self._step(atlas, dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
+
+    def _step(self, atlas: Atlas, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
         if self.plain:
-            return linear_step(self.atlas, changes, (), layers=self.layers, plain=True)
-        return calibrated_step(self.atlas, changes, hold, layers=self.layers)
+            return linear_step(atlas, changes, (), layers=self.layers, plain=True)
+        return calibrated_step(atlas, changes, hold, layers=self.layers)
 
     def edited(
         self,

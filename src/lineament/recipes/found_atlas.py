@@ -13,9 +13,12 @@ from lineament.networks.generator import Generator
 from lineament.recipes.editing import affordable_hold, calibrated_step
 from lineament.recipes.labelled_samples import sample_w
 from lineament.recipes.models import network_fingerprint
-from lineament.records.atlas import FOUND_BY, Atlas
+from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.found_directions import FoundDirections
+
+FOUND_BY = "found_by"
+"""Entry of an atlas's provenance that holds the method, of directions that are not ours."""
 
 
 def atlas_of_found(
@@ -128,7 +131,7 @@ def found_of_atlas(
     method = atlas.provenance.get(FOUND_BY)
     steps = []
     for direction in chosen:
-        step = direction.layer_steps if atlas.found_elsewhere else None
+        step = direction.layer_steps if direction.is_bare_step else None
         if step is None:
             held = affordable_hold(atlas, (direction.name,)) if hold is None else hold
             step = calibrated_step(atlas, {direction.name: direction.std}, held) / direction.std

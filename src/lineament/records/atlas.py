@@ -1,7 +1,7 @@
 """The atlas: what was learned about one generator, as directions with names, units and evidence."""
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +13,6 @@ from lineament.records.direction import Direction, require_finite
 from lineament.records.parts import Localization
 
 SCHEMA_VERSION = 4
-
-FOUND_BY = "found_by"
-"""Entry of an atlas's provenance that holds the method, of directions that are not ours."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,11 +88,6 @@ class Atlas:
         return self.directions + (tuple(part.direction for part in self.local.parts) if self.local else ())
 
     @property
-    def found_elsewhere(self) -> bool:
-        """Whether another method gave the directions, as steps: no gradients say what they hold."""
-        return FOUND_BY in self.provenance
-
-    @property
     def w_dim(self) -> int:
         """Width of w."""
         return self.w_mean.size
@@ -111,6 +103,11 @@ class Atlas:
         if not isinstance(count, int) or count < 1:
             raise ConfigError("the atlas does not say how many layers its generator has; run discover again")
         return count
+
+    def layers_alike(self) -> "Atlas":
+        """The atlas whose pose and light move all layers alike, as their gradients say; bare steps stay."""
+        directions = (one if one.is_bare_step else replace(one, layer_steps=None) for one in self.directions)
+        return replace(self, directions=tuple(directions))
 
     def direction(self, name: str) -> Direction:
         """The direction of that name.

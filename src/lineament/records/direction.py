@@ -86,6 +86,12 @@ class Direction:
                 )
             require_finite(self.name, self.layer_steps)
 
+    @property
+    def is_bare_step(self) -> bool:
+        """Whether only a step was given, by another method or tool: its gradient is no measurement, so nothing can hold
+        it, and it holds nothing."""
+        return self.layer_steps is not None and not self.standard_error.any()
+
 
 def require_finite(what: str, *arrays: np.ndarray) -> None:
     """Raise `ShapeError` if a number is NaN or infinite."""
