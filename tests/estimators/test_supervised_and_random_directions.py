@@ -34,14 +34,32 @@ def test_supervised_steps_that_hold_nothing_are_the_shortest() -> None:
     assert (mahalanobis_norm(held.steps_, cov) > lengths).all()
 
 
+def test_shares_whose_sum_is_one_do_not_hold_each_other_all() -> None:
+    w, y, gradients = world()
+    shares = np.column_stack([y, 1 - y[:, 0] - y[:, 1]])  # the last follows from the first two
+    fit = SupervisedDirections().fit(w, shares)
+    all_gradients = np.concatenate([gradients, -gradients[:1] - gradients[1:2]])
+    changes = all_gradients @ fit.steps_.T
+    np.testing.assert_allclose(np.diagonal(changes), 1.0, atol=1e-6)
+    np.testing.assert_allclose(changes[[0, 1, 3], 2], 0.0, atol=1e-6)  # what is apart from them holds all of them
+    np.testing.assert_allclose(changes[2, [0, 1, 3]], 0.0, atol=1e-6)
+    for one in (0, 1, 3):
+        others = [other for other in (0, 1, 3) if other != one]
+        assert sorted(np.abs(changes[others, one]).round(6)) == [0, 1]  # one of them gives what this takes
+
+
+def test_labels_that_always_change_together_share_their_direction() -> None:
+    w, y, _ = world()
+    fit = SupervisedDirections().fit(w, y[:, [0, 0]], ["yaw", "turn"])
+    np.testing.assert_allclose(fit.steps_[0], fit.steps_[1])
+
+
 def test_supervised_bad_input() -> None:
     w, y, _ = world()
     with pytest.raises(ConfigError, match="7 samples, expected at least 8"):
         SupervisedDirections().fit(w[:7], y[:7])
     with pytest.raises(ConfigError, match="age is the same on every sample"):
         SupervisedDirections().fit(w, np.column_stack([y[:, 0], np.ones(500)]), ["yaw", "age"])
-    with pytest.raises(ConfigError, match="nearly collinear"):
-        SupervisedDirections().fit(w, y[:, [0, 0]], ["yaw", "turn"])
     with pytest.raises(ShapeError, match="499 labels for 500 samples"):
         SupervisedDirections().fit(w, y[1:])
     with pytest.raises(ShapeError, match="NaN"):

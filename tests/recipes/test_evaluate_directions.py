@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from lineament.errors import ConfigError, MismatchError
+from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.dci import DCIScores
 from lineament.estimators.direction_measures import Estimate
 from lineament.networks.judge import Judge, JudgeConfig
 from lineament.recipes import direction_bench, direction_scores
-from lineament.recipes.compared_methods import METHODS
+from lineament.recipes.compared_methods import METHODS, Compared, Setting
 from lineament.recipes.devices import Devices
 from lineament.recipes.direction_scores import AttributeScores, MethodScores
 from lineament.recipes.direction_tables import goals_of, interval, plain
@@ -21,6 +21,7 @@ from lineament.recipes.evaluate_directions import EvaluateDirectionsConfig, run
 from lineament.recipes.models import save_network
 from lineament.recipes.peers import PeersConfig, PeerSettings
 from lineament.recipes.peers import run as run_peers
+from lineament.records.found_directions import FoundDirections
 
 NAMES = "yaw pitch light_x smile"
 
@@ -118,6 +119,20 @@ def test_the_same_seed_gives_the_same_numbers(tiny_files: Path, judge_file: Path
     reports = [run(settings(tiny_files, judge_file, methods=("SeFa",), codes=0)) for _ in range(2)]
     assert plain(reports[0].methods[0].attributes["yaw"].row) == plain(reports[1].methods[0].attributes["yaw"].row)
     assert reports[0].methods[0].dci is None
+
+
+def test_a_method_that_cannot_work_does_not_cost_the_others(
+    tiny_files: Path, judge_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_: Setting) -> FoundDirections:
+        raise DataError("one class only")
+
+    monkeypatch.setitem(METHODS, "InterFaceGAN", Compared(refuse))
+    report = run(settings(tiny_files, judge_file, methods=("InterFaceGAN", "SeFa"), codes=0))
+    assert [m.name for m in report.methods] == ["SeFa"]
+    assert "InterFaceGAN is left out: one class only" in capsys.readouterr().err
+    with pytest.raises(DataError, match="one class only"):
+        run(settings(tiny_files, judge_file, methods=("InterFaceGAN",), codes=0))
 
 
 def test_what_cannot_be_compared(tiny_files: Path, judge_file: Path, tmp_path: Path) -> None:

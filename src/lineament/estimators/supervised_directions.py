@@ -8,7 +8,7 @@ from jaxtyping import Float
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators._peers import check_samples
 from lineament.estimators.linear_semantics import LinearSemantics
-from lineament.estimators.steps import mahalanobis_step
+from lineament.estimators.steps import MAX_INFLATION, mahalanobis_step
 
 
 class SupervisedDirections:
@@ -18,7 +18,8 @@ class SupervisedDirections:
         A step changes its label by one unit, in the linear model, by the smallest Mahalanobis step.
 
     Args:
-        hold: whether a step keeps all other labels as they are (in the linear model too).
+        hold: whether a step keeps all other labels as they are (in the linear model too); but for those that follow
+            from the others all but exactly, such as one of several shares whose sum is one.
 
     Attributes:
         model_: the regression.
@@ -45,7 +46,7 @@ class SupervisedDirections:
             names: of the labels, for messages.
 
         Raises:
-            ConfigError: too few samples, a label that does not vary, or labels that always change together.
+            ConfigError: too few samples, or a label that does not vary.
             ShapeError: not as many labels as w, or NaN.
         """
         n, d = W.shape
@@ -59,16 +60,26 @@ class SupervisedDirections:
             raise ConfigError(f"supervised directions: {labels[still[0]]} is the same on every sample; leave it out")
         self.model_ = LinearSemantics().fit(W, Y)
         gradients, cov = self.model_.coef_, self.model_.w_cov_
-        if self.hold:
-            wanted = np.eye(len(labels))
-            self.steps_ = np.stack([mahalanobis_step(gradients, cov, dy, names=labels) for dy in wanted])
-        else:
-            one = np.ones(1)
-            self.steps_ = np.stack(
-                [
-                    mahalanobis_step(row[None], cov, one, names=[name])
-                    for row, name in zip(gradients, labels, strict=True)
-                ]
-            )
+        steps = []
+        for i in range(len(labels)):
+            rows = told_apart(gradients, cov, i) if self.hold else [i]
+            wanted = np.array([float(row == i) for row in rows])
+            steps.append(mahalanobis_step(gradients[rows], cov, wanted, names=[labels[row] for row in rows]))
+        self.steps_ = np.stack(steps)
         self.n_samples_seen_, self.n_features_in_ = n, d
         return self
+
+
+def told_apart(gradients: Float[np.ndarray, "m d"], cov: Float[np.ndarray, "d d"], target: int) -> list[int]:
+    """The target and the semantics that can be held beside it, in order: without those that follow from the others."""
+    rows = list(range(len(gradients)))
+    while len(rows) > 1:
+        gram = gradients[rows] @ cov @ gradients[rows].T
+        scale = 1 / np.sqrt(np.maximum(np.diagonal(gram), np.finfo(np.float64).tiny))
+        values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
+        inflation = (vectors**2 / np.maximum(values, 1e-15)).sum(axis=1)
+        if inflation.max() <= MAX_INFLATION:
+            break
+        inflation[rows.index(target)] = -1.0
+        del rows[int(np.argmax(inflation))]
+    return rows

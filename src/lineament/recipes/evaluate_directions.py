@@ -7,16 +7,17 @@ others.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from lineament.errors import ConfigError, MismatchError
+from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.networks.judge import Judge
 from lineament.recipes.compared_methods import METHODS, OURS, Compared, Setting, asked_step
-from lineament.recipes.console import progress_bar
+from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.direction_bench import Bench
 from lineament.recipes.direction_report import write_direction_report
@@ -97,25 +98,49 @@ def judged_methods(
     with progress_bar() as bar:
         task = bar.add_task("comparing directions", total=len(compared), note="")
         for name, method in compared.items():
-            measured = []
-            for number in range(config.seeds if method.by_chance else 1):
-                seeded = replace(setting, seed=setting.seed + number)
-                found = method.find(seeded)
-                atlas = setting.atlas if name == OURS else None
-                measured.append(
-                    measure_method(
-                        bench,
-                        found,
-                        lambda attribute, change, atlas=atlas, found=found: asked_step(atlas, found, attribute, change),
-                        config.codes,
-                        config.seed + number,
-                        lambda note, name=name: bar.update(task, note=f"{name}: {note}"),
-                    )
-                )
-            facts = {"supervised": method.supervised, "peer": method.peer}
-            rows.append((scores_of_method(bench, name, measured, facts, config.screened, config.seed), measured))
+
+            def note(text: str, name: str = name) -> None:
+                bar.update(task, note=f"{name}: {text}")
+
+            try:
+                measured = measured_method(config, bench, setting, name, method, note)
+            except (ConfigError, DataError) as error:
+                if len(compared) == 1:
+                    raise
+                # One method that cannot work here must not cost the others their hour.
+                console.print(f"{name} is left out: {error}", soft_wrap=True)
+            else:
+                facts = {"supervised": method.supervised, "peer": method.peer}
+                rows.append((scores_of_method(bench, name, measured, facts, config.screened, config.seed), measured))
             bar.advance(task)
+    if not rows:
+        raise ConfigError("no method works on this generator; the reasons stand above")
     return rows
+
+
+def measured_method(
+    config: EvaluateDirectionsConfig,
+    bench: Bench,
+    setting: Setting,
+    name: str,
+    method: Compared,
+    note: Callable[[str], None],
+) -> list[Measured]:
+    """A method's directions, measured; for every seed, if it depends on chance.
+
+    Raises:
+        ConfigError, DataError: the method cannot work on this generator.
+    """
+    measured = []
+    for number in range(config.seeds if method.by_chance else 1):
+        found = method.find(replace(setting, seed=setting.seed + number))
+        atlas = setting.atlas if name == OURS else None
+
+        def asked(attribute: str, change: float, atlas: Any = atlas, found: Any = found) -> Any:
+            return asked_step(atlas, found, attribute, change)
+
+        measured.append(measure_method(bench, found, asked, config.codes, config.seed + number, note))
+    return measured
 
 
 def _loaded(path: Path, bench: Bench) -> Any:
