@@ -9,7 +9,7 @@ from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import euclidean_step
 from lineament.recipes.edit import EditConfig, animation_fractions, picture_fractions, run
-from lineament.recipes.editing import HOLDABLE, calibrated_step, linear_change, measure, synthesize_edited
+from lineament.recipes.editing import HOLDABLE, affordable_hold, linear_change, linear_step, measure, synthesize_edited
 from lineament.recipes.editor import Editor, extrapolation_warnings, requested_changes
 from lineament.recipes.jacobian import maps_of_images
 from lineament.recipes.models import network_fingerprint, save_network
@@ -75,28 +75,55 @@ def test_a_plain_step_is_the_euclidean_one(tiny_networks, tiny_atlas):
 
 @pytest.fixture
 def steady_atlas(tiny_atlas):
-    """An atlas whose yaw has steps of single layers."""
-    steps = np.random.default_rng(7).normal(size=(tiny_atlas.num_layers, tiny_atlas.w_dim))
-    directions = tuple(replace(one, layer_steps=steps) if one.name == "yaw" else one for one in tiny_atlas.directions)
-    return replace(tiny_atlas, directions=directions)
+    """An atlas whose yaw and pitch have steps of single layers, as the shipped ones have."""
+    rng = np.random.default_rng(7)
+    steps = {name: rng.normal(size=(tiny_atlas.num_layers, tiny_atlas.w_dim)) for name in ("yaw", "pitch")}
+    return replace(
+        tiny_atlas, directions=tuple(replace(one, layer_steps=steps.get(one.name)) for one in tiny_atlas.directions)
+    )
 
 
-def test_steps_of_single_layers_are_taken_as_they_are(tiny_networks, tiny_atlas, steady_atlas):
+def test_steps_of_single_layers_are_taken_as_they_are_and_add_up(tiny_networks, steady_atlas):
     editor = Editor(steady_atlas, *tiny_networks, hold=None, plain=False)
-    own = steady_atlas.direction("yaw").layer_steps
+    yaw, pitch = (steady_atlas.direction(name).layer_steps for name in ("yaw", "pitch"))
     # The calibration of the tiny atlas: a linear step achieves 0.8 of its promise.
-    np.testing.assert_allclose(editor.steps(["yaw"], np.array([[0.5]]))[0], 0.625 * own)
+    np.testing.assert_allclose(editor.steps(["yaw"], np.array([[0.5]]))[0], 0.625 * yaw)
     both = editor.steps(["yaw", "pitch"], np.array([[0.5, 1.0]]))[0]
-    alone = Editor(tiny_atlas, *tiny_networks, hold=None, plain=False)
-    hold = tuple(name for name in HOLDABLE if name != "pitch")  # yaw, too: the steps add up
-    np.testing.assert_allclose(both - 0.625 * own, np.repeat(calibrated_step(tiny_atlas, {"pitch": 1.0}, hold), 10, 0))
-    assert not np.allclose(editor.steps(["yaw"], np.array([[0.5]])), alone.steps(["yaw"], np.array([[0.5]])))
+    np.testing.assert_allclose(both, 0.625 * yaw + 1.25 * pitch)
+
+
+def test_a_shift_beside_a_turn_is_solved_for_together(tiny_networks, steady_atlas):
+    """Shifts have no steady steps, and follow the head: only one linear system can set both."""
+    editor = Editor(steady_atlas, *tiny_networks, hold=None, plain=False)
+    names = ("yaw", "translation_x")
+    step = editor.steps(names, np.array([[3.0, -1.0]]))
+    assert step.shape == (1, 1, steady_atlas.w_dim)
+    changed = linear_change(steady_atlas, names, step)[0]
+    asked = [3.0, -1.25]
+    np.testing.assert_allclose(changed, asked, rtol=1e-6)  # yaw is not calibrated for such a step
+    assert editor.used(names)[1] == affordable_hold(steady_atlas.layers_alike(), names)
+
+
+def test_a_part_beside_a_turn_gets_what_was_asked_of_it(tiny_networks, atlas_with_parts):
+    rng = np.random.default_rng(8)
+    steps = 0.1 * rng.normal(size=(atlas_with_parts.num_layers, atlas_with_parts.w_dim))
+    directions = tuple(
+        replace(one, layer_steps=steps) if one.name == "yaw" else one for one in atlas_with_parts.directions
+    )
+    atlas = replace(atlas_with_parts, directions=directions)
+    part = atlas.part_names[0]
+    step = linear_step(atlas, {"yaw": 2.0, part: 0.7}, ())
+    assert linear_change(atlas, [part], step[None])[0, 0] == pytest.approx(0.7)
+    own = list(atlas.direction(part).layers or range(atlas.num_layers))
+    others = [layer for layer in range(atlas.num_layers) if layer not in own]
+    np.testing.assert_allclose(step[others], 2 * steps[others])
 
 
 @pytest.mark.parametrize("asked", [{"hold": ("pitch",)}, {"plain": True}, {"layers": (0, 1)}])
 def test_who_asks_for_another_step_moves_layers_alike(tiny_networks, tiny_atlas, steady_atlas, asked):
     settings = {"hold": None, "plain": False, "layers": None} | asked
     change = np.array([[0.5]])
+    tiny_atlas = replace(tiny_atlas, directions=tuple(replace(one, calibration=()) for one in tiny_atlas.directions))
     steady, alike = (
         Editor(atlas, *tiny_networks, **settings).steps(["yaw"], change) for atlas in (steady_atlas, tiny_atlas)
     )

@@ -78,7 +78,8 @@ def planted(
     """A judge in a world whose images are the planted maps themselves: grey, and as bright as the parts say."""
     flat = torch.from_numpy(np.abs(world.bumps).max(axis=1).reshape(4, -1))
 
-    def images_of(generator: Generator, w: Tensor, decomposer: Decomposer) -> Tensor:
+    def images_of_layers(generator: Generator, ws: Tensor, decomposer: Decomposer) -> Tensor:
+        w = ws if ws.ndim == 2 else ws.mean(dim=1)  # every layer counts alike
         scores = (w - torch.from_numpy(planted_atlas.w_mean)) @ torch.from_numpy(world.gradients).T
         turned = (w - torch.from_numpy(planted_atlas.w_mean)) @ torch.from_numpy(world.scalar_gradients).T
         pictures = (scores @ flat).reshape(-1, 1, SIDE, SIDE).expand(-1, 3, -1, -1).clone()
@@ -86,7 +87,7 @@ def planted(
         return pictures
 
     def synthesize_edited(generator: Generator, w: Tensor, step: np.ndarray | None, shown_to: Decomposer) -> Tensor:
-        return images_of(generator, w if step is None else w + torch.from_numpy(step[0]), shown_to)
+        return images_of_layers(generator, w if step is None else w + torch.from_numpy(step.mean(axis=0)), shown_to)
 
     def measure(decomposer: Decomposer, images: Tensor) -> np.ndarray:
         columns = np.zeros((len(images), len(SEMANTIC_NAMES)))
@@ -97,7 +98,7 @@ def planted(
     def maps_of_images(decomposer: Decomposer, images: Tensor) -> Tensor:
         return torch.cat([images[:, :1] * 0.02, images * 0.3], dim=1).flatten(1)
 
-    for one in (images_of, synthesize_edited, measure, maps_of_images):
+    for one in (images_of_layers, synthesize_edited, measure, maps_of_images):
         monkeypatch.setattr(part_judge, one.__name__, one)
     face = world.mask.copy()
     face[0] = False

@@ -86,6 +86,7 @@ class Stepper:
     """
 
     def __init__(self, atlas: Atlas, names: Sequence[str]) -> None:
+        atlas = atlas.moved_together(names)
         hold = affordable_hold(atlas, names)
         self._maps = [StepCalibration(atlas.direction(name).calibration) for name in names]
         units = [linear_step(atlas, {n: float(n == name) for n in names}, hold) for name in names]

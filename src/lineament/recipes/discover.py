@@ -104,9 +104,9 @@ class DiscoverConfig:
     parts: PartsConfig = field(default_factory=PartsConfig)
     """Parts of the face: mouth, brows, nose ..., found without labels or masks."""
     steady: float = 1000.0
-    """How much edits of pose and light avoid to change depth and albedo, by moves that differ from layer to layer; 100
-    and 10,000 serve nearly as well. 0, and where no parts are looked for, moves all layers alike, by the most probable
-    step: there light takes skin and hair along."""
+    """How much edits of pose and light avoid to change depth and albedo, by moves that differ from layer to layer, and
+    longer. 0, and where no parts are found, moves all layers alike, by the most probable step: there light takes skin
+    and hair along."""
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
@@ -264,6 +264,8 @@ def with_steady_steps(
     """
     groups = config.parts.groups(generator.num_ws)
     names = [name for name in HOLDABLE if name in atlas.names]
+    if not names:
+        return atlas
     gradients = group_gradients(found, names, len(groups)).swapaxes(0, 1).reshape(len(names), -1)
     cov = np.kron(np.eye(len(groups)), atlas.w_cov)
     try:
@@ -338,12 +340,12 @@ def run(config: DiscoverConfig) -> Path | None:
             console.print("stopped; the same command goes on")
             return None
         atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
-        if config.steady and found.folds:
-            atlas = with_steady_steps(config, found, atlas, generator, decomposer)
-        atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         J = None
         if found.folds:
             atlas, J = with_parts(config, found, atlas, generator, decomposer)
+        if config.steady and atlas.local is not None:
+            atlas = with_steady_steps(config, found, atlas, generator, decomposer)
+        atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"
         save_atlas(path, atlas)
         if config.report:

@@ -18,7 +18,7 @@ from lineament import __version__
 from lineament.errors import ConfigError, InputError
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import affordable_hold, parse_edits, step_length, synthesize_edited
+from lineament.recipes.editing import parse_edits, step_length, synthesize_edited
 from lineament.recipes.editor import Editor, extrapolation_warnings, load_editor, requested_changes
 from lineament.recipes.inspect_file import number
 from lineament.recipes.shipped import PAIR, Pair
@@ -231,7 +231,7 @@ def animation_fractions(frames: int, symmetric: bool) -> list[float]:
 
 def recipe_of(config: EditConfig, editor: Editor, subjects: Subjects, names: Sequence[str]) -> dict[str, str]:
     """Everything that is needed to make a picture again, as words to keep in its file."""
-    held = affordable_hold(editor.atlas, names) if config.hold is None else config.hold
+    _, held = editor.used(names)
     recipe = {
         "Software": f"Lineament {__version__}",
         "lineament:edits": " ".join(config.edits),

@@ -35,7 +35,9 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     generator has learned. So if all candidates together lengthen a step of one standard deviation by more than
     `MAX_STRETCH`, they are taken in order of how little they do, until that is reached. Candidates are `HOLDABLE` and,
     where a part is edited, the other parts of its layers; pose and light alone move no part in the linear model.
+    Steady steps hold all of them, whatever it costs.
     """
+    names = [name for name in names if not atlas.direction(name).is_bare_step]
     changes = {name: atlas.direction(name).std for name in names}
 
     def length(hold: Sequence[str]) -> float:
@@ -94,17 +96,24 @@ def linear_step(
     Raises:
         ConfigError: an unknown name, or a change that the held semantics forbid.
     """
-    given = {name: steps for name in changes if (steps := atlas.direction(name).layer_steps) is not None}
-    if given:
-        move = np.sum([changes[name] * steps for name, steps in given.items()], axis=0)
+    bare = [name for name in changes if atlas.direction(name).is_bare_step]
+    own = {name: change for name, change in changes.items() if name not in bare}
+    atlas = atlas.moved_together(own)
+    steady = {name: steps for name in own if (steps := atlas.direction(name).layer_steps) is not None}
+    if bare or steady:
+        move = np.zeros((atlas.num_layers, atlas.w_dim))
+        for name in (*bare, *steady):
+            move += changes[name] * np.asarray(atlas.direction(name).layer_steps)
         if layers is not None:
             move[[layer for layer in range(len(move)) if layer not in layers]] = 0.0
-        others = {name: change for name, change in changes.items() if name not in given}
-        if not others:
+        rest = {name: change for name, change in own.items() if name not in steady}
+        if not rest:
             return move
-        if hold is not None:  # the others leave alone what these do
-            hold = (*hold, *(name for name in given if not atlas.direction(name).is_bare_step))
-        return move + linear_step(atlas, others, hold, layers=layers, plain=plain)
+        if steady:  # what these change of the others counts, and the others leave alone what these do
+            hold = (*(affordable_hold(atlas, tuple(own)) if hold is None else hold), *steady)
+            done = linear_change(atlas, list(rest), move[None])[0].tolist()
+            rest = {name: change - part for (name, change), part in zip(rest.items(), done, strict=True)}
+        return move + linear_step(atlas, rest, hold, layers=layers, plain=plain)
     known = {*atlas.names, *atlas.part_names}
     if hold is None:
         hold = affordable_hold(atlas, tuple(changes))
@@ -145,7 +154,7 @@ def calibrated_step(
     A direction that achieves far less than it promises is not pushed beyond `MAX_CORRECTION` times the request: there
     the generator has stopped drawing faces, and falling short is the better answer.
     """
-    corrected = {}
+    atlas, corrected = atlas.moved_together(changes), {}
     for name, change in changes.items():
         step = StepCalibration(atlas.direction(name).calibration).requested_to_step(float(change))
         corrected[name] = float(np.clip(step, -MAX_CORRECTION * abs(change), MAX_CORRECTION * abs(change)))

@@ -73,14 +73,18 @@ class Editor:
         return values
 
     def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
-        """Steps in w for every face's changes.
+        """Steps in w for every face's changes."""
+        atlas, hold = self.used(names)
+        return np.stack([self._step(atlas, dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
+
+    def used(self, names: Sequence[str]) -> tuple[Atlas, tuple[str, ...]]:
+        """The atlas by which these are edited, and what is held meanwhile.
 
         The atlas's own steps of single layers hold what they hold: who asks for something else moves layers alike.
         """
         own = self.hold is None and not self.plain and self.layers is None
-        atlas = self.atlas if own else self.atlas.layers_alike()
-        hold = affordable_hold(atlas, names) if self.hold is None else self.hold
-        return np.stack([self._step(atlas, dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
+        atlas = (self.atlas if own else self.atlas.layers_alike()).moved_together(names)
+        return atlas, affordable_hold(atlas, names) if self.hold is None else self.hold
 
     def _step(self, atlas: Atlas, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
         if self.plain:
@@ -131,8 +135,10 @@ def load_editor(
     for held in hold or ():
         if held not in HOLDABLE:
             atlas.direction(held)
-    if hold is not None and not plain:
-        console.print("note: steps were calibrated with --hold auto; another one changes their size", soft_wrap=True)
+    if (hold is not None or layers is not None) and not plain:
+        console.print(
+            "note: steps with --hold or --layers are not calibrated; their size is approximate", soft_wrap=True
+        )
     decomposer = find_decomposer(decomposer_path, pair, atlas, device)
     look_as_in(atlas, generator, decomposer)
     if layers and max(layers) >= generator.num_ws:

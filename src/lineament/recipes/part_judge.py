@@ -29,7 +29,7 @@ from lineament.recipes.editing import (
     step_length,
     synthesize_edited,
 )
-from lineament.recipes.jacobian import images_of, maps_of_images
+from lineament.recipes.jacobian import images_of_layers, maps_of_images
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SEMANTIC_NAMES
 
@@ -146,7 +146,7 @@ class Judge:
 
     @torch.no_grad()
     def _images(
-        self, w: Float[Tensor, "n d"], step: Float[np.ndarray, "l d"] | None = None
+        self, w: Float[Tensor, "n d"] | Float[Tensor, "n l d"], step: Float[np.ndarray, "s d"] | None = None
     ) -> Float[Tensor, "n 3 r r"]:
         return synthesize_edited(self.generator, w, step, self.decomposer)
 
@@ -163,16 +163,17 @@ class Judge:
 @torch.no_grad()
 def turned_to_front(
     atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"]
-) -> Float[Tensor, "n d"]:
+) -> Float[Tensor, "n l d"]:
     """Faces whose pose the atlas's sliders have taken to zero, in two steps: the second mends what the first missed."""
+    ws = generator.broadcast(w)
     names = [name for name in POSE_NAMES if name in atlas.names]
     hold = affordable_hold(atlas, names)
     for _ in range(2):
-        angles = measure(decomposer, images_of(generator, w, decomposer))
+        angles = measure(decomposer, images_of_layers(generator, ws, decomposer))
         changes = -angles[:, [SEMANTIC_NAMES.index(name) for name in names]]
         steps = [calibrated_step(atlas, dict(zip(names, row, strict=True)), hold) for row in changes.tolist()]
-        w = w + torch.as_tensor(np.array(steps)[:, 0], dtype=w.dtype, device=w.device)
-    return w
+        ws = ws + torch.as_tensor(np.array(steps), dtype=w.dtype, device=w.device)
+    return ws
 
 
 def random_steps(atlas: Atlas, count: int, seed: int) -> list[Float[np.ndarray, "l d"]]:

@@ -1,6 +1,7 @@
 """The atlas: what was learned about one generator, as directions with names, units and evidence."""
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -105,9 +106,26 @@ class Atlas:
         return count
 
     def layers_alike(self) -> "Atlas":
-        """The atlas whose pose and light move all layers alike, as their gradients say; bare steps stay."""
-        directions = (one if one.is_bare_step else replace(one, layer_steps=None) for one in self.directions)
-        return replace(self, directions=tuple(directions))
+        """The atlas whose pose and light move all layers alike, as their gradients say; bare steps stay.
+
+        What was measured of the other steps does not hold of these: they are not calibrated.
+        """
+
+        def alike(one: Direction) -> Direction:
+            own = one.layer_steps is not None and not one.is_bare_step
+            return replace(one, layer_steps=None, calibration=()) if own else one
+
+        return replace(self, directions=tuple(map(alike, self.directions)))
+
+    def moved_together(self, names: Iterable[str]) -> "Atlas":
+        """The atlas by which these directions can be edited at once.
+
+        Steady steps of pose and light know nothing of semantics without them (shifts follow the head): where one of
+        these is changed too, all layers move alike, so that one linear system can tell them apart.
+        """
+        scalars = [one for one in self.directions if one.name in set(names) and not one.is_bare_step]
+        steady = [one.layer_steps is not None for one in scalars]
+        return self.layers_alike() if any(steady) and not all(steady) else self
 
     def direction(self, name: str) -> Direction:
         """The direction of that name.
