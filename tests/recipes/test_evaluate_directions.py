@@ -131,6 +131,8 @@ def test_a_method_that_cannot_work_does_not_cost_the_others(
     report = run(settings(tiny_files, judge_file, methods=("InterFaceGAN", "SeFa"), codes=0))
     assert [m.name for m in report.methods] == ["SeFa"]
     assert "InterFaceGAN is left out: one class only" in capsys.readouterr().err
+    assert report.left_out == {"InterFaceGAN": "one class only"}
+    assert "left out, so not in any goal: InterFaceGAN (one class only)" in report.renderables()
     with pytest.raises(DataError, match="one class only"):
         run(settings(tiny_files, judge_file, methods=("InterFaceGAN",), codes=0))
 

@@ -1,7 +1,8 @@
 """What a comparison of directions came to: tables, and whether our goals are reached."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ class DirectionsReport:
         r2: the judge's R^2 on renders it never saw, of each attribute.
         stds: of each over unedited faces, in the truth's units.
         settings: faces, seeds and so on.
-        goals: sentences and whether they hold.
+        goals: sentences and whether they hold, among the methods that are here.
+        left_out: methods that could not work on this generator, and why.
     """
 
     methods: tuple[MethodScores, ...]
@@ -34,6 +36,7 @@ class DirectionsReport:
     stds: tuple[float, ...]
     settings: dict[str, Any]
     goals: tuple[tuple[str, bool], ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def renderables(self) -> list[Any]:
         """Tables for the terminal."""
@@ -44,7 +47,8 @@ class DirectionsReport:
         )
         tables = [self._leakage_table(), *(self._main_table(name) for name in MAIN if name in self.names)]
         goals = [f"{'yes' if held else 'NO '}  {text}" for text, held in self.goals]
-        return [head, *tables, self._set_table(), self._attribute_table(), *goals]
+        absent = [f"left out, so not in any goal: {name} ({reason})" for name, reason in self.left_out.items()]
+        return [head, *tables, self._set_table(), self._attribute_table(), *goals, *absent]
 
     def _leakage_table(self) -> Table:
         main = [name for name in MAIN if name in self.names]

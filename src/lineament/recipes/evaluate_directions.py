@@ -89,12 +89,13 @@ class EvaluateDirectionsConfig:
 
 def judged_methods(
     config: EvaluateDirectionsConfig, bench: Bench, setting: Setting
-) -> list[tuple[MethodScores, list[Measured]]]:
-    """Every method with all its seeds, measured."""
+) -> tuple[list[tuple[MethodScores, list[Measured]]], dict[str, str]]:
+    """Every method with all its seeds, measured; and why some could not be."""
     compared: dict[str, Compared] = {name: METHODS[name] for name in config.methods or METHODS}
-    for path in config.directions:
-        compared[path.name] = Compared(lambda _, path=path: _loaded(path, bench), by_chance=False)
-    rows = []
+    for path in config.directions:  # read before any method takes its time
+        found = _loaded(path, bench)
+        compared[path.name] = Compared(lambda _, found=found: found, by_chance=False)
+    rows, left_out = [], {}
     with progress_bar() as bar:
         task = bar.add_task("comparing directions", total=len(compared), note="")
         for name, method in compared.items():
@@ -105,9 +106,10 @@ def judged_methods(
             try:
                 measured = measured_method(config, bench, setting, name, method, note)
             except (ConfigError, DataError) as error:
-                if len(compared) == 1:
+                if name == OURS or len(compared) == 1:
                     raise
                 # One method that cannot work here must not cost the others their hour.
+                left_out[name] = str(error)
                 console.print(f"{name} is left out: {error}", soft_wrap=True)
             else:
                 facts = {"supervised": method.supervised, "peer": method.peer}
@@ -115,7 +117,7 @@ def judged_methods(
             bar.advance(task)
     if not rows:
         raise ConfigError("no method works on this generator; the reasons stand above")
-    return rows
+    return rows, left_out
 
 
 def measured_method(
@@ -173,7 +175,7 @@ def run(config: EvaluateDirectionsConfig) -> DirectionsReport:
     setting = Setting(
         generator, decomposer, atlas, bench.labeller(), config.samples, config.components, config.seed + 1, {}
     )
-    rows = judged_methods(config, bench, setting)
+    rows, left_out = judged_methods(config, bench, setting)
     methods = tuple(scores for scores, _ in rows)
     stds = tuple(bench.stds.tolist())
     report = DirectionsReport(
@@ -196,6 +198,7 @@ def run(config: EvaluateDirectionsConfig) -> DirectionsReport:
             "judge": network_fingerprint(judge),
         },
         goals=goals_of(methods),
+        left_out=left_out,
     )
     if config.out is not None:
         write_text_atomic(config.out, json.dumps(plain(asdict(report)), indent=2) + "\n")

@@ -29,7 +29,7 @@ class ExportDirectionsConfig:
     A step of the file is --amount of the direction in its own unit, such as 10 degrees; in a .npy, whose vectors have
     length 1, the table says how far that is. Steps hold what an edit holds and are calibrated at one standard
     deviation; the tools go on from there in a straight line. Where a tool knows one w for all layers alone, pose and
-    light move all layers alike, and take more of the face along than edits by their own steps of single layers.
+    light move all layers alike, uncalibrated, and take more of the face along than edits by their steady steps.
 
     Example: ``lineament directions export --to e4e --names yaw light_x --amount 10 --out directions``
     """
