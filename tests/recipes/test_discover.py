@@ -253,6 +253,18 @@ def test_steady_steps_change_one_semantic_and_less_of_the_face(
     assert all(direction.layer_steps is None for direction in load_atlas(path).directions)
 
 
+def test_very_long_steady_steps_are_pointed_out(
+    wide: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(wide, tmp_path / "out", calibration_faces=1)
+    monkeypatch.setattr(discover, "MAX_STEADY_STRETCH", 1e9)
+    run(config)
+    assert "times as long" not in capsys.readouterr().err
+    monkeypatch.setattr(discover, "MAX_STEADY_STRETCH", 0.0)
+    run(replace(config, steady=500.0))
+    assert "times as long as that of one w for all layers; a lower --steady" in capsys.readouterr().err
+
+
 def test_steady_steps_that_cannot_be_leave_the_atlas_as_it_is(
     wide: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,7 +29,7 @@ from lineament.recipes.batch_size import images_at_a_time
 from lineament.recipes.calibrate import calibrate
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import HOLDABLE
+from lineament.recipes.editing import HOLDABLE, linear_step, step_length
 from lineament.recipes.jacobian import map_mask
 from lineament.recipes.loading import load_pair
 from lineament.recipes.localize import PartsConfig, face_mask, find_parts, merged, score, summed
@@ -53,6 +53,8 @@ from lineament.store.atlas import save_atlas
 
 MIN_RELATIVE_STD = 1e-6
 """A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
+MAX_STEADY_STRETCH = 4.0
+"""Steady steps that are longer, in standard deviations of w and relative to those of one w, are pointed out."""
 MAX_SCORED = 512
 """Held-out images on which parts are scored; all of their maps are in memory at a time."""
 SAMPLED_SETTINGS = ("find", "samples", "layer_groups")
@@ -275,6 +277,17 @@ def with_steady_steps(
         console.print(f"no steady steps: {error}", soft_wrap=True)
         return atlas
     steps = np.repeat(moves.reshape(len(names), len(groups), -1), [len(group) for group in groups], axis=1)
+    stretch = {
+        name: step_length(step, atlas.w_cov) / step_length(linear_step(atlas, {name: 1.0}), atlas.w_cov)
+        for name, step in zip(names, steps, strict=True)
+    }
+    longest = max(stretch, key=lambda name: stretch[name])
+    if stretch[longest] > MAX_STEADY_STRETCH:
+        console.print(
+            f"note: the steady step of {longest} is {stretch[longest]:.1f} times as long as that of one w for all "
+            "layers; a lower --steady shortens it",
+            soft_wrap=True,
+        )
     directions = [
         replace(direction, layer_steps=steps[names.index(direction.name)]) if direction.name in names else direction
         for direction in atlas.directions
