@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 from lineament.errors import FileFormatError, InputError, MismatchError
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
@@ -12,7 +13,7 @@ from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.ops.resample import upsample_fir
 from lineament.recipes.models import load_discriminator, load_generator, save_network
 from lineament.recipes.start_from import start_discriminator, start_generator
-from lineament.recipes.train_generator import run
+from lineament.recipes.train_generator import WARMUP_RATE, WARMUP_RISE, Trainer, TrainGeneratorConfig, run
 from tests import tiny
 from tests.recipes.test_train_generator import contents, faces, settings  # noqa: F401
 
@@ -94,6 +95,25 @@ def test_training_goes_on_from_there(faces: Path, trained: Path, tmp_path: Path)
     # Resumed, it does not begin anew.
     run(replace(config, kimg=config.kimg * 2))
     assert any(not torch.equal(t, once[n]) for n, t in contents(tmp_path / "out").items() if n in once)
+
+
+def test_the_discriminator_warms_up_with_momentum_and_contests_without(tmp_path: Path) -> None:
+    config = TrainGeneratorConfig(
+        tmp_path, tmp_path / "out", replace(tiny.GENERATOR, resolution=32), warmup_kimg=0.032, batch_size=4
+    )
+    trainer = Trainer(config, Fabric(accelerator="cpu", devices=1))
+    rng, real = torch.Generator().manual_seed(0), torch.rand(4, 3, 32, 32) * 2 - 1
+    group = trainer.d_optimizer.param_groups[0]
+    for step in range(10):
+        trainer.step = step
+        values = trainer.discriminator_step(real, rng)
+        assert trainer.warming == (step < 8)
+        assert ("loss/r1" in values) == (not trainer.warming and step % config.r1_interval == 0)
+        if trainer.warming:
+            assert (group["lr"], group["betas"]) == (WARMUP_RATE * (step + 1) / WARMUP_RISE, (0.9, 0.99))
+            assert trainer.ada.count == 0
+        else:
+            assert (group["lr"], group["betas"][0]) == (config.learning_rate * 16 / 17, 0.0)
 
 
 def test_a_warm_up_leaves_the_generator_alone(faces: Path, trained: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -47,6 +47,9 @@ from lineament.store.pictures import save_png, tile, to_uint8
 # Streams of random numbers, so that no two uses of a seed share one.
 _STREAM_INIT, _STREAM_STEP, _STREAM_EVAL = 1, 2, 4
 
+WARMUP_RATE, WARMUP_RISE = 1e-3, 100
+"""Learning rate of a discriminator that learns alone, and the steps in which it rises to that."""
+
 FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "r1_gamma")
 """What may change in the middle of a training."""
 
@@ -68,7 +71,9 @@ class TrainGeneratorConfig:
     """Trained generator of ours to begin with, of this resolution or a lower one; the discriminator.safetensors beside
     it, if there is one, comes along."""
     warmup_kimg: float = 0.0
-    """Thousands of images in which the discriminator learns alone, so that a trained generator meets one as good."""
+    """Thousands of images in which the discriminator learns alone, with Adam's usual momentum and without penalty, so
+    that a trained generator meets one as good. Where none comes along, less than 12 leave it blind: without momentum it
+    does not begin to see differences as small as those of good images."""
     kimg: float = 400.0
     """Length of the training in thousands of images shown to the discriminator."""
     batch_size: int = 16
@@ -211,10 +216,29 @@ class Trainer:
         mixed = torch.rand(n, generator=rng) < self.config.style_mixing
         return mix_styles(ws_a, ws_b, torch.where(mixed, cutoffs, num_ws).tolist())
 
+    @property
+    def warming(self) -> bool:
+        """Whether the discriminator still learns alone."""
+        return self.step * self.config.batch_size < self.config.warmup_kimg * 1000
+
+    def set_pace(self, warming: bool) -> None:
+        """The discriminator's learning rate and momentum: those of its warm-up, or of the contest."""
+        if self.config.warmup_kimg == 0:
+            return
+        for group in self.d_optimizer.param_groups:
+            if warming:
+                rise = min((self.step + 1) / WARMUP_RISE, 1.0)
+                group["lr"], group["betas"] = WARMUP_RATE * rise, (0.9, 0.99)
+            else:
+                ratio = self.config.r1_interval / (self.config.r1_interval + 1)
+                group["lr"], group["betas"] = self.config.learning_rate * ratio, (0.0, 0.99**ratio)
+
     def discriminator_step(self, real: Tensor, rng: torch.Generator) -> dict[str, float]:
         """One step of the discriminator, with R1 every ``r1_interval`` steps."""
         config, p = self.config, self.ada.p
-        regularise = self.step % config.r1_interval == 0
+        warming = self.warming
+        self.set_pace(warming)
+        regularise = self.step % config.r1_interval == 0 and not warming
         with self.fabric.autocast():
             with torch.no_grad():
                 fake = self.generator.synthesize(self.draw_ws(len(real), rng), "random", rng)
@@ -229,7 +253,8 @@ class Trainer:
                 values["loss/r1"] = float(penalty.detach())
                 loss = loss + penalty * (config.r1_gamma / 2 * config.r1_interval)
         self._descend(loss, self.d_optimizer, self.discriminator)
-        self.ada.update(real_logits, self.step, config.batch_size)
+        if not warming:
+            self.ada.update(real_logits, self.step, config.batch_size)
         values["logits/real"] = float(real_logits.detach().mean())
         values["logits/fake"] = float(fake_logits.detach().mean())
         return values
@@ -380,7 +405,7 @@ def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Pa
                 real = torch.where(flip[:, None, None, None], real.flip(3), real)
             try:
                 values = trainer.discriminator_step(real, rng)
-                if first >= config.warmup_kimg * 1000:
+                if not trainer.warming:
                     values |= trainer.generator_step(local, rng)
                     if config.path_length_weight > 0 and step % config.path_length_interval == 0:
                         values |= trainer.path_length_step(local, rng)
