@@ -83,11 +83,30 @@ def mahalanobis_norm(dw: Float[np.ndarray, "n d"], cov: Float[np.ndarray, "d d"]
     return np.where(outside > 1e-6 * np.linalg.norm(dw, axis=1), np.inf, inside)
 
 
-def _refuse_collinear(correlation: np.ndarray, labels: Sequence[str]) -> None:
-    """Raise unless every semantic keeps some freedom when the others are held (its variance inflation is bounded)."""
+def told_apart(A: Float[np.ndarray, "m d"], cov: Float[np.ndarray, "d d"], target: int) -> list[int]:
+    """The target and the semantics that can be held beside it, in order: without those that follow from the others."""
+    gram = A @ cov @ A.T
+    scale = 1 / np.sqrt(np.maximum(np.diagonal(gram), np.finfo(np.float64).tiny))
+    correlation, rows = gram * np.outer(scale, scale), list(range(len(A)))
+    while len(rows) > 1:
+        inflation, _ = _inflation(correlation[np.ix_(rows, rows)])
+        if inflation.max() <= MAX_INFLATION:
+            break
+        inflation[rows.index(target)] = -1.0
+        del rows[int(np.argmax(inflation))]
+    return rows
+
+
+def _inflation(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """By how much holding the others lengthens each semantic's step, squared; and the eigenvectors, smallest first."""
     values, vectors = np.linalg.eigh(correlation)
     # Diagonal of the inverse; the floor keeps exactly singular matrices finite.
-    inflation = (vectors**2 / np.maximum(values, 1e-15)).sum(axis=1)
+    return (vectors**2 / np.maximum(values, 1e-15)).sum(axis=1), vectors
+
+
+def _refuse_collinear(correlation: np.ndarray, labels: Sequence[str]) -> None:
+    """Raise unless every semantic keeps some freedom when the others are held (its variance inflation is bounded)."""
+    inflation, vectors = _inflation(correlation)
     worst = int(np.argmax(inflation))
     if inflation[worst] <= MAX_INFLATION:
         return

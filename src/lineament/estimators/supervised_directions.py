@@ -8,7 +8,7 @@ from jaxtyping import Float
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators._peers import check_samples
 from lineament.estimators.linear_semantics import LinearSemantics
-from lineament.estimators.steps import MAX_INFLATION, mahalanobis_step
+from lineament.estimators.steps import mahalanobis_step, told_apart
 
 
 class SupervisedDirections:
@@ -68,18 +68,3 @@ class SupervisedDirections:
         self.steps_ = np.stack(steps)
         self.n_samples_seen_, self.n_features_in_ = n, d
         return self
-
-
-def told_apart(gradients: Float[np.ndarray, "m d"], cov: Float[np.ndarray, "d d"], target: int) -> list[int]:
-    """The target and the semantics that can be held beside it, in order: without those that follow from the others."""
-    rows = list(range(len(gradients)))
-    while len(rows) > 1:
-        gram = gradients[rows] @ cov @ gradients[rows].T
-        scale = 1 / np.sqrt(np.maximum(np.diagonal(gram), np.finfo(np.float64).tiny))
-        values, vectors = np.linalg.eigh(gram * np.outer(scale, scale))
-        inflation = (vectors**2 / np.maximum(values, 1e-15)).sum(axis=1)
-        if inflation.max() <= MAX_INFLATION:
-            break
-        inflation[rows.index(target)] = -1.0
-        del rows[int(np.argmax(inflation))]
-    return rows

@@ -9,7 +9,6 @@ Source:
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +16,12 @@ from typing import Annotated
 
 import numpy as np
 import tyro
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from lineament import __version__
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
+from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.estimators.steady_steps import mean_square_change, steady_steps
 from lineament.networks.decomposer import Decomposer, check_face_box
 from lineament.networks.generator import Generator
@@ -48,6 +48,7 @@ from lineament.recipes.sampling import (
 from lineament.recipes.shipped import PAIR, Pair
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
+from lineament.records.parts import Localization
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atlas import save_atlas
 
@@ -250,29 +251,21 @@ def uncalibrated_atlas(
     return atlas, model
 
 
-def group_gradients(found: Discovery, names: Sequence[str], num_groups: int) -> Float[np.ndarray, "b m d"]:
-    """What semantics answer to the w of each group of layers."""
-    chosen = [SEMANTIC_NAMES.index(name) for name in names]
-    coef = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
-    return coef.reshape(len(chosen), num_groups, -1).swapaxes(0, 1)
-
-
 def with_steady_steps(
-    config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
+    atlas: Atlas, local: Localization, jacobian: PixelJacobian, mask: Bool[np.ndarray, " p"], weight: float
 ) -> Atlas:
     """The atlas with steps of pose and light that leave the maps alone; not calibrated.
 
     The atlas as it is, and why, if there are none.
     """
-    groups = config.parts.groups(generator.num_ws)
-    names = [name for name in HOLDABLE if name in atlas.names]
+    names, groups = [name for name in HOLDABLE if name in atlas.names], local.layer_groups
     if not names:
         return atlas
-    gradients = group_gradients(found, names, len(groups)).swapaxes(0, 1).reshape(len(names), -1)
+    chosen = [atlas.names.index(name) for name in names]
+    gradients = local.scalar_gradients[:, chosen].swapaxes(0, 1).reshape(len(names), -1)
     cov = np.kron(np.eye(len(groups)), atlas.w_cov)
     try:
-        change = mean_square_change(merged(found.folds), map_mask(decomposer))
-        moves = steady_steps(gradients, cov, change, config.steady, names=names)
+        moves = steady_steps(gradients, cov, mean_square_change(jacobian, mask), weight, names=names)
     except (ConfigError, DataError) as error:
         console.print(f"no steady steps: {error}", soft_wrap=True)
         return atlas
@@ -292,13 +285,14 @@ def with_steady_steps(
         replace(direction, layer_steps=steps[names.index(direction.name)]) if direction.name in names else direction
         for direction in atlas.directions
     ]
-    return replace(atlas, directions=tuple(directions), provenance=atlas.provenance | {"steady": config.steady})
+    return replace(atlas, directions=tuple(directions), provenance=atlas.provenance | {"steady": weight})
 
 
 def with_parts(
     config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
 ) -> tuple[Atlas, Float[np.ndarray, "p d"] | None]:
-    """The atlas with the parts of the face, scored on held-out images, and the Jacobian of one w for all layers.
+    """The atlas with the parts of the face, scored on held-out images, and with steady steps of pose and light if those
+    are asked for; beside it the Jacobian of one w for all layers.
 
     The atlas as it is, and why, if there are none.
 
@@ -306,7 +300,9 @@ def with_parts(
         ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
     """
     groups = config.parts.groups(generator.num_ws)
-    gradients = group_gradients(found, atlas.names, len(groups))
+    chosen = [SEMANTIC_NAMES.index(name) for name in atlas.names]
+    mixed = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
+    gradients = mixed.reshape(len(chosen), len(groups), -1).swapaxes(0, 1)
     try:
         jacobian = merged(found.folds)
         local = find_parts(jacobian, found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), config.parts)
@@ -321,6 +317,8 @@ def with_parts(
     w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
     maps = np.concatenate([maps for _, _, maps in seen])
     J = summed(jacobian, len(groups))
+    if config.steady:
+        atlas = with_steady_steps(atlas, local, jacobian, map_mask(decomposer), config.steady)
     return replace(atlas, local=score(local, J, w, atlas.w_mean, maps)), J
 
 
@@ -356,8 +354,6 @@ def run(config: DiscoverConfig) -> Path | None:
         J = None
         if found.folds:
             atlas, J = with_parts(config, found, atlas, generator, decomposer)
-        if config.steady and atlas.local is not None:
-            atlas = with_steady_steps(config, found, atlas, generator, decomposer)
         atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"
         save_atlas(path, atlas)

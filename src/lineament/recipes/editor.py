@@ -83,7 +83,7 @@ class Editor:
         The atlas's own steps of single layers hold what they hold: who asks for something else moves layers alike.
         """
         own = self.hold is None and not self.plain and self.layers is None
-        atlas = (self.atlas if own else self.atlas.layers_alike()).moved_together(names)
+        atlas = self.atlas if own else self.atlas.layers_alike()
         return atlas, affordable_hold(atlas, names) if self.hold is None else self.hold
 
     def _step(self, atlas: Atlas, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
