@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 
 from lineament.records.camera import Camera
+from lineament.records.proportions import LABELS as FACE_LABELS
+from lineament.records.proportions import LANDMARKS
 from lineament.records.truth import FaceTruth
 from tests.worlds import FRONTAL, Ellipsoid
 
@@ -121,6 +123,54 @@ def write_face(path: Path, truth: FaceTruth, i: int, **changed: np.ndarray) -> N
     if truth.face is not None:
         arrays["label"] = truth.mask[i].astype(np.uint8) + truth.face[i]
     np.savez_compressed(path, **(arrays | changed))
+
+
+def drawn_face(size: int, *, nose: float = 0.15, jaw: float = 1.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Landmarks, labels (0 is the background, then those of `proportions`) and depth of a face seen from the front.
+
+    Drawn in distances between the eyeballs, three tenths of the picture: eyes 0.5 x 0.1 at height 0, brows at 0.35
+    above, the tip of the nose 0.7 below, a mouth 0.9 wide from 1.0 to 1.3 below, the chin at 1.7. The nose is a
+    Gaussian of the given width, the skin 2 wide and below the mouth as wide as the jaw.
+    """
+    unit, middle, eyes = 0.3 * size, (size - 1) / 2, 0.4 * size
+    points = {
+        "chin": (0, 1.7, 0.98),
+        "nose_tip": (0, 0.7, 0.95),
+        "upper_lip": (0, 1.0, 0.96),
+        "lower_lip": (0, 1.3, 0.96),
+        **{f"mouth_{side}": (sign * 0.45, 1.1, 0.97) for side, sign in (("l", 1), ("r", -1))},
+        **{f"eye_inner_{side}": (sign * 0.25, 0, 0.97) for side, sign in (("l", 1), ("r", -1))},
+        **{f"eye_outer_{side}": (sign * 0.75, 0, 0.98) for side, sign in (("l", 1), ("r", -1))},
+        **{f"eyeball_{side}": (sign * 0.5, 0, 0.99) for side, sign in (("l", 1), ("r", -1))},
+    }
+    landmarks = np.array([(middle + points[n][0] * unit, eyes + points[n][1] * unit, points[n][2]) for n in LANDMARKS])
+    rows, columns = np.mgrid[:size, :size]
+    x, y = (columns - middle) / unit, (rows - eyes) / unit
+    label = np.zeros((size, size), np.float32)
+    side = np.abs(np.abs(x) - 0.5)
+    places = {
+        "skin": (np.abs(x) < np.where(y > 1.15, jaw / 2, 1.0)) & (y > -0.8) & (y < 1.75),
+        "brows": (side < 0.25) & (np.abs(y + 0.35) < 0.05),
+        "eye_white": (side < 0.25) & (np.abs(y) < 0.05),
+        "nose": (np.abs(x) < 0.2) & (y > 0.3) & (y < 0.75),
+        "lips": (np.abs(x) < 0.45) & (y > 1.0) & (y < 1.3),
+    }
+    for name, place in places.items():
+        label[place] = 1 + FACE_LABELS.index(name)
+    depth = 0.98 - 0.03 * np.exp(-(x**2) / 2 / nose**2)
+    return landmarks.astype(np.float32), label, depth.astype(np.float32)
+
+
+def write_drawn(folder: Path, truth: FaceTruth, jaws: np.ndarray) -> Path:
+    """Rendered faces whose frontal truth is that of `drawn_face`, each with a jaw of its own width."""
+    write_rendered(folder, truth)
+    info = {"labels": ("background", *FACE_LABELS), "landmarks": LANDMARKS}
+    (folder / "info.json").write_text(json.dumps(info), encoding="utf-8")
+    for i, jaw in enumerate(jaws.tolist()):
+        landmarks, label, depth = drawn_face(truth.images.shape[1], jaw=jaw)
+        changed = {"canon_landmarks": landmarks, "canon_label": label, "canon_depth": depth}
+        write_face(folder / "truth" / f"{i:06d}.npz", truth, i, **changed)
+    return folder
 
 
 def write_pairs(folder: Path, truth: FaceTruth) -> Path:

@@ -88,6 +88,23 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(Trainer, "update_ema", update)
 
 
+def test_half_precision_trains_and_derives_gradients_in_full(
+    faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds: dict[str, set[torch.dtype]] = {"r1": set(), "path": set(), "loss": set()}
+    for name, kind, at in (("r1_penalty", "r1", 0), ("path_lengths", "path", 0), ("generator_loss", "loss", 0)):
+        function = getattr(train_generator, name)
+
+        def watched(*args: Any, function: Any = function, kind: str = kind, at: int = at) -> Any:
+            kinds[kind].add(args[at].dtype)
+            return function(*args)
+
+        monkeypatch.setattr(train_generator, name, watched)
+    run(settings(faces, tmp_path, devices=Devices(accelerator="cpu", precision="bf16-mixed")))
+    assert kinds == {"r1": {torch.float32}, "path": {torch.float32}, "loss": {torch.bfloat16}}
+    assert all(bool(torch.isfinite(value).all()) for value in contents(tmp_path).values())
+
+
 def test_what_a_run_leaves(uninterrupted: Path) -> None:
     assert load_generator(uninterrupted / "generator.safetensors").config == tiny.GENERATOR
     assert load_discriminator(uninterrupted / "discriminator.safetensors").config == tiny.DISCRIMINATOR

@@ -12,11 +12,22 @@ import torch
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.networks.judge import Judge, JudgeConfig
 from lineament.recipes import train_judge
-from lineament.recipes.devices import Devices
+from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.models import load_judge
-from lineament.recipes.train_judge import TrainJudgeConfig, learning_rate_at, read, run, shifted, spoilt
+from lineament.recipes.train_judge import (
+    TrainJudgeConfig,
+    learning_rate_at,
+    load_renders,
+    measured_proportions,
+    read,
+    run,
+    shifted,
+    spoilt,
+)
+from lineament.records.proportions import LABELS, PROPORTIONS
 from lineament.store.tensors import load_tensors, read_header
-from tests.truths import known_faces, write_rendered
+from lineament.store.truth import open_truth
+from tests.truths import drawn_face, known_faces, write_drawn, write_face, write_rendered
 
 CPU = Devices(accelerator="cpu")
 SIDE = 16
@@ -160,3 +171,23 @@ def test_spoilt_images_are_softer_or_noisier_and_stay_in_range() -> None:
     noisy = spoilt(stripes, 0.0, 0.5, rng)
     assert noisy.abs().max() <= 1
     assert not noisy.equal(stripes)
+
+
+def test_proportions_are_measured_where_landmarks_are_known(tmp_path: Path) -> None:
+    jaws = np.array([1.2, 1.5, 1.8, 1.6])
+    write_drawn(tmp_path, known_faces(4, 64), jaws)
+    renders = load_renders(tmp_path, SIDE, tmp_path / "cache", make_fabric(CPU))
+    assert set(PROPORTIONS) < set(renders.names)
+    np.testing.assert_allclose(renders.columns(("jaw_width",))[:, 0], jaws, atol=0.08)
+
+
+def test_a_proportion_that_cannot_be_measured_counts_as_the_mean(tmp_path: Path) -> None:
+    truth = known_faces(3, 64)
+    write_drawn(tmp_path, truth, np.full(3, 1.5))
+    landmarks, label, depth = drawn_face(64)
+    label[label == 1 + LABELS.index("brows")] = 0
+    changed = {"canon_landmarks": landmarks, "canon_label": label, "canon_depth": depth}
+    write_face(tmp_path / "truth" / "000001.npz", truth, 1, **changed)
+    heights = measured_proportions(open_truth(tmp_path))[:, list(PROPORTIONS).index("brow_height")]
+    assert heights[1] == pytest.approx(heights[0])
+    assert heights[0] > 0.3

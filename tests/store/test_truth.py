@@ -14,7 +14,17 @@ from lineament.errors import ConfigError, FileFormatError, ImageError, Lineament
 from lineament.records.truth import FaceTruth
 from lineament.store import truth as module
 from lineament.store.truth import load_truth, open_truth
-from tests.truths import COLUMNS, PLANTED, known_faces, write_face, write_named, write_pairs, write_rendered
+from tests.truths import (
+    COLUMNS,
+    PLANTED,
+    drawn_face,
+    known_faces,
+    write_drawn,
+    write_face,
+    write_named,
+    write_pairs,
+    write_rendered,
+)
 
 SIZE = 16
 
@@ -272,3 +282,33 @@ def test_labels_may_be_missing_but_not_damaged(tmp_path: Path) -> None:
     write_face(tmp_path / "less" / "truth" / "000001.npz", replace(truth, face=None), 1)
     with pytest.raises(FileFormatError, match="has no array 'label'"):
         load_truth(tmp_path / "less", 64)
+
+
+def test_proportions_are_known_with_landmarks_and_labels_alone(tmp_path: Path) -> None:
+    truth = known_faces(2, SIZE)
+    source = open_truth(write_drawn(tmp_path / "drawn", truth, np.array([1.3, 1.7])))
+    assert source.has_proportions
+    assert source.proportions(1)["jaw_width"] > source.proportions(0)["jaw_width"] + 0.3
+    assert not open_truth(write_rendered(tmp_path / "plain", truth)).has_proportions
+    assert not open_truth(write_pairs(tmp_path / "pairs", truth)).has_proportions
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"canon_landmarks": np.zeros((3, 3))}, r"canon_landmarks is \(3, 3\), expected \(12, 3\)"),
+        ({"canon_landmarks": np.full((12, 3), np.nan)}, "canon_landmarks holds NaN"),
+        ({"canon_landmarks": np.zeros((12, 3))}, "less than a pixel apart"),
+        ({"canon_label": np.zeros((4, 4))}, "canon_label is"),
+        ({"canon_depth": np.float32(1)}, "canon_depth is 0 px wide"),
+        ({"canon_depth": np.zeros((SIZE, SIZE // 2))}, "canon_depth is"),
+    ],
+)
+def test_damaged_frontal_truth_is_named(tmp_path: Path, changed: dict[str, np.ndarray], message: str) -> None:
+    truth = known_faces(1, SIZE)
+    write_drawn(tmp_path, truth, np.array([1.5]))
+    landmarks, label, depth = drawn_face(SIZE)
+    whole = {"canon_landmarks": landmarks, "canon_label": label, "canon_depth": depth}
+    write_face(tmp_path / "truth" / "000000.npz", truth, 0, **(whole | changed))
+    with pytest.raises(FileFormatError, match=message):
+        open_truth(tmp_path).proportions(0)

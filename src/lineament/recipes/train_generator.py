@@ -9,6 +9,7 @@ import copy
 import math
 import time
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -209,7 +210,7 @@ class Trainer:
         """Latents of n images, some mixed from two; keeps track of the mean w."""
         z = torch.randn(2 * n, self.config.network.z_dim, generator=rng).to(self.fabric.device)
         w = self.generator.map(z)
-        self.generator.mapping.w_avg.lerp_(w.detach().mean(dim=0), 0.005)
+        self.generator.mapping.w_avg.lerp_(w.detach().float().mean(dim=0), 0.005)
         ws_a, ws_b = self.generator.broadcast(w[:n]), self.generator.broadcast(w[n:])
         num_ws = self.generator.num_ws
         cutoffs = torch.randint(1, num_ws, (n,), generator=rng)
@@ -220,6 +221,10 @@ class Trainer:
     def warming(self) -> bool:
         """Whether the discriminator still learns alone."""
         return self.step * self.config.batch_size < self.config.warmup_kimg * 1000
+
+    def precision(self, regularise: bool) -> AbstractContextManager[Any]:
+        """The chosen precision, but a full one where a gradient is derived once more."""
+        return nullcontext() if regularise else self.fabric.autocast()
 
     def set_pace(self, warming: bool) -> None:
         """The discriminator's learning rate and momentum: those of its warm-up, or of the contest."""
@@ -239,7 +244,7 @@ class Trainer:
         warming = self.warming
         self.set_pace(warming)
         regularise = self.step % config.r1_interval == 0 and not warming
-        with self.fabric.autocast():
+        with self.precision(regularise):
             with torch.no_grad():
                 fake = self.generator.synthesize(self.draw_ws(len(real), rng), "random", rng)
             real = augment(real, p, rng).detach().requires_grad_(regularise)
@@ -270,7 +275,7 @@ class Trainer:
     def path_length_step(self, n: int, rng: torch.Generator) -> dict[str, float]:
         """Lazy path length regularisation on half a batch."""
         config = self.config
-        with self.fabric.autocast():
+        with self.precision(regularise=True):
             ws = self.draw_ws(max(n // 2, 1), rng)
             fake = self.generator.synthesize(ws, "random", rng)
             noise = torch.randn(fake.shape, generator=rng).to(fake)

@@ -33,8 +33,9 @@ from lineament.recipes.run_folder import (
 )
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.records.attributes import MIRRORED, attribute_table
+from lineament.records.proportions import PROPORTIONS
 from lineament.store.atomic import write_text_atomic
-from lineament.store.truth import open_truth
+from lineament.store.truth import TruthFolder, open_truth
 
 _STREAM_INIT, _STREAM_STEP, _STREAM_SHIFT = 1, 2, 4
 
@@ -118,7 +119,8 @@ class Renders:
 
 
 def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> Renders:
-    """Rendered faces and what a judge reads of them (`attribute_table`), without the maps.
+    """Rendered faces and what a judge reads of them: their table (`attribute_table`) and, where landmarks and labels
+    are known, their proportions.
 
     Raises:
         ImageError, FileFormatError: the folder cannot be used.
@@ -133,7 +135,30 @@ def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> 
             f"{folder} has {len(images)} usable images for {len(truth)} rows, expected one image for each row, and "
             "rows in order; render the missing ones again"
         )
-    return Renders(images, *attribute_table(truth.names, truth.parameters))
+    names, values = attribute_table(truth.names, truth.parameters)
+    if truth.has_proportions:
+        values = np.hstack([values, measured_proportions(truth)])
+        names = (*names, *PROPORTIONS)
+    return Renders(images, names, values)
+
+
+def measured_proportions(truth: TruthFolder) -> Float[np.ndarray, "n k"]:
+    """`PROPORTIONS` of all faces, at the size they were rendered in; the mean where one cannot be measured.
+
+    Raises:
+        FileFormatError: a file is damaged.
+    """
+    rows = []
+    with progress_bar() as bar:
+        task = bar.add_task("measuring faces", total=len(truth), note="")
+        for i in range(len(truth)):
+            measured = truth.proportions(i)
+            rows.append([measured[name] for name in PROPORTIONS])
+            bar.advance(task)
+    table = np.array(rows)
+    known = np.isfinite(table)
+    mean = np.where(known, table, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return np.where(known, table, mean)
 
 
 def learning_rate_at(step: int, config: TrainJudgeConfig) -> float:

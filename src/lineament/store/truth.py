@@ -4,7 +4,8 @@ Rendered faces:  images/000000.png (or .jpg), truth/000000.npz and so on, and tr
                  ``names`` and ``values`` (angles in degrees). A face's npz has depth, mask, canon_depth, canon_mask and
                  canon_albedo. Where info.json lists ``labels``, also label, a number of that list for each pixel: the
                  inside of open mouths then counts as background, because it is a hole behind the surface. Where the
-                 labels of the frontal view are read, it has canon_label, too.
+                 labels of the frontal view are read, it has canon_label, too; and where info.json lists ``landmarks``,
+                 canon_landmarks, a row (x, y in pixels, depth) for each.
 Pairs:           image/*.png and depth/*.png, the n-th of each together; no pose, light or albedo. A depth value v in
                  [0, 1] means 1.1 - 0.2 v, and the face is what is nearer than the farthest value of its map. Source:
                  the synthetic set of Wu et al., CVPR 2020.
@@ -25,6 +26,7 @@ from PIL import Image
 
 from lineament.errors import ConfigError, FileFormatError, ImageError
 from lineament.records.camera import Camera
+from lineament.records.proportions import LABELS, LANDMARKS, proportions
 from lineament.records.truth import FaceTruth
 from lineament.store.atomic import storage_error
 from lineament.store.images import MAX_BYTES, MAX_PIXELS, decode_image
@@ -33,6 +35,8 @@ _VIEW, _LIGHT = ("pitch", "yaw", "roll", "tx", "ty", "tz"), ("ambient", "diffuse
 _HOLES = ("mouth_inside",)
 FACE_LABELS = ("skin", "lips", "brows", "eye_white", "iris", "pupil", "nose")
 """Labels of the face proper; hair, ears, neck and cloth are others."""
+MIN_SIDE = 16
+"""Proportions of smaller pictures are not measured."""
 _SHAPE, _CANON = ("depth", "mask"), ("canon_depth", "canon_mask", "canon_albedo")
 
 
@@ -45,6 +49,7 @@ class TruthFolder:
         maps: file of each face's depth.
         scalars: view and light of each face in the order and units of `FaceTruth`; None in the layout of pairs.
         labels: what the numbers of the label maps mean; empty if there are none.
+        landmarks: names of the points known of each face; empty if there are none.
         names: of all columns of the table, those of `scalars` among them; empty in the layout of pairs.
         parameters: the table, in its own units (angles in degrees); None in the layout of pairs.
     """
@@ -53,6 +58,7 @@ class TruthFolder:
     maps: tuple[Path, ...]
     scalars: Float[np.ndarray, "n 10"] | None
     labels: tuple[str, ...] = ()
+    landmarks: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     parameters: Float[np.ndarray, "n k"] | None = None
 
@@ -101,6 +107,26 @@ class TruthFolder:
         """Number in `labels` of what the frontal view of one face shows at each pixel; rendered faces only."""
         path = self.maps[index]
         return _checked(path, _read_npz(path, ("canon_label",)), "canon_label", (resolution, resolution))
+
+    @property
+    def has_proportions(self) -> bool:
+        """Whether the landmarks and labels that `proportions` needs are known."""
+        return set(LANDMARKS) <= set(self.landmarks) and set(LABELS) <= set(self.labels)
+
+    def proportions(self, index: int) -> dict[str, float]:
+        """Proportions of one face, at the size it was rendered in; only where `has_proportions`."""
+        path = self.maps[index]
+        members = _read_npz(path, ("canon_landmarks", "canon_label", "canon_depth"))
+        side = max(members["canon_depth"].shape, default=0)
+        if side < MIN_SIDE:
+            raise FileFormatError(f"{path}: canon_depth is {side} px wide, expected at least {MIN_SIDE}; make it again")
+        landmarks = _checked(path, members, "canon_landmarks", (len(self.landmarks), 3))
+        label, depth = (_checked(path, members, name, (side, side)) for name in ("canon_label", "canon_depth"))
+        left, right = (landmarks[self.landmarks.index(name), 0] for name in ("eyeball_l", "eyeball_r"))
+        corners = (landmarks[self.landmarks.index(name), 0] for name in ("mouth_l", "mouth_r"))
+        if abs(left - right) < 1 or abs(next(corners) - next(corners)) < 1:
+            raise FileFormatError(f"{path} has eyes or corners of the mouth less than a pixel apart; make it again")
+        return proportions(landmarks, self.landmarks, label, self.labels, depth)
 
     def _labelled(self, index: int, resolution: int, names: Sequence[str]) -> Bool[np.ndarray, "h w"]:
         path = self.maps[index]
@@ -207,21 +233,21 @@ def _open_rendered(folder: Path) -> TruthFolder:
     images = _listed(folder / "images", {".png", ".jpg"})
     for kind, files in (("truth", maps), ("image", images)):
         _check_rows(path, rows, kind, files)
-    labels = _read_labels(folder / "info.json")
+    labels, landmarks = (_read_names(folder / "info.json", what) for what in ("labels", "landmarks"))
     pictures, truths = (tuple(found[row] for row in rows) for found in (images, maps))
-    return TruthFolder(pictures, truths, scalars, labels, tuple(names), parameters)
+    return TruthFolder(pictures, truths, scalars, labels, landmarks, tuple(names), parameters)
 
 
-def _read_labels(path: Path) -> tuple[str, ...]:
-    """The names of the labels; none if the file or its list is missing."""
+def _read_names(path: Path, what: str) -> tuple[str, ...]:
+    """A list of names; empty if the file or the list is missing."""
     if not path.exists():
         return ()
     try:
-        labels = json.loads(_read(path)).get("labels", [])
-        return tuple(map(str, labels))
+        names = json.loads(_read(path)).get(what, [])
+        return tuple(map(str, names))
     except (ValueError, TypeError, AttributeError) as error:
         raise FileFormatError(
-            f"{path} is damaged ({error}); make it again, or delete it to go without labels"
+            f"{path} is damaged ({error}); make it again, or delete it to go without labels and landmarks"
         ) from error
 
 
