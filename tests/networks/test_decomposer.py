@@ -1,7 +1,7 @@
 """The decomposer: ranges, borders, and the mirror symmetry of what it measures."""
 
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -70,6 +70,20 @@ def test_confidence(size: int) -> None:
     assert pixels.shape == (3, 2, size, size)
     assert features.shape == (3, 2, size // 4, size // 4)
     assert min(pixels.min(), features.min()) >= network.config.min_sigma
+
+
+def test_a_network_for_use_says_the_same_but_not_how_sure_it_is() -> None:
+    network = Decomposer(tiny.DECOMPOSER).eval()
+    network.face_box = (0.1, 0.1, 0.9, 0.9)
+    used, image = network.for_use(), noise(2, 64)
+    said, before = used(image), network(image)
+    assert all(torch.equal(getattr(said, part.name), getattr(before, part.name)) for part in fields(before))
+    assert used.face_box == network.face_box
+    assert Decomposer(used.config).state_dict().keys() == used.state_dict().keys()
+    assert network.confidence_net is not None
+    assert len(network.parts()) == len(used.parts()) + 1
+    with pytest.raises(ConfigError, match="without its confidence"):
+        used.sigmas(image)
 
 
 def test_view_and_light_of_the_mirror_image_are_mirrored() -> None:

@@ -106,7 +106,8 @@ def uninterrupted(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def test_what_a_run_leaves(uninterrupted: Path) -> None:
-    assert load_decomposer(uninterrupted / "decomposer.safetensors").config == tiny.DECOMPOSER
+    config = load_decomposer(uninterrupted / "decomposer.safetensors").config
+    assert config == replace(tiny.DECOMPOSER, confidence=False)
     provenance = read_header(uninterrupted / "decomposer.safetensors").header["provenance"]
     assert provenance["steps"] == 4
     assert len(provenance["generator"]) == 64
@@ -117,6 +118,14 @@ def test_what_a_run_leaves(uninterrupted: Path) -> None:
     row = rows[0]
     assert {"loss/total", "loss/features", "gradient_norm", "health/pixel_error"} <= row.keys()
     load_features(uninterrupted / "features.safetensors", torch.zeros(1, 3, 64, 64), "cpu")
+
+
+def test_what_only_training_needs_is_in_the_state_alone(uninterrupted: Path) -> None:
+    written, _ = load_tensors(uninterrupted / "decomposer.safetensors", kind="decomposer", framework="pt")
+    state, _ = load_tensors(uninterrupted / STATE, kind="training-state", framework="pt")
+    assert not any("confidence" in name for name in written)
+    assert any("confidence" in name for name in state)
+    assert not load_decomposer(uninterrupted / "decomposer.safetensors").config.confidence
 
 
 def test_same_seed_same_bytes(sources: Path, uninterrupted: Path, tmp_path: Path) -> None:
@@ -317,9 +326,15 @@ def test_one_source_batch_of_one_and_no_features(sources: Path, tmp_path: Path, 
 def test_goes_on_from_another_decomposer(sources: Path, tmp_path: Path) -> None:
     init = sources / "decomposer.safetensors"
     out = run(settings(sources, tmp_path / "run", steps=1, init=init, learning_rate=1e-12)).parent
-    start = load_decomposer(init).state_dict()
+    start = load_decomposer(init).for_use().state_dict()
     found = load_decomposer(out / "decomposer.safetensors").state_dict()
+    assert found.keys() == start.keys()
     assert all(torch.allclose(found[name], value, atol=1e-5) for name, value in start.items() if name != "tilt")
+
+
+def test_training_without_confidence_is_refused(sources: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="needs the network's confidence"):
+        settings(sources, tmp_path / "run", network=replace(tiny.DECOMPOSER, confidence=False))
 
 
 def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ Source:
 """
 
 import math
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -96,6 +97,8 @@ class DecomposerConfig:
     face_box: tuple[float, float, float, float] = WHOLE_IMAGE
     """Left, top, right and bottom of the face in a generator's images, as shares of their width and height: what is
     cut out of them and made smaller. Photographs come cut out already."""
+    confidence: bool = True
+    """Whether the network says how wrong its reconstruction may be, too. Training needs that, and nothing else does."""
 
     def __post_init__(self) -> None:
         check_face_box(self.face_box)
@@ -255,9 +258,11 @@ class Decomposer(nn.Module):
             self.mean_albedo = nn.Parameter(torch.zeros(3, config.resolution, config.resolution))
         self.view_net = Encoder(6, slim, config.code_dim)
         self.light_net = Encoder(4, slim, config.code_dim)
-        # How wrong a reconstruction may be is a smooth, simple map: half the channels do.
-        narrow = [min(width, CONFIDENCE_CHANNEL_MAX) for width in slim]
-        self.confidence_net = ConfidenceNet(narrow, min(config.code_dim, CONFIDENCE_CHANNEL_MAX))
+        self.confidence_net: ConfidenceNet | None = None
+        if config.confidence:
+            # How wrong a reconstruction may be is a smooth, simple map: half the channels do.
+            narrow = [min(width, CONFIDENCE_CHANNEL_MAX) for width in slim]
+            self.confidence_net = ConfidenceNet(narrow, min(config.code_dim, CONFIDENCE_CHANNEL_MAX))
         border = torch.zeros(config.resolution, config.resolution)
         border[:, :NUM_BORDER_COLUMNS] = 1
         border[:, -NUM_BORDER_COLUMNS:] = 1
@@ -272,7 +277,13 @@ class Decomposer(nn.Module):
         shape += [] if self.mean_shape is None else [self.mean_shape]
         albedo += [] if self.mean_albedo is None else [self.mean_albedo]
         others = (self.view_net, self.light_net, self.confidence_net)
-        return shape, albedo, *(list(net.parameters()) for net in others)
+        return shape, albedo, *(list(net.parameters()) for net in others if net is not None)
+
+    def for_use(self) -> "Decomposer":
+        """A copy without what only training needs."""
+        copy = deepcopy(self)
+        copy.config, copy.confidence_net = replace(self.config, confidence=False), None
+        return copy
 
     def front(self, image: Float[Tensor, "n 3 h w"], view: Float[Tensor, "n 6"]) -> Float[Tensor, "n c h w"]:
         """What the depth and albedo networks see: the face from the front beside its mirror image, if `aligned`.
@@ -356,7 +367,8 @@ class Decomposer(nn.Module):
                     nn.init.zeros_(module.bias)
         # Outputs start small, so that no tanh is saturated; how faces differ from the mean shape starts at nothing.
         heads = [self.view_net.layers[-1], self.light_net.layers[-1], self.albedo_net.head]
-        heads += [self.confidence_net.feature_head, self.confidence_net.pixel_head[-1]]
+        if self.confidence_net is not None:
+            heads += [self.confidence_net.feature_head, self.confidence_net.pixel_head[-1]]
         for head in (*heads, self.depth_net.head):
             head.weight.mul_(HEAD_GAIN)  # pyright: ignore[reportCallIssue, reportArgumentType]
         if self.mean_shape is not None:
@@ -409,7 +421,13 @@ class Decomposer(nn.Module):
         return torch.cat([unit[:, :2] / 2 + 0.5, unit[:, 2:]], dim=1)
 
     def sigmas(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
-        """Standard deviations of the errors of pixels and of features; their inverse is the confidence."""
+        """Standard deviations of the errors of pixels and of features; their inverse is the confidence.
+
+        Raises:
+            ConfigError: the network was made, or saved, without confidence.
+        """
+        if self.confidence_net is None:
+            raise ConfigError("this decomposer was saved for use, without its confidence; train with one that has it")
         pixels, features = self.confidence_net(image)
         return pixels + self.config.min_sigma, features + self.config.min_sigma
 

@@ -86,7 +86,7 @@ class TrainDecomposerConfig:
     decay: float = 0.4
     """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
     init: Path | None = None
-    """Decomposer to go on from, instead of an ellipsoid."""
+    """Decomposer to go on from, instead of an ellipsoid; how sure it is, it learns anew."""
     he_init: bool = True
     """Whether weights start as `Decomposer.init_he` says instead of by PyTorch's default."""
     ellipsoid: bool = True
@@ -119,6 +119,8 @@ class TrainDecomposerConfig:
             raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
         if self.vgg16 is not None and self.features is not None:
             raise ConfigError("--features and --vgg16 are two perceptual features; give one")
+        if not self.network.confidence:
+            raise ConfigError("training needs the network's confidence; leave --network.no-confidence out")
         for name in ("steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps"):
             if not getattr(self, name) > 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
@@ -236,7 +238,8 @@ class Trainer:
         """Start from another decomposer, or from an ellipsoid."""
         config = self.config
         if config.init is not None:
-            self.decomposer.load_state_dict(load_decomposer(config.init).state_dict())
+            begun = load_decomposer(config.init).for_use().state_dict()
+            self.decomposer.load_state_dict(self.decomposer.state_dict() | begun)
         elif config.ellipsoid and config.network.mean_shape:
             shape = ellipsoid_depth(config.network.resolution, **ELLIPSOID)
             self.decomposer.start_from(shape.to(self.fabric.device))

@@ -75,8 +75,8 @@ def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last
         "recoveries": trainer.recoveries,
         "scores": {k: v for k, v in last.items() if k.startswith("health/")},
     }
-    header = config.network.to_dict()
-    save_network(decomposer_path(folder), "decomposer", trainer.ema, header, provenance)
+    decomposer = trainer.ema.for_use()
+    save_network(decomposer_path(folder), "decomposer", decomposer, decomposer.config.to_dict(), provenance)
     if isinstance(trainer.features, DiscriminatorFeatures):
         path = folder.path / "features.safetensors"
         save_network(path, "features", trainer.features, trainer.features.config.to_dict(), provenance)
