@@ -7,6 +7,7 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators.moments import StreamingMoments
+from lineament.records.bounds import check_bounds
 
 
 class LinearSemantics:
@@ -114,8 +115,7 @@ class LinearSemantics:
             raise ShapeError(f"w has {width} columns, expected {self.n_features_in_} as in the fit")
 
     def _solve(self, moments: StreamingMoments) -> None:
-        if not self.ridge >= 0:
-            raise ConfigError(f"ridge is {self.ridge}, expected 0 or more")
+        check_bounds(self, "ridge", least=0)
         if moments.count < 2:
             raise ConfigError(f"a fit needs at least 2 samples, got {moments.count}; add samples")
         d = len(moments.w_mean)

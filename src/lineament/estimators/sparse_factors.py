@@ -12,6 +12,7 @@ from lineament.estimators import _sparse_solver as solver
 from lineament.estimators._rotations import least_absolute_rotation, varimax
 from lineament.estimators._sparse_solver import Solution
 from lineament.ops.seeding import philox
+from lineament.records.bounds import check_bounds
 
 EXPLORED_ROWS = 8192  # rows on which starts are compared, so that their cost does not grow with the image
 ROUNDS = 2  # of rotation and alternation from each start
@@ -160,9 +161,7 @@ class SparseFactors:
             raise ConfigError(
                 f'n_components is {count!r}, expected "auto", a share between 0 and 1, or at least 1; change it'
             )
-        for name in ("max_components", "max_iter", "n_restarts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1; raise it")
+        check_bounds(self, "max_components", "max_iter", "n_restarts", least=1)
         for name in ("alpha", "beta", "tol"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more; change it")

@@ -20,6 +20,7 @@ from lineament.networks.layers import Conv, Dense
 from lineament.networks.mapping import MappingNetwork
 from lineament.networks.stylegan2 import ARCHITECTURES, GeneratorConfig, channels_at
 from lineament.ops.resample import downsample_fir
+from lineament.records.bounds import check_bounds
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,10 @@ class DiscriminatorConfig:
         )
         if self.architecture not in ARCHITECTURES:
             raise ConfigError(f"architecture is {self.architecture!r:.40}, expected one of {', '.join(ARCHITECTURES)}")
-        if self.image_channels < 1:
-            raise ConfigError(f"image_channels is {self.image_channels}, expected at least 1")
-        for name in ("conv_clamp", "c_dim", "class_dim", "num_mapping_layers", "group_size", "num_std_channels"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_bounds(self, "image_channels", least=1)
+        check_bounds(
+            self, "conv_clamp", "c_dim", "class_dim", "num_mapping_layers", "group_size", "num_std_channels", least=0
+        )
 
     @classmethod
     def matching(cls, config: GeneratorConfig) -> "DiscriminatorConfig":

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lineament.errors import ConfigError
 from lineament.networks.layers import Conv, Dense
 from lineament.ops.resample import shrink
+from lineament.records.bounds import check_bounds
 
 COARSEST = 4
 """Pixels of the last feature map's side."""
@@ -48,9 +49,7 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.resolution < 16 or self.resolution & (self.resolution - 1):
             raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
-        for name in ("w_dim", "num_ws", "channels", "channel_max", "offset_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_bounds(self, "w_dim", "num_ws", "channels", "channel_max", "offset_dim", least=1)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the header of a file."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lineament.errors import ConfigError
 from lineament.ops.resample import shrink
 from lineament.records.attributes import MIRRORED
+from lineament.records.bounds import check_bounds
 
 COARSEST = 4
 """Pixels of the last feature map's side."""
@@ -44,9 +45,7 @@ class JudgeConfig:
     def __post_init__(self) -> None:
         if self.resolution < 16 or self.resolution & (self.resolution - 1):
             raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
-        for name in ("channels", "channel_max", "hidden_dim"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_bounds(self, "channels", "channel_max", "hidden_dim", least=1)
 
     @property
     def names(self) -> tuple[str, ...]:

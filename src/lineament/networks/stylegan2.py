@@ -25,6 +25,7 @@ from lineament.networks.mapping import MappingNetwork
 from lineament.ops.modulation import modulated_conv2d
 from lineament.ops.resample import upsample_fir
 from lineament.ops.styled_convolution import PreparedWeight, modulated_pointwise, prepare_weight, styled_conv2d
+from lineament.records.bounds import check_bounds
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 VALUES_AT_A_TIME = 2**21
@@ -68,9 +69,9 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if self.resolution not in (32, 64, 128, 256, 512, 1024):
             raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 32 to 1024")
-        for name in ("z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max", "channel_min"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_bounds(
+            self, "z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max", "channel_min", least=1
+        )
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
@@ -115,11 +116,8 @@ class StyleGAN2Config(GeneratorConfig):
         super().__post_init__()
         if self.architecture not in ARCHITECTURES:
             raise ConfigError(f"architecture is {self.architecture!r:.40}, expected one of {', '.join(ARCHITECTURES)}")
-        if self.image_channels < 1:
-            raise ConfigError(f"image_channels is {self.image_channels}, expected at least 1")
-        for name in ("c_dim", "conv_clamp", "mapping_dim", "embedding_dim"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_bounds(self, "image_channels", least=1)
+        check_bounds(self, "c_dim", "conv_clamp", "mapping_dim", "embedding_dim", least=0)
         expected = int(math.log2(self.resolution)) - 1
         if self.widths and (len(self.widths) != expected or min(self.widths) < 1):
             raise ConfigError(f"widths are {self.widths}, expected {expected} numbers of at least 1")

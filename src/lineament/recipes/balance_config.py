@@ -11,6 +11,7 @@ from lineament.recipes.balance_plan import read_bins, read_names, read_spans
 from lineament.recipes.devices import Devices
 from lineament.recipes.inverting import InversionSettings
 from lineament.recipes.shipped import PAIR, Pair
+from lineament.records.bounds import check_bounds
 
 
 @dataclass(frozen=True)
@@ -91,15 +92,10 @@ class BalanceConfig:
         read_bins(self.bins, names)
         if self.range is not None:
             read_spans(self.range, names)
-        for name, least in (("count", 1), ("max_uses", 1), ("shards", 0), ("batch_size", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise ConfigError(f"{name} is {value}, expected at least {least}")
-        for name in ("tolerance", "max_identity_drift", "max_distance", "max_variation", "truncation"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
-        if self.truncation > 1 or self.max_variation > 1:
-            raise ConfigError("truncation and max_variation are at most 1")
+        check_bounds(self, "count", "max_uses", "batch_size", least=1)
+        check_bounds(self, "shards", least=0)
+        check_bounds(self, "tolerance", "max_identity_drift", "max_distance", above=0)
+        check_bounds(self, "truncation", "max_variation", above=0, most=1)
         if self.source == "samples" and (self.labels or self.inversions):
             what = "labels" if self.labels else "inversions"
             raise ConfigError(

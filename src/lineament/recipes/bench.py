@@ -14,7 +14,6 @@ import torch
 import tyro
 from rich.table import Table
 
-from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.stylegan2 import GeneratorConfig
 from lineament.ops.rasterizer import rasterize_depth
@@ -28,6 +27,7 @@ from lineament.recipes.decomposition_loss import LossConfig, decomposition_loss,
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.face_stream import Batch
 from lineament.recipes.recipe_variants import VARIANTS
+from lineament.records.bounds import check_bounds
 from lineament.records.decomposition import Decomposition
 
 WITHOUT_SCIKIT_LEARN = "Not held against scikit-learn, which is not installed; for that: pip install scikit-learn"
@@ -59,9 +59,7 @@ class BenchConfig:
     """The two ways to the Jacobian of the shipped networks."""
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "decomposer_batch_size", "repeats"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least 1")
+        check_bounds(self, "batch_size", "decomposer_batch_size", "repeats", least=1)
 
 
 @dataclass(frozen=True)

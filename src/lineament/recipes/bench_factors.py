@@ -12,6 +12,7 @@ from jaxtyping import Float
 from lineament.errors import ConfigError
 from lineament.estimators.sparse_factors import SparseFactors, sparse_codes
 from lineament.recipes.bench_rows import BenchRow, seconds_of
+from lineament.records.bounds import check_bounds
 
 QUICK = "SparseFactors, one start and one alternation"
 LARGE_SIDE, LARGE_COUNT, LARGE_BYTES = 256, 64, 4e9
@@ -35,11 +36,8 @@ class BenchFactorsConfig:
     """Also factorise the Jacobian of a face of 256 px into 64 components, and measure the memory; takes a minute."""
 
     def __post_init__(self) -> None:
-        for name, least in (("side", 8), ("w_dim", 2), ("count", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"factors.{name} is {getattr(self, name)}, expected at least {least}")
-        if self.num_passes is not None and self.num_passes < 1:
-            raise ConfigError(f"factors.num_passes is {self.num_passes}, expected at least 1")
+        for name, least in (("side", 8), ("w_dim", 2), ("count", 1), ("num_passes", 1)):
+            check_bounds(self, name, least=least, group="factors.")
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from lineament.errors import ConfigError
 from lineament.estimators.pixel_jacobian import PixelJacobian, agreement
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
@@ -27,6 +26,7 @@ from lineament.recipes.jacobian import (
 )
 from lineament.recipes.models import load_decomposer, load_generator
 from lineament.recipes.shipped import shipped_path
+from lineament.records.bounds import check_bounds
 
 COSINE = 0.98
 MANY_SAMPLES = 100_000
@@ -47,9 +47,7 @@ class BenchJacobianConfig:
     """Number of w at which derivatives are taken."""
 
     def __post_init__(self) -> None:
-        for name in ("num_samples", "num_w"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"jacobian.{name} is {getattr(self, name)}, expected at least 1")
+        check_bounds(self, "num_samples", "num_w", least=1, group="jacobian.")
 
 
 def squared_error(cosine: float) -> float:

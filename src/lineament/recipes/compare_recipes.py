@@ -29,6 +29,7 @@ from lineament.recipes.models import load_decomposer
 from lineament.recipes.recipe_variants import VARIANTS
 from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_NAME, RunFolder
 from lineament.recipes.train_decomposer import ONLY_SAID
+from lineament.records.bounds import check_bounds
 from lineament.records.truth import FaceTruth
 from lineament.store.atomic import remove_stale_temporaries, write_text_atomic
 from lineament.store.tensors import read_header
@@ -84,10 +85,8 @@ class CompareRecipesConfig:
             raise ConfigError(f"no variant {unknown[0]!r}; expected some of {', '.join(map(repr, VARIANTS))}")
         if not self.variants or len(set(self.variants)) < len(self.variants):
             raise ConfigError(f"variants are {self.variants}, expected at least one, and each once")
-        if self.seeds < 1:
-            raise ConfigError(f"seeds is {self.seeds}, expected at least 1")
-        if self.faces is not None and self.faces < 2:
-            raise ConfigError(f"faces is {self.faces}, expected at least 2")
+        check_bounds(self, "seeds", least=1)
+        check_bounds(self, "faces", least=2)
         if self.devices.count != 1:
             raise ConfigError(
                 f"{self.devices.count} devices, expected one for each training; start the same command once for each"

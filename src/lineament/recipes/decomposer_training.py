@@ -24,6 +24,7 @@ from lineament.recipes.latent_pairs import LatentPairs
 from lineament.recipes.models import load_decomposer
 from lineament.recipes.open_checkpoint import our_file
 from lineament.recipes.run_folder import flatten_module, flatten_optimizer, restore_module, restore_optimizer
+from lineament.records.bounds import check_bounds
 from lineament.store.truth import load_truth
 
 _STREAM_INIT, _STREAM_STEP, _STREAM_CYCLE = 1, 2, 7
@@ -121,12 +122,8 @@ class TrainDecomposerConfig:
             raise ConfigError("--features and --vgg16 are two perceptual features; give one")
         if not self.network.confidence:
             raise ConfigError("training needs the network's confidence; leave --network.no-confidence out")
-        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("generated_fraction", "decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps", above=0)
+        check_bounds(self, "generated_fraction", "decay", least=0, most=1)
         if not 0 <= self.adam_beta2 < 1:
             raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")
 

@@ -24,6 +24,7 @@ from lineament.recipes.inspect_file import number
 from lineament.recipes.shipped import PAIR, Pair
 from lineament.recipes.subjects import NUM_FIRST, Subjects, parse_seeds, photographed, sampled
 from lineament.records.atlas import Atlas
+from lineament.records.bounds import check_bounds
 from lineament.store.atlas import atlas_fingerprint
 from lineament.store.pictures import check_size, enlarge, save_png, tile, to_uint8
 from lineament.store.video import ANIMATION_SUFFIXES, save_animation
@@ -108,13 +109,10 @@ class EditConfig:
     def __post_init__(self) -> None:
         if not self.edits:
             raise ConfigError("no edit was given; add one such as yaw=+20")
-        for name, least in (("steps", 1), ("frames", 2), ("scale", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
-        if self.truncation is not None and not 0 < self.truncation <= 1:
-            raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
-        if not 0 < self.fps <= 100:
-            raise ConfigError(f"fps is {self.fps}, expected above 0 and at most 100")
+        check_bounds(self, "steps", "scale", least=1)
+        check_bounds(self, "frames", least=2)
+        check_bounds(self, "truncation", above=0, most=1)
+        check_bounds(self, "fps", above=0, most=100)
         if self.photographs is not None and self.truncation is not None:
             raise ConfigError("--photographs have their own latents; leave --truncation out")
         if self.grid and (len(self.edits) != 2 or self.out.suffix.lower() != ".png"):

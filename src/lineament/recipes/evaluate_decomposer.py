@@ -45,6 +45,7 @@ from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.models import load_decomposer
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import to_tensor
+from lineament.records.bounds import check_bounds
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.truth import FaceTruth
@@ -91,8 +92,7 @@ class EvaluateDecomposerConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        if self.faces is not None and self.faces < 2:
-            raise ConfigError(f"faces is {self.faces}, expected at least 2")
+        check_bounds(self, "faces", least=2)
         self.paths()
 
     def paths(self) -> dict[str, Path]:

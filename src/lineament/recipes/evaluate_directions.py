@@ -28,6 +28,7 @@ from lineament.recipes.loading import load_for_judging
 from lineament.recipes.models import load_discriminator, load_judge, network_fingerprint
 from lineament.recipes.shipped import Pair, shipped_path
 from lineament.records.attributes import is_local
+from lineament.records.bounds import check_bounds
 from lineament.store.atlas import check_atlas_matches, load_atlas
 from lineament.store.atomic import write_text_atomic
 
@@ -77,9 +78,8 @@ class EvaluateDirectionsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        for name, least in (("faces", 2), ("screened", 2), ("samples", 2), ("components", 2), ("seeds", 1)):
-            if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {least}")
+        check_bounds(self, "faces", "screened", "samples", "components", least=2)
+        check_bounds(self, "seeds", least=1)
         if 0 < self.codes < 40 or self.codes < 0:
             raise ConfigError(f"codes is {self.codes}, expected 40 or more, or 0 to leave them out")
         for name in self.methods:

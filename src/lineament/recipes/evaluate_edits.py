@@ -23,6 +23,7 @@ from lineament.recipes.editing import calibrated_step, measure, synthesize_edite
 from lineament.recipes.loading import load_for_judging
 from lineament.recipes.shipped import PAIR, Pair
 from lineament.records.atlas import Atlas
+from lineament.records.bounds import check_bounds
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atomic import write_text_atomic
 
@@ -56,8 +57,7 @@ class EvaluateEditsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        if self.faces < 2:
-            raise ConfigError(f"faces is {self.faces}, expected at least 2")
+        check_bounds(self, "faces", least=2)
         if not self.yaw_deg > 0:
             raise ConfigError(f"yaw_deg is {self.yaw_deg}, expected more than 0")
 

@@ -35,6 +35,7 @@ from lineament.recipes.sampling import Discovery
 from lineament.recipes.shipped import PAIR, Pair
 from lineament.recipes.truth_regions import NAMED_PARTS, Regions, find_regions
 from lineament.records.atlas import Atlas
+from lineament.records.bounds import check_bounds
 from lineament.records.parts import Localization
 from lineament.store.atomic import write_text_atomic
 from lineament.store.tensors import load_tensors
@@ -84,10 +85,7 @@ class EvaluatePartsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        for name in ("faces", "truth_faces"):
-            value = getattr(self, name)
-            if value is not None and value < 2:
-                raise ConfigError(f"{name} is {value}, expected at least 2")
+        check_bounds(self, "faces", "truth_faces", least=2)
 
 
 @dataclass(frozen=True)

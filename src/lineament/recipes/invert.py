@@ -37,6 +37,7 @@ from lineament.recipes.run_folder import GentleStop
 from lineament.recipes.shared_work import Piece, Stopped, Work
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import to_tensor
+from lineament.records.bounds import check_bounds
 from lineament.records.inversions import Inversions
 from lineament.store.images import MAX_BYTES, ImageSource, decode_image, decode_whole
 from lineament.store.inversions import save_inversions
@@ -93,8 +94,7 @@ class InvertConfig:
     """Where to compute; several processes share the work."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size is {self.batch_size}, expected at least 1")
+        check_bounds(self, "batch_size", least=1)
         for path, option, suffix in ((self.out, "--out", ".safetensors"), (self.picture, "--picture", ".png")):
             if path is None:
                 continue

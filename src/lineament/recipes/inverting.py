@@ -23,6 +23,7 @@ from lineament.ops.ssim import ssim
 from lineament.recipes.latent_spread import LatentSpread, latent_spread
 from lineament.recipes.likeness import Likeness, LikenessConfig
 from lineament.recipes.models import network_fingerprint
+from lineament.records.bounds import check_bounds
 from lineament.store.tensors import short_fingerprint
 
 WARMUP_STEPS = 5
@@ -56,11 +57,8 @@ class InversionSettings:
     def __post_init__(self) -> None:
         if not self.learning_rate > 0:
             raise ConfigError(f"learning_rate is {self.learning_rate}, expected more than 0")
-        if not self.coarse_factor >= 1:
-            raise ConfigError(f"coarse_factor is {self.coarse_factor}, expected at least 1")
-        for name in ("steps", "distance_weight", "offset_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_bounds(self, "coarse_factor", least=1)
+        check_bounds(self, "steps", "distance_weight", "offset_weight", least=0)
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.errors import ConfigError
 from lineament.ops.ssim import ssim
+from lineament.records.bounds import check_bounds
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,7 @@ class LikenessConfig:
     """Of the mean square difference of perceptual features, where there are any."""
 
     def __post_init__(self) -> None:
-        for name in ("pixels", "structure", "perceptual"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
+        check_bounds(self, "pixels", "structure", "perceptual", least=0)
 
 
 class Likeness:

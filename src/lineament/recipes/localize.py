@@ -18,6 +18,7 @@ from lineament.estimators.sparse_factors import SparseFactors
 from lineament.networks.decomposer import Decomposer
 from lineament.ops.shapes import face_oval
 from lineament.recipes.console import progress_bar
+from lineament.records.bounds import check_bounds
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization, Part, channel_units
 
@@ -65,18 +66,12 @@ class PartsConfig:
     """Starts of the factorisation, of which the best is kept."""
 
     def __post_init__(self) -> None:
-        least = {"layer_groups": 1, "max_components": 1, "count": 1, "restarts": 1, "sparsity": 0, "decorrelation": 0}
-        for name, value in least.items():
-            if not getattr(self, name) >= value:
-                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected at least {value}")
-        for name in ("evenness", "max_alike"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected 0 to 1")
+        counts = ("layer_groups", "max_components", "count", "restarts", "samples", "components")
+        check_bounds(self, *counts, least=1, group="parts.")
+        check_bounds(self, "sparsity", "decorrelation", least=0, group="parts.")
+        check_bounds(self, "evenness", "max_alike", least=0, most=1, group="parts.")
         if not 0 < self.energy < 1:
             raise ConfigError(f"parts.energy is {self.energy}, expected between 0 and 1")
-        for name in ("samples", "components"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise ConfigError(f"parts.{name} is {getattr(self, name)}, expected at least 1")
 
     def factors(self) -> SparseFactors:
         """The factorisation of a group of layers."""

@@ -45,6 +45,7 @@ from lineament.recipes.run_folder import (
 )
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
+from lineament.records.bounds import check_bounds
 from lineament.store.pictures import save_png, tile, to_uint8
 
 _STREAM_INIT, _STREAM_STEP, _STREAM_HELD_OUT = 1, 2, 5
@@ -115,15 +116,9 @@ class TrainEncoderConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps", "ema_steps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("latent_steps", "held_out", "distance_weight", "offset_weight"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        for name in ("generated_fraction", "least_truncation", "decay"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 to 1")
+        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "ema_steps", above=0)
+        check_bounds(self, "latent_steps", "held_out", "distance_weight", "offset_weight", least=0)
+        check_bounds(self, "generated_fraction", "least_truncation", "decay", least=0, most=1)
 
 
 def learning_rate_at(step: int, config: TrainEncoderConfig) -> float:

@@ -43,6 +43,7 @@ from lineament.recipes.run_folder import (
 )
 from lineament.recipes.start_from import start_discriminator, start_generator
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
+from lineament.records.bounds import check_bounds
 from lineament.store.pictures import save_png, tile, to_uint8
 
 # Streams of random numbers, so that no two uses of a seed share one.
@@ -111,11 +112,10 @@ class TrainGeneratorConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        if not self.warmup_kimg >= 0:
-            raise ConfigError(f"warmup_kimg is {self.warmup_kimg}, expected 0 or more")
-        for name in ("kimg", "batch_size", "learning_rate", "r1_interval", "path_length_interval", "snapshot_kimg"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
+        check_bounds(self, "warmup_kimg", least=0)
+        check_bounds(
+            self, "kimg", "batch_size", "learning_rate", "r1_interval", "path_length_interval", "snapshot_kimg", above=0
+        )
         if not 0 <= self.style_mixing <= 1:
             raise ConfigError(f"style_mixing is {self.style_mixing}, expected a probability")
 

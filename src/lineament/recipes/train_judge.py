@@ -33,6 +33,7 @@ from lineament.recipes.run_folder import (
 )
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.records.attributes import MIRRORED, attribute_table
+from lineament.records.bounds import check_bounds
 from lineament.records.proportions import PROPORTIONS
 from lineament.store.atomic import write_text_atomic
 from lineament.store.truth import TruthFolder, open_truth
@@ -83,14 +84,9 @@ class TrainJudgeConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "learning_rate", "snapshot_steps"):
-            if not getattr(self, name) > 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected more than 0")
-        for name in ("weight_decay", "shift_px", "noise"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}, expected 0 or more")
-        if not 0 <= self.blur <= 1:
-            raise ConfigError(f"blur is {self.blur}, expected 0 to 1")
+        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", above=0)
+        check_bounds(self, "weight_decay", "shift_px", "noise", least=0)
+        check_bounds(self, "blur", least=0, most=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,43 @@
+"""Bounds of settings, checked when a configuration is made."""
+
+from typing import Any
+
+from lineament.errors import ConfigError
+
+
+def check_bounds(
+    settings: Any,
+    *names: str,
+    above: int | None = None,
+    least: int | None = None,
+    most: int | None = None,
+    group: str = "",
+) -> None:
+    """See that settings lie within bounds; NaN lies in none, and None, which stands for a default, in all.
+
+    Args:
+        settings: whose attributes are looked at.
+        names: of the attributes.
+        above: they must be more than this ...
+        least: ... or this at least ...
+        most: ... and this at most.
+        group: what their names begin with on the command line, with its dot.
+
+    Raises:
+        ConfigError: one does not; the first is named, with its value and the bounds.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is None:
+            continue
+        enough = (above is None or value > above) and (least is None or value >= least)
+        if not (enough and (most is None or value <= most)):
+            raise ConfigError(f"{group}{name} is {value}, expected {_words(above, least, most)}")
+
+
+def _words(above: int | None, least: int | None, most: int | None) -> str:
+    if above is not None:
+        return f"more than {above}" + ("" if most is None else f", at most {most}")
+    if most is not None:
+        return f"at most {most}" if least is None else f"{least} to {most}"
+    return "0 or more" if least == 0 else f"at least {least}"

@@ -1,0 +1,40 @@
+"""Bounds of settings: what passes, and what is said of what does not."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from lineament.errors import ConfigError
+from lineament.records.bounds import check_bounds
+
+
+@dataclass
+class Settings:
+    steps: float | None = 3
+    share: float = 0.5
+
+
+@pytest.mark.parametrize(
+    ("bounds", "value", "message"),
+    [
+        ({"above": 0}, 0, "steps is 0, expected more than 0"),
+        ({"above": 0, "most": 1}, 1.5, "steps is 1.5, expected more than 0, at most 1"),
+        ({"least": 0}, -1, "steps is -1, expected 0 or more"),
+        ({"least": 2}, 1, "steps is 1, expected at least 2"),
+        ({"least": 0, "most": 1}, 2, "steps is 2, expected 0 to 1"),
+        ({"most": 4}, 5, "steps is 5, expected at most 4"),
+        ({"least": 0}, float("nan"), "steps is nan, expected 0 or more"),
+        ({"most": 4}, float("nan"), "steps is nan, expected at most 4"),
+        ({"least": 2, "group": "parts."}, 1, "parts.steps is 1, expected at least 2"),
+    ],
+)
+def test_what_lies_outside_is_named(bounds: dict, value: float, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_bounds(Settings(steps=value), "steps", **bounds)
+    assert str(caught.value) == message
+
+
+def test_what_lies_inside_and_what_is_not_given_pass() -> None:
+    check_bounds(Settings(), "steps", "share", above=0, most=3)
+    check_bounds(Settings(steps=0, share=1), "steps", "share", least=0, most=1)
+    check_bounds(Settings(steps=None), "steps", least=1)
