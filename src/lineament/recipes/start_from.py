@@ -1,8 +1,11 @@
 """Begin a training from trained networks, of the same resolution or of a lower one.
 
 Source:
-    Karras et al., "Progressive Growing of GANs", ICLR 2018. Deviation: nothing is faded in. With skip connections the
-    image of a new resolution begins as the upsampled one below it, since its own contribution begins at zero.
+    Karras et al., "Progressive Growing of GANs", ICLR 2018. Deviation: nothing is faded in. A larger generator keeps
+    all features but forgets their colours, so that its first images are bad. Were they good, the contest could not
+    begin: a discriminator that has not seen its generator grow up falls behind at once, whether it is fresh, was
+    trained alone before, or is the smaller one grown; it answers alike to all, and the generator drifts. Ahead of bad
+    images it stays ahead, and known features find their colours again within some ten thousand images.
 """
 
 from pathlib import Path
@@ -18,18 +21,15 @@ from lineament.recipes.models import load_discriminator, load_generator
 
 
 def start_generator(network: StyleGAN2, path: Path) -> None:
-    """Take over all of a trained generator; the blocks of higher resolutions add nothing to the image yet.
+    """Take over a trained generator: all of it, or, in one of higher resolution, all but the colours of its features.
 
     Raises:
         InputError, FileFormatError: there is no such file, or it is not a generator of ours.
         MismatchError: its layers are not the first ones of this network.
     """
     start = load_generator(path)
-    _take_over(network, start, path, shift=0)
-    assert isinstance(start, StyleGAN2)
-    for block in network.synthesis_blocks()[len(start.blocks) :]:
-        if block.to_rgb is not None:
-            nn.init.zeros_(block.to_rgb.weight)
+    larger = len(network.blocks) > len(getattr(start, "blocks", ()))
+    _take_over(network, start, path, shift=0, forgotten="to_rgb" if larger else None)
 
 
 def start_discriminator(network: Discriminator, path: Path) -> None:
@@ -40,22 +40,25 @@ def start_discriminator(network: Discriminator, path: Path) -> None:
         MismatchError: its layers are not the last ones of this network.
     """
     start = load_discriminator(path)
-    _take_over(network, start, path, shift=len(network.blocks) - len(getattr(start, "blocks", ())))
+    shift = len(network.blocks) - len(getattr(start, "blocks", ()))
+    _take_over(network, start, path, shift=shift, forgotten="from_rgb" if shift else None)
 
 
-def _take_over(network: Generator | Discriminator, start: nn.Module, path: Path, *, shift: int) -> None:
-    """Copy every tensor, those of block i to block i + ``shift``."""
+def _take_over(
+    network: Generator | Discriminator, start: nn.Module, path: Path, *, shift: int, forgotten: str | None
+) -> None:
+    """Copy every tensor, those of block i to block i + ``shift``, but those of the layers that are forgotten."""
     own = network.state_dict()
     if type(start) is not type(network) or shift < 0:
         raise MismatchError(f"{path} cannot begin this training: it is another kind of network, or a larger one")
     tensors = {}
     for name, tensor in start.state_dict().items():
+        if forgotten in name.split("."):
+            continue
         first, _, rest = name.partition(".")
         if first == "blocks":
             index, _, rest = rest.partition(".")
             name = f"blocks.{int(index) + shift}.{rest}"
-        elif first == "from_rgb" and shift:
-            continue
         if name not in own or own[name].shape != tensor.shape:
             found = tuple(own[name].shape) if name in own else "nothing of that name"
             raise MismatchError(

@@ -70,8 +70,8 @@ class TrainGeneratorConfig:
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Shape of the generator (and of the discriminator)."""
     start_from: Path | None = None
-    """Trained generator of ours to begin with, of this resolution or a lower one; the discriminator.safetensors beside
-    it, if there is one, comes along."""
+    """Trained generator of ours to begin with; the discriminator.safetensors beside it, if there is one, comes along.
+    From one of a lower resolution the features are kept and their colours learned anew."""
     warmup_kimg: float = 0.0
     """Thousands of images in which the discriminator learns alone, with Adam's usual momentum and without penalty, so
     that a trained generator meets one as good. Where none comes along, less than 12 leave it blind: without momentum it
