@@ -16,6 +16,7 @@ from lineament.recipes.decomposition_loss import (
     cycle_loss,
     decomposition_loss,
     health_values,
+    latent_loss,
     random_views_and_lights,
     reconstruct,
     supervised_loss,
@@ -76,13 +77,44 @@ def test_pairs_that_agree_cost_nothing() -> None:
     same, values = decomposition_loss(decomposer, faces, None, config, rng(), faces[:2])
     plain, _ = decomposition_loss(decomposer, faces, None, config, rng())
     assert values["loss/latent"] == pytest.approx(0, abs=1e-5)
-    other, values = decomposition_loss(decomposer, faces, None, config, rng(), faces[1:])
-    parts = decomposer(faces)
-    expected = (parts.canon_albedo[:2] - parts.canon_albedo[1:]).abs().mean()
-    expected = expected + 100 * (parts.canon_depth[:2] - parts.canon_depth[1:]).abs().mean()
-    assert values["loss/latent"] == pytest.approx(float(expected), rel=1e-4)
-    assert float(other - plain) == pytest.approx(2 * float(expected), rel=1e-3)
     assert float(same - plain) == pytest.approx(0, abs=1e-4)
+    alone, values = decomposition_loss(decomposer, faces, None, config, rng(), faces[1:2])
+    assert values["loss/latent"] == 0  # there is no stranger to compare with
+    assert float(alone - plain) == pytest.approx(0, abs=1e-4)
+
+
+def test_changes_within_pairs_count_against_differences_of_strangers() -> None:
+    decomposer, faces = lively(symmetric_depth=True), images(3)
+    config = replace(NONE, latent_weight=2.0)
+    other, values = decomposition_loss(decomposer, faces, None, config, rng(), faces[1:])
+    plain, _ = decomposition_loss(decomposer, faces, None, config, rng())
+    parts = decomposer(faces)
+    expected = 0.0
+    for maps, share, least in ((parts.canon_albedo, 1.0, 0.02), (parts.canon_depth, 0.15, 1e-4)):
+        first, second, third = maps.detach()
+        change = ((first - second).abs().mean() + (second - third).abs().mean()) / 2
+        strangers = ((first - third).abs().mean() + (second - second).abs().mean()) / 2
+        expected += share * float(change / (strangers + least))
+    assert values["loss/latent"] == pytest.approx(expected, rel=1e-3)
+    assert float(other - plain) == pytest.approx(2 * expected, rel=1e-3)
+
+
+def test_faces_alike_are_not_rewarded() -> None:
+    """Halving all differences between faces leaves the loss as it is, but for what keeps it from dividing by zero."""
+    generator = torch.Generator().manual_seed(0)
+    view, light = torch.zeros(4, 6), torch.zeros(4, 4)
+    depth, albedo, again = (
+        torch.rand(*shape, generator=generator) for shape in ((4, 8, 8), (4, 3, 8, 8), (4, 3, 8, 8))
+    )
+
+    def loss(scale: float) -> float:
+        first = Decomposition(1 + depth * scale, albedo * scale, view, light)
+        second = Decomposition(1 + depth.flip(1) * scale, again * scale, view, light)
+        decomposer = tiny.decomposer()
+        decomposer.forward = lambda image: second  # pyright: ignore[reportAttributeAccessIssue]
+        return float(latent_loss(decomposer, first, torch.zeros(4, 3, 8, 8)))
+
+    assert loss(50.0) == pytest.approx(loss(100.0), rel=1e-3)
 
 
 def test_health_of_one_face_and_of_shapes() -> None:

@@ -1,15 +1,17 @@
 """Pairs of samples that show one face in two poses or lights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 import torch
 
+from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
-from lineament.recipes.latent_pairs import HELD, MOVED, LatentPairs
+from lineament.recipes.latent_pairs import HELD, MOVED, LatentPairs, steps_of_all_layers, steps_of_atlas
+from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
 
@@ -44,7 +46,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 
 def steps_of(world: World) -> torch.Tensor:
     assert world.pairs.steps is not None
-    return world.pairs.steps
+    assert world.pairs.steps.shape[:2] == (len(MOVED), 1)  # all layers alike
+    return world.pairs.steps[:, 0]
 
 
 def test_a_step_moves_one_semantic_by_its_deviation_and_holds_the_rest(world: World) -> None:
@@ -61,13 +64,15 @@ def test_a_step_moves_one_semantic_by_its_deviation_and_holds_the_rest(world: Wo
 def test_each_latent_moves_along_one_direction(world: World) -> None:
     steps = steps_of(world)
     w = torch.zeros(200, steps.shape[1])
-    moved = world.pairs.moved(w, torch.Generator().manual_seed(0))
+    layers = world.pairs.moved(w, torch.Generator().manual_seed(0))
+    moved = layers[:, 0]
+    assert torch.equal(layers, world.generator.broadcast(moved))
     units = torch.nn.functional.normalize(steps, dim=1)
     cosines = (torch.nn.functional.normalize(moved, dim=1) @ units.T).abs()
     assert torch.allclose(cosines.max(dim=1).values, torch.ones(200), atol=1e-5)
     assert set(cosines.argmax(dim=1).tolist()) == set(range(len(MOVED)))
     again = world.pairs.moved(w, torch.Generator().manual_seed(0))
-    assert torch.equal(moved, again)
+    assert torch.equal(layers, again)
 
 
 def test_other_steps_use_other_samples(world: World) -> None:
@@ -83,3 +88,35 @@ def test_what_cannot_be_told_apart_is_not_moved(world: World) -> None:
     world.pairs.refresh(world.decomposer, step=5)
     still = [name for name, step in zip(MOVED, steps_of(world), strict=True) if not step.any()]
     assert set(still) >= {"pitch", "light_y"}
+
+
+def test_an_atlas_gives_the_steps_once_for_all(world: World, tiny_atlas: Atlas) -> None:
+    atlas = tiny_atlas.layers_alike()
+    pairs = LatentPairs(world.generator, seed=3, truncation=0.8, atlas=atlas)
+    assert pairs.steps is not None
+    first = pairs.steps.clone()
+    pairs.refresh(world.decomposer, step=5)
+    assert torch.equal(pairs.steps, first)
+    gradients = np.stack([atlas.direction(name).gradient for name in HELD])
+    expected = steps_of_all_layers(gradients, atlas.w_cov)
+    assert expected.any()
+    np.testing.assert_allclose(first[:, 0].double().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_steady_steps_of_an_atlas_are_taken_for_one_standard_deviation(world: World, tiny_atlas: Atlas) -> None:
+    width, num_ws = len(tiny_atlas.w_mean), tiny_atlas.num_layers
+    layers = np.random.default_rng(3).normal(size=(len(MOVED), num_ws, width))
+    own = {name: replace(tiny_atlas.direction(name), layer_steps=layers[i]) for i, name in enumerate(MOVED)}
+    atlas = replace(tiny_atlas, directions=tuple(own.get(one.name, one) for one in tiny_atlas.directions))
+    gradients = [atlas.direction(name).gradient for name in MOVED]
+    spread = np.sqrt([g @ atlas.w_cov @ g for g in gradients])
+    np.testing.assert_allclose(steps_of_atlas(atlas), layers * spread[:, None, None])
+    pairs = LatentPairs(world.generator, seed=3, truncation=0.8, atlas=atlas)
+    w = torch.zeros(8, width)
+    assert pairs.moved(w, torch.Generator().manual_seed(0)).shape == (8, num_ws, width)
+
+
+def test_an_atlas_without_light_is_refused(tiny_atlas: Atlas) -> None:
+    dark = replace(tiny_atlas, directions=tuple(one for one in tiny_atlas.directions if one.name != "light_y"))
+    with pytest.raises(ConfigError, match="light_y"):
+        steps_of_atlas(dark)

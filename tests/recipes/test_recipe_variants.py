@@ -63,7 +63,7 @@ PUBLISHED = {
 }
 """Of Wu et al., CVPR 2020, and its supplement; what is not there but here is off."""
 
-SIZE = ("resolution", "channels", "channel_max", "code_dim", "pose_channels", "face_box")
+SIZE = ("resolution", "channels", "channel_max", "code_dim", "pose_channels", "face_box", "confidence")
 
 
 def flat(config: TrainDecomposerConfig) -> dict[str, Any]:

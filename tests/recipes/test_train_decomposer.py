@@ -33,7 +33,9 @@ from lineament.recipes.face_stream import Batch
 from lineament.recipes.health import Collapse, HealthMonitor
 from lineament.recipes.models import load_decomposer, load_features, save_network
 from lineament.recipes.train_decomposer import run
+from lineament.records.atlas import Atlas
 from lineament.store import atomic
+from lineament.store.atlas import save_atlas
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
 
@@ -436,7 +438,7 @@ def test_latent_pairs_resume_with_the_same_bits(sources: Path, tmp_path: Path, m
     """Stopped between two refreshes, the directions come from the state."""
     options = {"loss": LossConfig(latent_weight=1.0), "latent_refresh_steps": 2, "steps": 5, "snapshot_steps": 5}
     run(settings(sources, tmp_path / "whole", **options))
-    assert state(tmp_path / "whole")["pairs.steps"].shape == (4, 8)
+    assert state(tmp_path / "whole")["pairs.steps"].shape == (4, 1, 8)
     stops: list[run_folder.GentleStop] = []
     enter, original = run_folder.GentleStop.__enter__, Trainer.train_step
     seen = []
@@ -482,3 +484,21 @@ def test_the_discriminator_beside_the_generator_is_the_default_feature(tmp_path:
     assert features_path(replace(config, features=Path("other"))) == Path("other")
     assert features_path(replace(config, loss=LossConfig(perceptual_weight=0.0))) is None
     assert features_path(replace(config, generator=None, images=tmp_path)) is None
+
+
+def test_an_atlas_makes_the_pairs_from_the_first_step_on(
+    sources: Path, tmp_path: Path, tiny_networks: tuple[Any, Any], tiny_atlas: Atlas
+) -> None:
+    save_network(sources / "paired.safetensors", "generator", tiny_networks[0], tiny.GENERATOR64.to_dict(), {})
+    save_atlas(tiny_atlas, sources / "atlas.safetensors")
+    options = {"generator": sources / "paired.safetensors", "latent_atlas": sources / "atlas.safetensors"}
+    run(settings(sources, tmp_path / "run", steps=1, loss=LossConfig(latent_weight=3.0), **options))
+    assert state(tmp_path / "run")["pairs.steps"].shape[0] == 4
+    assert log(tmp_path / "run")[0]["loss/latent"] > 0
+    others = {**options, "generator": sources / "generator.safetensors", "loss": LossConfig(latent_weight=3.0)}
+    config = settings(sources, tmp_path / "other", steps=1, **others)
+    with pytest.raises(MismatchError, match="atlas was made for generator"):
+        run(config)
+    for wrong in ({"loss": LossConfig()}, {"generator": None, "loss": LossConfig(latent_weight=3.0)}):
+        with pytest.raises(ConfigError, match="--latent-atlas makes pairs"):
+            settings(sources, tmp_path / "wrong", **{**options, **wrong})

@@ -100,8 +100,11 @@ class TrainDecomposerConfig:
     a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
     ema_steps: float = 100.0
     """Half-life of the weight average in steps; 0 takes the weights as they are."""
+    latent_atlas: Path | None = None
+    """Atlas of the generator, for --loss.latent-weight: its steady steps of pose and light make the pairs. Without one
+    they are found while training, and take more of the person along."""
     latent_refresh_steps: int = 250
-    """Steps after which the directions of pose and light are found anew, for --loss.latent-weight."""
+    """Steps after which directions that no atlas gives are found anew."""
     recover: bool = True
     """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
     snapshot_steps: int = 250
@@ -118,6 +121,10 @@ class TrainDecomposerConfig:
             raise ConfigError("nothing to train on: give --generator, --images or both")
         if self.supervise is not None and (self.generator is not None or self.images is not None):
             raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
+        if self.latent_atlas is not None and (self.generator is None or not self.loss.latent_weight):
+            raise ConfigError(
+                "--latent-atlas makes pairs of a --generator's samples; give that, and --loss.latent-weight"
+            )
         if self.vgg16 is not None and self.features is not None:
             raise ConfigError("--features and --vgg16 are two perceptual features; give one")
         if not self.network.confidence:
@@ -157,6 +164,7 @@ def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
         truncation=config.truncation,
         seed=config.seed,
         paired=config.loss.latent_weight > 0,
+        atlas=config.latent_atlas,
         face_box=config.network.face_box,
     )
 
@@ -210,7 +218,8 @@ class Trainer:
         restore_module("ema", self.ema, tensors)
         restore_optimizer("optimizer", self.optimizer, tensors)
         if self.pairs is not None and "pairs.steps" in tensors:
-            self.pairs.steps = tensors["pairs.steps"].to(self.fabric.device)
+            steps = tensors["pairs.steps"].to(self.fabric.device)
+            self.pairs.steps = steps.reshape(len(steps), -1, steps.shape[-1])
         for name in ("step", "seconds", "recoveries", "restarted_from", "said"):
             setattr(self, name, counters[name])
         self.monitor.restore(counters["monitor"])

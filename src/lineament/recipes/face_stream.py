@@ -15,10 +15,12 @@ from lineament.networks.generator import Generator
 from lineament.ops.resample import face_of
 from lineament.recipes.decomposition_loss import TrueParts
 from lineament.recipes.latent_pairs import LatentPairs
+from lineament.recipes.models import network_fingerprint
 from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.truth import FaceTruth
+from lineament.store.atlas import check_atlas_matches, load_atlas
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class FaceStream:
         fraction: share of samples in a batch where there are both.
         truncation: of the samples.
         seed: of the order of the images.
-        paired: whether samples come in pairs once `pairs` has found directions.
+        paired: whether samples come in pairs once `pairs` has directions.
+        atlas: where these are found; None to find them while training.
 
     Attributes:
         pairs: of latents; None if not ``paired`` or without a generator.
@@ -70,6 +73,7 @@ class FaceStream:
         truncation: float = 0.8,
         seed: int = 0,
         paired: bool = False,
+        atlas: Path | None = None,
         face_box: tuple[float, ...] = WHOLE_IMAGE,
     ) -> None:
         self.resolution, self.fabric, self.truth, self.face_box = resolution, fabric, truth, face_box
@@ -94,7 +98,10 @@ class FaceStream:
                 )
         self.pairs: LatentPairs | None = None
         if paired and self.generator is not None:
-            self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation)
+            directions = None if atlas is None else load_atlas(atlas)
+            if directions is not None:
+                check_atlas_matches(directions, network_fingerprint(self.generator), generator or "this generator")
+            self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation, atlas=directions)
         shares = {(True, False): 1.0, (False, True): 0.0}
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
 
@@ -108,7 +115,7 @@ class FaceStream:
             z = torch.randn(num_generated, self.generator.config.z_dim, generator=rng).to(self.fabric.device)
             with torch.no_grad():
                 w = self.generator.map(z, self.truncation)
-                parts.append(self._drawn(self.generator, w))
+                parts.append(self._drawn(self.generator, self.generator.broadcast(w)))
                 if self.pairs is not None and self.pairs.steps is not None:
                     moved = self._drawn(self.generator, self.pairs.moved(w, rng))
         if self.photographs is not None and num_generated < count:
@@ -125,8 +132,8 @@ class FaceStream:
         images = images.contiguous(memory_format=torch.channels_last)
         return Batch(images, truth and mirrored_where(flip, truth), moved)
 
-    def _drawn(self, generator: Generator, w: Tensor) -> Tensor:
-        images = generator.synthesize(generator.broadcast(w)).clamp(-1, 1)
+    def _drawn(self, generator: Generator, ws: Float[Tensor, "n l d"]) -> Tensor:
+        images = generator.synthesize(ws).clamp(-1, 1)
         return face_of(images, self.resolution, self.face_box)
 
     def _true_parts(self, indices: list[int]) -> TrueParts | None:

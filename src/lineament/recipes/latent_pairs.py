@@ -2,7 +2,8 @@
 
 A generator that has learned to turn and to relight a face shows a decomposer many views of one person, without knowing
 it: along the directions of pose and light the canonical depth and the albedo should not change. The directions are
-found as `lineament.recipes.discover` finds them, from the decomposer as it is, and again and again while it learns.
+those of an atlas, or are found from the decomposer as it is, and again and again while it learns. The steady steps of
+an atlas change the person less than such first ones, so that the pairs teach less that is wrong.
 """
 
 import numpy as np
@@ -16,6 +17,7 @@ from lineament.estimators.steps import mahalanobis_step
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.recipes.sampling import PAIRS, batches, sample_and_measure
+from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 
 MOVED = ("yaw", "pitch", "light_x", "light_y")
@@ -32,19 +34,27 @@ class LatentPairs:
     Args:
         generator: whose latents.
         seed, truncation: of the samples behind the directions.
+        atlas: the directions, found before; None to find them.
 
     Attributes:
-        steps: moves in w of one standard deviation of each of `MOVED`; None before `refresh`. A semantic that cannot be
-            told apart from the others has the step zero.
+        steps: moves of one standard deviation of each of `MOVED`, of every layer or of all alike; None before
+            `refresh`. A semantic that cannot be told apart from the others has the step zero.
+
+    Raises:
+        ConfigError: the atlas lacks a direction.
     """
 
-    def __init__(self, generator: Generator, *, seed: int, truncation: float) -> None:
-        self.generator, self.seed, self.truncation = generator, seed, truncation
-        self.steps: Float[Tensor, "m d"] | None = None
+    def __init__(self, generator: Generator, *, seed: int, truncation: float, atlas: Atlas | None = None) -> None:
+        self.generator, self.seed, self.truncation, self.atlas = generator, seed, truncation, atlas
+        self.steps: Float[Tensor, "m l d"] | None = None
+        if atlas is not None:
+            self.steps = torch.from_numpy(steps_of_atlas(atlas)).float().to(generator.mapping.w_avg.device)
 
     @torch.no_grad()
     def refresh(self, decomposer: Decomposer, step: int) -> None:
-        """Find the directions anew, by the decomposer as it is at this step of its training."""
+        """Find the directions anew, by the decomposer as it is at this step of its training; not those of an atlas."""
+        if self.atlas is not None:
+            return
         d = self.generator.config.w_dim
         count, device = SAMPLES_PER_DIMENSION * d, self.generator.mapping.w_avg.device
         first = PAIRS + step * count
@@ -55,20 +65,43 @@ class LatentPairs:
             ys.append(y)
         model = LinearSemantics().fit(np.concatenate(ws), np.concatenate(ys))
         rows = model.coef_[[SEMANTIC_NAMES.index(name) for name in HELD]]
-        spread = np.sqrt(np.einsum("md,de,me->m", rows, model.w_cov_, rows))
-        steps = np.zeros((len(MOVED), d))
-        for i in range(len(MOVED)):
-            wanted = np.where(np.arange(len(HELD)) == i, spread, 0.0)
-            try:
-                steps[i] = mahalanobis_step(rows, model.w_cov_, wanted, names=HELD)
-            except ConfigError:  # no freedom left: this one is not moved
-                continue
+        steps = steps_of_all_layers(rows, model.w_cov_)[:, None]
         self.steps = torch.from_numpy(steps).float().to(device)
 
     @torch.no_grad()
-    def moved(self, w: Float[Tensor, "n d"], rng: torch.Generator) -> Float[Tensor, "n d"]:
-        """Each latent moved along one direction, by a normal number of standard deviations."""
+    def moved(self, w: Float[Tensor, "n d"], rng: torch.Generator) -> Float[Tensor, "n l d"]:
+        """Each latent, for every layer, moved along one direction by a normal number of standard deviations."""
         assert self.steps is not None
         which = torch.randint(len(MOVED), (len(w),), generator=rng).to(w.device)
         size = torch.randn(len(w), 1, generator=rng).to(w.device)
-        return w + size * self.steps[which].to(w)
+        return self.generator.broadcast(w) + size[:, None] * self.steps[which].to(w)
+
+
+def steps_of_all_layers(
+    gradients: Float[np.ndarray, "h d"], w_cov: Float[np.ndarray, "d d"]
+) -> Float[np.ndarray, "m d"]:
+    """For each of `MOVED` the most probable step of one standard deviation, the others of `HELD` held."""
+    spread = np.sqrt(np.einsum("md,de,me->m", gradients, w_cov, gradients))
+    steps = np.zeros((len(MOVED), gradients.shape[1]))
+    for i in range(len(MOVED)):
+        wanted = np.where(np.arange(len(HELD)) == i, spread, 0.0)
+        try:
+            steps[i] = mahalanobis_step(gradients, w_cov, wanted, names=HELD)
+        except ConfigError:  # no freedom left: this one is not moved
+            continue
+    return steps
+
+
+def steps_of_atlas(atlas: Atlas) -> Float[np.ndarray, "m l d"]:
+    """Moves of one standard deviation of each of `MOVED`: steady ones, if the atlas has them; else of all layers alike.
+
+    Raises:
+        ConfigError: it lacks a direction.
+    """
+    held = [atlas.direction(name) for name in HELD]
+    gradients = np.stack([one.gradient for one in held])
+    spread = np.sqrt(np.einsum("md,de,me->m", gradients, atlas.w_cov, gradients))
+    own = [one.layer_steps for one in held[: len(MOVED)]]
+    if any(steps is None for steps in own):
+        return steps_of_all_layers(gradients, atlas.w_cov)[:, None]
+    return np.stack([steps * size for steps, size in zip(own, spread, strict=False) if steps is not None])
