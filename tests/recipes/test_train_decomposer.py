@@ -489,7 +489,7 @@ def test_the_discriminator_beside_the_generator_is_the_default_feature(tmp_path:
 def test_an_atlas_makes_the_pairs_from_the_first_step_on(
     sources: Path, tmp_path: Path, tiny_networks: tuple[Any, Any], tiny_atlas: Atlas
 ) -> None:
-    save_network(sources / "paired.safetensors", "generator", tiny_networks[0], tiny.GENERATOR64.to_dict(), {})
+    save_network(sources / "paired.safetensors", "generator", tiny_networks[0], tiny_networks[0].config.to_dict(), {})
     save_atlas(sources / "atlas.safetensors", tiny_atlas)
     options = {"generator": sources / "paired.safetensors", "latent_atlas": sources / "atlas.safetensors"}
     run(settings(sources, tmp_path / "run", steps=1, loss=LossConfig(latent_weight=3.0), **options))

@@ -46,7 +46,7 @@ FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
 
 @dataclass(frozen=True)
 class TrainJudgeConfig:
-    """Settings of a judge's training; the defaults take an hour at 64 px on one core, and half of it with
+    """Settings of a judge's training; the defaults take two hours at 64 px on one core, and half of that with
     ``--on.precision bf16-mixed`` on a processor that knows that type.
 
     Example: ``lineament train judge --truth renders/train64 --test renders/test64 --out runs/judge``
@@ -60,7 +60,7 @@ class TrainJudgeConfig:
     """Run folder; the same command goes on where it stopped."""
     network: JudgeConfig = field(default_factory=JudgeConfig)
     """Shape of the judge; the attributes are those of the truth."""
-    steps: int = 10000
+    steps: int = 20000
     """Length of the training."""
     batch_size: int = 64
     """Images per step."""
