@@ -122,7 +122,7 @@ def test_wrong_settings() -> None:
         with pytest.raises(ConfigError, match=f"{name} is 0, expected at least 1"):
             replace(TINY, **{name: 0})
     for name in ("c_dim", "num_std_channels"):
-        with pytest.raises(ConfigError, match=f"{name} is -1, expected at least 0"):
+        with pytest.raises(ConfigError, match=f"{name} is -1, expected 0 or more"):
             replace(TINY, **{name: -1})
     with pytest.raises(ConfigError, match="expected 4 numbers of channels"):
         replace(TINY, widths=(1, 2))

@@ -145,7 +145,7 @@ def test_wrong_sizes() -> None:
         with pytest.raises(ConfigError, match=f"{name} is 0, expected at least 1"):
             replace(TINY, **{name: 0})
     for name in ("c_dim", "mapping_dim"):
-        with pytest.raises(ConfigError, match=f"{name} is -1, expected at least 0"):
+        with pytest.raises(ConfigError, match=f"{name} is -1, expected 0 or more"):
             replace(TINY, **{name: -1})
     for widths in ((6, 6, 6), (6, 6, 6, 0)):
         with pytest.raises(ConfigError, match="expected 4 numbers of channels, one for each size from 4 to 32 pixels"):

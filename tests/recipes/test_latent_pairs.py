@@ -10,7 +10,7 @@ from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents
-from lineament.recipes.latent_pairs import HELD, MOVED, LatentPairs, steps_of_all_layers, steps_of_atlas
+from lineament.recipes.latent_pairs import HELD, MOVED, LatentPairs, steps_of_atlas
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from tests import tiny
@@ -90,19 +90,6 @@ def test_what_cannot_be_told_apart_is_not_moved(world: World) -> None:
     assert set(still) >= {"pitch", "light_y"}
 
 
-def test_an_atlas_gives_the_steps_once_for_all(world: World, tiny_atlas: Atlas) -> None:
-    atlas = tiny_atlas.layers_alike()
-    pairs = LatentPairs(world.generator, seed=3, truncation=0.8, atlas=atlas)
-    assert pairs.steps is not None
-    first = pairs.steps.clone()
-    pairs.refresh(world.decomposer, step=5)
-    assert torch.equal(pairs.steps, first)
-    gradients = np.stack([atlas.direction(name).gradient for name in HELD])
-    expected = steps_of_all_layers(gradients, atlas.w_cov)
-    assert expected.any()
-    np.testing.assert_allclose(first[:, 0].double().numpy(), expected, rtol=1e-5, atol=1e-6)
-
-
 def test_steady_steps_of_an_atlas_are_taken_for_one_standard_deviation(world: World, tiny_atlas: Atlas) -> None:
     width, num_ws = len(tiny_atlas.w_mean), tiny_atlas.num_layers
     layers = np.random.default_rng(3).normal(size=(len(MOVED), num_ws, width))
@@ -112,11 +99,17 @@ def test_steady_steps_of_an_atlas_are_taken_for_one_standard_deviation(world: Wo
     spread = np.sqrt([g @ atlas.w_cov @ g for g in gradients])
     np.testing.assert_allclose(steps_of_atlas(atlas), layers * spread[:, None, None])
     pairs = LatentPairs(world.generator, seed=3, truncation=0.8, atlas=atlas)
+    assert pairs.steps is not None
+    first = pairs.steps.clone()
+    pairs.refresh(world.decomposer, step=5)
+    assert torch.equal(pairs.steps, first)  # once for all
     w = torch.zeros(8, width)
     assert pairs.moved(w, torch.Generator().manual_seed(0)).shape == (8, num_ws, width)
 
 
-def test_an_atlas_without_light_is_refused(tiny_atlas: Atlas) -> None:
+def test_an_atlas_without_light_or_steady_steps_is_refused(tiny_atlas: Atlas) -> None:
+    with pytest.raises(ConfigError, match=r"no steady step of yaw.*run discover"):
+        steps_of_atlas(tiny_atlas.layers_alike())
     dark = replace(tiny_atlas, directions=tuple(one for one in tiny_atlas.directions if one.name != "light_y"))
     with pytest.raises(ConfigError, match="light_y"):
         steps_of_atlas(dark)

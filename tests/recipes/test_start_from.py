@@ -109,7 +109,12 @@ def test_training_goes_on_from_there(faces: Path, trained: Path, tmp_path: Path)
 
 def test_the_discriminator_warms_up_with_momentum_and_contests_without(tmp_path: Path) -> None:
     config = TrainGeneratorConfig(
-        tmp_path, tmp_path / "out", replace(tiny.GENERATOR, resolution=32), warmup_kimg=0.032, batch_size=4
+        tmp_path,
+        tmp_path / "out",
+        replace(tiny.GENERATOR, resolution=32),
+        warmup_kimg=0.032,
+        batch_size=4,
+        discriminator_rate=3.0,
     )
     trainer = Trainer(config, Fabric(accelerator="cpu", devices=1))
     rng, real = torch.Generator().manual_seed(0), torch.rand(4, 3, 32, 32) * 2 - 1
@@ -123,7 +128,7 @@ def test_the_discriminator_warms_up_with_momentum_and_contests_without(tmp_path:
             assert (group["lr"], group["betas"]) == (WARMUP_RATE * (step + 1) / WARMUP_RISE, (0.9, 0.99))
             assert trainer.ada.count == 0
         else:
-            assert (group["lr"], group["betas"][0]) == (config.learning_rate * 16 / 17, 0.0)
+            assert (group["lr"], group["betas"][0]) == (config.learning_rate * 3 * 16 / 17, 0.0)
 
 
 def test_a_warm_up_leaves_the_generator_alone(faces: Path, trained: Path, tmp_path: Path) -> None:  # noqa: F811
@@ -132,3 +137,11 @@ def test_a_warm_up_leaves_the_generator_alone(faces: Path, trained: Path, tmp_pa
     for name, tensor in kept.state_dict().items():
         if name != "mapping.w_avg":  # which is tracked
             torch.testing.assert_close(tensor, start.state_dict()[name], atol=1e-3, rtol=1e-3)
+
+
+def test_the_discriminator_may_learn_faster(tmp_path: Path) -> None:
+    config = TrainGeneratorConfig(tmp_path, tmp_path / "out", tiny.GENERATOR, discriminator_rate=2.5)
+    trainer = Trainer(config, Fabric(accelerator="cpu", devices=1))
+    ours, theirs = (o.param_groups[0]["lr"] for o in (trainer.g_optimizer, trainer.d_optimizer))
+    assert ours == pytest.approx(config.learning_rate * 8 / 9)
+    assert theirs == pytest.approx(config.learning_rate * 2.5 * 16 / 17)

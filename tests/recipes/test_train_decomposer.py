@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from lineament.errors import CollapseError, ConfigError, DataError, FileFormatError, MismatchError, StorageError
-from lineament.networks.decomposer import DecomposerConfig
+from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.perceptual import VGG16Features
 from lineament.ops.shape_metrics import is_convex
@@ -489,16 +489,35 @@ def test_the_discriminator_beside_the_generator_is_the_default_feature(tmp_path:
 def test_an_atlas_makes_the_pairs_from_the_first_step_on(
     sources: Path, tmp_path: Path, tiny_networks: tuple[Any, Any], tiny_atlas: Atlas
 ) -> None:
-    save_network(sources / "paired.safetensors", "generator", tiny_networks[0], tiny_networks[0].config.to_dict(), {})
-    save_atlas(sources / "atlas.safetensors", tiny_atlas)
+    generator = tiny_networks[0]
+    save_network(sources / "paired.safetensors", "generator", generator, generator.config.to_dict(), {})
+    rng = np.random.default_rng(0)
+    shape = (tiny_atlas.num_layers, len(tiny_atlas.w_mean))
+    steady = tuple(replace(one, layer_steps=0.1 * rng.normal(size=shape)) for one in tiny_atlas.directions)
+    save_atlas(sources / "atlas.safetensors", replace(tiny_atlas, directions=steady))
+    weighted = LossConfig(latent_weight=3.0)
     options = {"generator": sources / "paired.safetensors", "latent_atlas": sources / "atlas.safetensors"}
-    run(settings(sources, tmp_path / "run", steps=1, loss=LossConfig(latent_weight=3.0), **options))
-    assert state(tmp_path / "run")["pairs.steps"].shape[0] == 4
-    assert log(tmp_path / "run")[0]["loss/latent"] > 0
-    others = {**options, "generator": sources / "generator.safetensors", "loss": LossConfig(latent_weight=3.0)}
-    config = settings(sources, tmp_path / "other", steps=1, **others)
+    out = run(settings(sources, tmp_path / "run", steps=1, loss=weighted, **options)).parent
+    assert state(out)["pairs.steps"].shape == (4, *shape)
+    assert log(out)[0]["loss/latent"] > 0
+    assert read_header(out / "decomposer.safetensors").header["provenance"]["latent_atlas"] == "atlas.safetensors"
+    config = settings(sources, tmp_path / "other", steps=1, loss=weighted, latent_atlas=sources / "atlas.safetensors")
     with pytest.raises(MismatchError, match="atlas was made for generator"):
         run(config)
-    for wrong in ({"loss": LossConfig()}, {"generator": None, "loss": LossConfig(latent_weight=3.0)}):
-        with pytest.raises(ConfigError, match="--latent-atlas makes pairs"):
-            settings(sources, tmp_path / "wrong", **{**options, **wrong})
+    with pytest.raises(ConfigError, match="has no effect without"):
+        settings(sources, tmp_path / "wrong", loss=LossConfig(), **options)
+    with pytest.raises(ConfigError, match="give its --generator"):
+        settings(sources, tmp_path / "wrong", loss=weighted, **{**options, "generator": None})
+
+
+@pytest.mark.parametrize("changed", [{"mean_albedo": False}, {"channels": 5}, {"face_box": (0.0, 0.0, 1.0, 0.9)}])
+def test_a_decomposer_of_other_settings_is_not_gone_on_from(
+    sources: Path, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    other = Decomposer(replace(tiny.DECOMPOSER, **changed))
+    path = tmp_path / "other.safetensors"
+    save_network(path, "decomposer", other, other.config.to_dict(), {})
+    (name,) = changed
+    config = settings(sources, tmp_path / "run", init=path)
+    with pytest.raises(MismatchError, match=rf"has {name} .*--network.{name.replace('_', '-')}"):
+        run(config)

@@ -91,17 +91,19 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
 def test_half_precision_trains_and_derives_gradients_in_full(
     faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kinds: dict[str, set[torch.dtype]] = {"r1": set(), "path": set(), "loss": set()}
-    for name, kind, at in (("r1_penalty", "r1", 0), ("path_lengths", "path", 0), ("generator_loss", "loss", 0)):
+    kinds: dict[str, set[torch.dtype]] = {}
+    for name in ("r1_penalty", "path_lengths", "generator_loss", "discriminator_loss"):
         function = getattr(train_generator, name)
 
-        def watched(*args: Any, function: Any = function, kind: str = kind, at: int = at) -> Any:
-            kinds[kind].add(args[at].dtype)
+        def watched(*args: Any, function: Any = function, name: str = name) -> Any:
+            kinds.setdefault(name, set()).add(args[0].dtype)
             return function(*args)
 
         monkeypatch.setattr(train_generator, name, watched)
     run(settings(faces, tmp_path, devices=Devices(accelerator="cpu", precision="bf16-mixed")))
-    assert kinds == {"r1": {torch.float32}, "path": {torch.float32}, "loss": {torch.bfloat16}}
+    full, half = {torch.float32}, {torch.bfloat16}
+    both = {"discriminator_loss": full | half}  # with a penalty, and without
+    assert kinds == {"r1_penalty": full, "path_lengths": full, "generator_loss": half, **both}
     assert all(bool(torch.isfinite(value).all()) for value in contents(tmp_path).values())
 
 

@@ -1,6 +1,7 @@
 """Training a judge: it learns, is repeatable and resumable, and says how well it reads."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -177,7 +178,6 @@ def test_proportions_are_measured_where_landmarks_are_known(tmp_path: Path) -> N
     jaws = np.array([1.2, 1.5, 1.8, 1.6])
     write_drawn(tmp_path, known_faces(4, 64), jaws)
     renders = load_renders(tmp_path, SIDE, tmp_path / "cache", make_fabric(CPU))
-    assert set(PROPORTIONS) < set(renders.names)
     np.testing.assert_allclose(renders.columns(("jaw_width",))[:, 0], jaws, atol=0.08)
 
 
@@ -191,3 +191,23 @@ def test_a_proportion_that_cannot_be_measured_counts_as_the_mean(tmp_path: Path)
     heights = measured_proportions(open_truth(tmp_path))[:, list(PROPORTIONS).index("brow_height")]
     assert heights[1] == pytest.approx(heights[0])
     assert heights[0] > 0.3
+
+
+def test_proportions_that_are_the_same_on_every_face_are_not_read(tmp_path: Path) -> None:
+    write_drawn(tmp_path, known_faces(3, 64), np.array([1.3, 1.5, 1.7]))
+    names = load_renders(tmp_path, SIDE, tmp_path / "cache", make_fabric(CPU)).names
+    assert "jaw_width" in names
+    assert not {"smile", "eye_distance", "brow_height"} & set(names)
+
+
+def test_a_training_on_other_attributes_is_not_gone_on_with(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    train, test = tmp_path / "train", tmp_path / "test"
+    for folder, source in ((train, folders[0]), (test, folders[1])):
+        shutil.copytree(source, folder)
+    run(settings((train, test), tmp_path / "run", steps=3))
+    for folder in (train, test):
+        table = dict(np.load(folder / "truth.npz"))
+        table["names"] = np.array(["dark" if name == "bright" else name for name in table["names"]])
+        np.savez(folder / "truth.npz", **table)
+    with pytest.raises(ConfigError, match=r"other attributes \(bright, dark"):
+        run(settings((train, test), tmp_path / "run", steps=3))

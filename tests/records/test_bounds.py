@@ -18,7 +18,7 @@ class Settings:
     ("bounds", "value", "message"),
     [
         ({"above": 0}, 0, "steps is 0, expected more than 0"),
-        ({"above": 0, "most": 1}, 1.5, "steps is 1.5, expected more than 0, at most 1"),
+        ({"above": 0, "most": 1}, 1.5, "steps is 1.5, expected more than 0 and at most 1"),
         ({"least": 0}, -1, "steps is -1, expected 0 or more"),
         ({"least": 2}, 1, "steps is 1, expected at least 2"),
         ({"least": 0, "most": 1}, 2, "steps is 2, expected 0 to 1"),

@@ -22,6 +22,7 @@ from lineament.networks.generator import Generator, NoiseMode
 from lineament.networks.layers import LRELU_GAIN, LRELU_SLOPE, Dense
 from lineament.networks.mapping import MappingNetwork
 from lineament.networks.stylegan2 import channels_at
+from lineament.records.bounds import check_bounds
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)
 INSTANCE_NORM_EPSILON = 1e-8
@@ -80,10 +81,8 @@ def check_shape(config: Any, *, at_least_one: tuple[str, ...], at_least_none: tu
     """
     if config.resolution not in RESOLUTIONS:
         raise ConfigError(f"resolution is {config.resolution}, expected a power of two from 8 to 1024")
-    for least, names in ((1, at_least_one), (0, at_least_none)):
-        for name in names:
-            if getattr(config, name) < least:
-                raise ConfigError(f"{name} is {getattr(config, name)}, expected at least {least}")
+    check_bounds(config, *at_least_one, least=1)
+    check_bounds(config, *at_least_none, least=0)
     num_sizes = RESOLUTIONS.index(config.resolution) + 2
     if config.widths and (len(config.widths) != num_sizes or min(config.widths) < 1):
         raise ConfigError(

@@ -29,6 +29,7 @@ from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.subjects import parse_seeds
 from lineament.recipes.training_data import to_tensor
+from lineament.records.bounds import check_bounds
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atomic import atomic_write
@@ -81,8 +82,7 @@ class DecomposeConfig:
                 raise ConfigError(f"--images and --{name} were given, expected one of them; leave one out")
         if not 1 <= self.faces <= MAX_FACES:
             raise ConfigError(f"faces is {self.faces}, expected 1 to {MAX_FACES}; take more apart in parts")
-        if not 0 < self.truncation <= 1:
-            raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        check_bounds(self, "truncation", above=0, most=1)
         for path, option, suffix in ((self.out, "--out", ".png"), (self.maps, "--maps", ".npz")):
             if path is None:
                 continue

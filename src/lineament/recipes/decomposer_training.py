@@ -3,7 +3,7 @@
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ import tyro
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from lineament.errors import ConfigError, NonFiniteError
+from lineament.errors import ConfigError, MismatchError, NonFiniteError
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
 from lineament.ops.seeding import philox, step_generator
 from lineament.ops.shapes import ellipsoid_depth
@@ -101,8 +101,8 @@ class TrainDecomposerConfig:
     ema_steps: float = 100.0
     """Half-life of the weight average in steps; 0 takes the weights as they are."""
     latent_atlas: Path | None = None
-    """Atlas of the generator, for --loss.latent-weight: its steady steps of pose and light make the pairs. Without one
-    they are found while training, and take more of the person along."""
+    """Atlas of the generator, whose steady steps make the pairs of --loss.latent-weight. Without one the steps are
+    found while training, and take more of the person along."""
     latent_refresh_steps: int = 250
     """Steps after which directions that no atlas gives are found anew."""
     recover: bool = True
@@ -121,10 +121,10 @@ class TrainDecomposerConfig:
             raise ConfigError("nothing to train on: give --generator, --images or both")
         if self.supervise is not None and (self.generator is not None or self.images is not None):
             raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
-        if self.latent_atlas is not None and (self.generator is None or not self.loss.latent_weight):
-            raise ConfigError(
-                "--latent-atlas makes pairs of a --generator's samples; give that, and --loss.latent-weight"
-            )
+        if self.latent_atlas is not None and self.generator is None:
+            raise ConfigError("--latent-atlas makes pairs of a generator's samples; give its --generator")
+        if self.latent_atlas is not None and not self.loss.latent_weight:
+            raise ConfigError("--latent-atlas has no effect without --loss.latent-weight; give 3, for example")
         if self.vgg16 is not None and self.features is not None:
             raise ConfigError("--features and --vgg16 are two perceptual features; give one")
         if not self.network.confidence:
@@ -167,6 +167,24 @@ def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
         atlas=config.latent_atlas,
         face_box=config.network.face_box,
     )
+
+
+def begun_with(path: Path, network: DecomposerConfig) -> Decomposer:
+    """The decomposer to go on from, without its confidence, which files need not hold.
+
+    Raises:
+        InputError, FileFormatError: there is no such file, or it is no decomposer.
+        MismatchError: it is of other settings than the network that is to be trained.
+    """
+    found = load_decomposer(path).for_use()
+    own, wanted = (asdict(replace(one, confidence=False)) for one in (found.config, network))
+    if other := [name for name in own if own[name] != wanted[name]]:
+        name = other[0]
+        raise MismatchError(
+            f"{path} has {name} {own[name]}, but the training {wanted[name]}; give the network settings of "
+            f"that decomposer (--network.{name.replace('_', '-')} ...)"
+        )
+    return found
 
 
 class Trainer:
@@ -244,7 +262,7 @@ class Trainer:
         """Start from another decomposer, or from an ellipsoid."""
         config = self.config
         if config.init is not None:
-            begun = load_decomposer(config.init).for_use().state_dict()
+            begun = begun_with(config.init, config.network).state_dict()
             self.decomposer.load_state_dict(self.decomposer.state_dict() | begun)
         elif config.ellipsoid and config.network.mean_shape:
             shape = ellipsoid_depth(config.network.resolution, **ELLIPSOID)

@@ -180,12 +180,12 @@ def latent_loss(decomposer: Decomposer, parts: Decomposition, moved: Float[Tenso
     """How much albedo and canonical depth change when a generator turns or relights a face: they should not.
 
     Mean absolute changes, as shares of the difference between two faces: asked for small changes alone, albedo and
-    shape become alike for all faces.
+    shape become alike for all faces. 0 for a single face, which has no other to differ from.
     """
-    k, again = len(moved), decomposer(moved)
-    loss = moved.new_zeros(())
+    k, loss = len(moved), moved.new_zeros(())
     if k < 2:
         return loss
+    again = decomposer(moved)
     pairs = ((parts.canon_albedo, again.canon_albedo), (parts.canon_depth, again.canon_depth))
     for (first, second), share, least in zip(pairs, LATENT_SHARES, LATENT_LEAST, strict=True):
         change = (first[:k] - second).abs().mean()

@@ -47,6 +47,7 @@ from lineament.recipes.sampling import (
 )
 from lineament.recipes.shipped import PAIR, Pair
 from lineament.records.atlas import Atlas
+from lineament.records.bounds import check_bounds
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
@@ -118,11 +119,9 @@ class DiscoverConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        few = self.samples < 2 or self.held_out < 2 or self.calibration_faces < 1
-        if few or (self.batch_size is not None and self.batch_size < 1):
-            raise ConfigError("samples and held_out must be at least 2, batch_size and calibration_faces at least 1")
-        if not 0 < self.truncation <= 1:
-            raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        check_bounds(self, "samples", "held_out", least=2)
+        check_bounds(self, "batch_size", "calibration_faces", least=1)
+        check_bounds(self, "truncation", above=0, most=1)
         if not 0 <= self.steady < float("inf"):
             raise ConfigError(f"steady is {self.steady}, expected 0 or more")
         if self.face_box is not None:

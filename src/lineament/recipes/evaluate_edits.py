@@ -13,7 +13,6 @@ from jaxtyping import Float
 from rich.table import Table
 from torch import Tensor
 
-from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.generator import Generator
 from lineament.ops.seeding import latents, philox
@@ -58,8 +57,7 @@ class EvaluateEditsConfig:
 
     def __post_init__(self) -> None:
         check_bounds(self, "faces", least=2)
-        if not self.yaw_deg > 0:
-            raise ConfigError(f"yaw_deg is {self.yaw_deg}, expected more than 0")
+        check_bounds(self, "yaw_deg", above=0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.errors import ConfigError, MismatchError, ShapeError
+from lineament.errors import MismatchError, ShapeError
 from lineament.networks.encoder import Encoder
 from lineament.networks.generator import Generator
 from lineament.ops.ssim import ssim
@@ -55,8 +55,7 @@ class InversionSettings:
     """What image and photograph are compared by."""
 
     def __post_init__(self) -> None:
-        if not self.learning_rate > 0:
-            raise ConfigError(f"learning_rate is {self.learning_rate}, expected more than 0")
+        check_bounds(self, "learning_rate", above=0)
         check_bounds(self, "coarse_factor", least=1)
         check_bounds(self, "steps", "distance_weight", "offset_weight", least=0)
 

@@ -41,7 +41,7 @@ class LatentPairs:
             `refresh`. A semantic that cannot be told apart from the others has the step zero.
 
     Raises:
-        ConfigError: the atlas lacks a direction.
+        ConfigError: the atlas lacks a direction, or steady steps.
     """
 
     def __init__(self, generator: Generator, *, seed: int, truncation: float, atlas: Atlas | None = None) -> None:
@@ -93,15 +93,17 @@ def steps_of_all_layers(
 
 
 def steps_of_atlas(atlas: Atlas) -> Float[np.ndarray, "m l d"]:
-    """Moves of one standard deviation of each of `MOVED`: steady ones, if the atlas has them; else of all layers alike.
+    """The atlas's steady steps of `MOVED`, each of one standard deviation.
 
     Raises:
-        ConfigError: it lacks a direction.
+        ConfigError: it lacks a direction, or its steps are not steady.
     """
-    held = [atlas.direction(name) for name in HELD]
-    gradients = np.stack([one.gradient for one in held])
-    spread = np.sqrt(np.einsum("md,de,me->m", gradients, atlas.w_cov, gradients))
-    own = [one.layer_steps for one in held[: len(MOVED)]]
-    if any(steps is None for steps in own):
-        return steps_of_all_layers(gradients, atlas.w_cov)[:, None]
-    return np.stack([steps * size for steps, size in zip(own, spread, strict=False) if steps is not None])
+    steps = []
+    for one in [atlas.direction(name) for name in MOVED]:
+        if one.layer_steps is None or one.is_bare_step:
+            raise ConfigError(
+                f"the atlas has no steady step of {one.name}, and others take the person along; run discover with "
+                "--steady, and with parts"
+            )
+        steps.append(one.layer_steps * np.sqrt(one.gradient @ atlas.w_cov @ one.gradient))
+    return np.stack(steps)

@@ -24,7 +24,12 @@ from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.ops.seeding import step_generator
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.data_checks import baseline_error, check_images
-from lineament.recipes.decomposer_training import TrainDecomposerConfig, Trainer, features_path, make_stream
+from lineament.recipes.decomposer_training import (
+    TrainDecomposerConfig,
+    Trainer,
+    features_path,
+    make_stream,
+)
 from lineament.recipes.devices import any_process, make_fabric
 from lineament.recipes.evaluate_decomposer import evaluate, mean_depth
 from lineament.recipes.face_stream import Batch, FaceStream
@@ -72,6 +77,9 @@ def write_snapshot(trainer: Trainer, stream: FaceStream, folder: RunFolder, last
         "images": source.name if source else None,
         "supervised": config.supervise is not None,
         "generator": network_fingerprint(stream.generator) if stream.generator else None,
+        "init": config.init.name if config.init else None,
+        "latent_atlas": config.latent_atlas.name if config.latent_atlas else None,
+        "latent_weight": config.loss.latent_weight,
         "recoveries": trainer.recoveries,
         "scores": {k: v for k, v in last.items() if k.startswith("health/")},
     }

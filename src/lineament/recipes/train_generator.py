@@ -52,7 +52,7 @@ _STREAM_INIT, _STREAM_STEP, _STREAM_EVAL = 1, 2, 4
 WARMUP_RATE, WARMUP_RISE = 1e-3, 100
 """Learning rate of a discriminator that learns alone, and the steps in which it rises to that."""
 
-FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "r1_gamma")
+FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "discriminator_rate", "r1_gamma")
 """What may change in the middle of a training."""
 
 
@@ -81,7 +81,9 @@ class TrainGeneratorConfig:
     batch_size: int = 16
     """Images per step, over all devices."""
     learning_rate: float = 2e-3
-    """Adam's learning rate of both networks."""
+    """Adam's learning rate of the generator ..."""
+    discriminator_rate: float = 1.0
+    """... and the discriminator's, as a multiple of it."""
     r1_gamma: float = 1.0
     """Weight of the R1 penalty."""
     r1_interval: int = 16
@@ -114,7 +116,15 @@ class TrainGeneratorConfig:
     def __post_init__(self) -> None:
         check_bounds(self, "warmup_kimg", least=0)
         check_bounds(
-            self, "kimg", "batch_size", "learning_rate", "r1_interval", "path_length_interval", "snapshot_kimg", above=0
+            self,
+            "kimg",
+            "batch_size",
+            "learning_rate",
+            "discriminator_rate",
+            "r1_interval",
+            "path_length_interval",
+            "snapshot_kimg",
+            above=0,
         )
         if not 0 <= self.style_mixing <= 1:
             raise ConfigError(f"style_mixing is {self.style_mixing}, expected a probability")
@@ -167,7 +177,7 @@ class Trainer:
         self.ema: Generator = copy.deepcopy(self.generator).eval().requires_grad_(False)
         g_interval = config.path_length_interval if config.path_length_weight > 0 else 10**9
         self.g_optimizer = lazy_adam(self.generator.parameters(), config.learning_rate, g_interval)
-        self.d_optimizer = lazy_adam(self.discriminator.parameters(), config.learning_rate, config.r1_interval)
+        self.d_optimizer = lazy_adam(self.discriminator.parameters(), self.d_learning_rate, config.r1_interval)
         self.ada = AdaptiveAugmentation(config.augment_target, config.augment_kimg)
         self.path_length_mean = torch.zeros((), device=fabric.device)
         self.step = 0
@@ -218,6 +228,11 @@ class Trainer:
         return mix_styles(ws_a, ws_b, torch.where(mixed, cutoffs, num_ws).tolist())
 
     @property
+    def d_learning_rate(self) -> float:
+        """The discriminator's learning rate in the contest (two time scales: Heusel et al., NeurIPS 2017)."""
+        return self.config.learning_rate * self.config.discriminator_rate
+
+    @property
     def warming(self) -> bool:
         """Whether the discriminator still learns alone."""
         return self.step * self.config.batch_size < self.config.warmup_kimg * 1000
@@ -236,7 +251,7 @@ class Trainer:
                 group["lr"], group["betas"] = WARMUP_RATE * rise, (0.9, 0.99)
             else:
                 ratio = self.config.r1_interval / (self.config.r1_interval + 1)
-                group["lr"], group["betas"] = self.config.learning_rate * ratio, (0.0, 0.99**ratio)
+                group["lr"], group["betas"] = self.d_learning_rate * ratio, (0.0, 0.99**ratio)
 
     def discriminator_step(self, real: Tensor, rng: torch.Generator) -> dict[str, float]:
         """One step of the discriminator, with R1 every ``r1_interval`` steps."""

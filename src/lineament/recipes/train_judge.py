@@ -32,7 +32,7 @@ from lineament.recipes.run_folder import (
     restore_optimizer,
 )
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
-from lineament.records.attributes import MIRRORED, attribute_table
+from lineament.records.attributes import LEAST_RANGE, MIRRORED, attribute_table
 from lineament.records.bounds import check_bounds
 from lineament.records.proportions import PROPORTIONS
 from lineament.store.atomic import write_text_atomic
@@ -133,8 +133,10 @@ def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> 
         )
     names, values = attribute_table(truth.names, truth.parameters)
     if truth.has_proportions:
-        values = np.hstack([values, measured_proportions(truth)])
-        names = (*names, *PROPORTIONS)
+        table = measured_proportions(truth)
+        varied = np.ptp(table, axis=0) > LEAST_RANGE
+        values = np.hstack([values, table[:, varied]])
+        names = (*names, *(name for name, kept in zip(PROPORTIONS, varied, strict=True) if kept))
     return Renders(images, names, values)
 
 
@@ -204,10 +206,20 @@ class Trainer:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes during training."""
         tensors = flatten_module("judge", self.judge) | flatten_optimizer("optimizer", self.optimizer)
-        return tensors, {"step": self.step, "seconds": self.seconds}
+        return tensors, {"step": self.step, "seconds": self.seconds, "attributes": self.judge.config.attributes}
 
     def restore(self, tensors: dict[str, Tensor], counters: Mapping[str, Any]) -> None:
-        """The inverse of `state`."""
+        """The inverse of `state`.
+
+        Raises:
+            ConfigError: the training read other attributes.
+        """
+        if (before := counters.get("attributes")) != self.judge.config.attributes:
+            other = sorted(set((before or "").split()) ^ set(self.judge.names))
+            raise ConfigError(
+                f"{self.config.out} holds a training on other attributes ({', '.join(other[:3])} ...): the truth, or "
+                "what is read of it, has changed; choose another --out"
+            )
         restore_module("judge", self.judge, tensors)
         restore_optimizer("optimizer", self.optimizer, tensors)
         self.step, self.seconds = counters["step"], counters["seconds"]

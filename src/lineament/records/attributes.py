@@ -24,6 +24,9 @@ SINGLE_MORPHS = ("w_", "e_")
 """Columns that begin so are not read: of 110 single morphs of shape and expression five can be read at 64 pixels, and
 the others are noise in a training. What they do together is measured instead (`lineament.records.proportions`)."""
 
+LEAST_RANGE = 1e-6
+"""Attributes that vary by no more than this are the same on every face, and are not read."""
+
 LOCAL = (
     *("smile", "mouth_", "lip_", "nose_", "eye_", "brow_", "jaw_", "chin_", "beard", "moustache"),
     *("stubble", "sideburn", "bangs", "hair_", "hairline", "recede", "peak", "lipstick", "makeup", "under_eye", "iris"),
@@ -33,20 +36,8 @@ LOCAL = (
 
 NOT_IDENTITY = (
     *("yaw", "pitch", "roll", "ambient", "diffuse", "light_", "gaze", "scale", "smile", "mouth_opening", "eye_opening"),
-    *(
-        "mouth_width",
-        "brow_height",
-        "hair",
-        "recede",
-        "peak",
-        "bangs",
-        "sideburn",
-        "stubble",
-        "beard",
-        "moustache",
-        "lip",
-        "makeup",
-    ),
+    *("mouth_width", "brow_height", "hair", "recede", "peak", "bangs", "sideburn", "stubble", "beard", "moustache"),
+    *("lip", "makeup"),
 )
 """Beginnings of the names of attributes that are not of the person: pose, light, expression, hair and make-up."""
 
@@ -70,6 +61,6 @@ def attribute_table(
     kept = {
         RENAMED.get(name, name): column
         for name, column in columns.items()
-        if not name.startswith((*LEFT_OUT, *SINGLE_MORPHS)) and np.ptp(column) > 1e-6
+        if not name.startswith((*LEFT_OUT, *SINGLE_MORPHS)) and np.ptp(column) > LEAST_RANGE
     }
     return tuple(kept), np.array(list(kept.values())).T.reshape(len(values), len(kept))

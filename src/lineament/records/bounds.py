@@ -37,7 +37,7 @@ def check_bounds(
 
 def _words(above: int | None, least: int | None, most: int | None) -> str:
     if above is not None:
-        return f"more than {above}" + ("" if most is None else f", at most {most}")
+        return f"more than {above}" + ("" if most is None else f" and at most {most}")
     if most is not None:
         return f"at most {most}" if least is None else f"{least} to {most}"
     return "0 or more" if least == 0 else f"at least {least}"

@@ -34,8 +34,8 @@ PROPORTIONS = {
     "eye_opening": "area of what is seen of both eyes",
     "brow_height": "of the middle of the brows above the eyes; NaN where hair hides them",
     "chin_length": "from the lower lip to the chin",
-    "jaw_width": "of the skin, in the middle half of the height between lower lip and chin",
-    "face_width": "of skin and ears, from the height of the eyes to the tip of the nose",
+    "jaw_width": "of skin, lips and mouth, in the middle half of the height between lower lip and chin",
+    "face_width": "of skin, nose, lips, ears and the white of the eyes, from the eyes down to the tip of the nose",
 }
 """What `proportions` measures."""
 
@@ -93,7 +93,7 @@ def proportions(
 def nose_width(depth: Float[np.ndarray, "h w"], x: float, y: float, unit: float) -> float:
     """Width in pixels of the nose about the column ``x`` on the row ``y``, where its depth fell off by seven tenths.
 
-    The cheeks are taken half a ``unit`` beside it, in the mean over a third of one.
+    The cheeks are taken half a ``unit`` beside it, in the mean over a fifteenth of one.
     """
     size = len(depth)
     columns = x + np.linspace(-_NOSE_SIDE, _NOSE_SIDE, _NUM_SAMPLES) * unit
