@@ -17,15 +17,15 @@ class Settings:
 @pytest.mark.parametrize(
     ("bounds", "value", "message"),
     [
-        ({"above": 0}, 0, "steps is 0, expected more than 0"),
-        ({"above": 0, "most": 1}, 1.5, "steps is 1.5, expected more than 0 and at most 1"),
-        ({"least": 0}, -1, "steps is -1, expected 0 or more"),
-        ({"least": 2}, 1, "steps is 1, expected at least 2"),
-        ({"least": 0, "most": 1}, 2, "steps is 2, expected 0 to 1"),
-        ({"most": 4}, 5, "steps is 5, expected at most 4"),
-        ({"least": 0}, float("nan"), "steps is nan, expected 0 or more"),
-        ({"most": 4}, float("nan"), "steps is nan, expected at most 4"),
-        ({"least": 2, "group": "parts."}, 1, "parts.steps is 1, expected at least 2"),
+        ({"above": 0}, 0, "steps is 0, expected more than 0; raise it"),
+        ({"above": 0, "most": 1}, 1.5, "steps is 1.5, expected more than 0 and at most 1; lower it"),
+        ({"least": 0}, -1, "steps is -1, expected 0 or more; raise it"),
+        ({"least": 2}, 1, "steps is 1, expected at least 2; raise it"),
+        ({"least": 0, "most": 1}, 2, "steps is 2, expected 0 to 1; lower it"),
+        ({"most": 4}, 5, "steps is 5, expected at most 4; lower it"),
+        ({"least": 0}, float("nan"), "steps is nan, expected 0 or more; give a number"),
+        ({"most": 4}, float("nan"), "steps is nan, expected at most 4; give a number"),
+        ({"least": 2, "group": "parts."}, 1, "parts.steps is 1, expected at least 2; raise it"),
     ],
 )
 def test_what_lies_outside_is_named(bounds: dict, value: float, message: str) -> None:

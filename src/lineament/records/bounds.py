@@ -24,15 +24,16 @@ def check_bounds(
         group: what their names begin with on the command line, with its dot.
 
     Raises:
-        ConfigError: one does not; the first is named, with its value and the bounds.
+        ConfigError: one does not; the first is named, with its value, the bounds and what to do.
     """
     for name in names:
         value = getattr(settings, name)
         if value is None:
             continue
-        enough = (above is None or value > above) and (least is None or value >= least)
-        if not (enough and (most is None or value <= most)):
-            raise ConfigError(f"{group}{name} is {value}, expected {_words(above, least, most)}")
+        low = (above is not None and not value > above) or (least is not None and not value >= least)
+        if low or (most is not None and not value <= most):
+            remedy = "give a number" if value != value else "raise it" if low else "lower it"
+            raise ConfigError(f"{group}{name} is {value}, expected {_words(above, least, most)}; {remedy}")
 
 
 def _words(above: int | None, least: int | None, most: int | None) -> str:
