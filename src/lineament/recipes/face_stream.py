@@ -80,6 +80,7 @@ class FaceStream:
         self.truncation, self.seed = truncation, seed
         self.generator: Generator | None = None
         self.photographs: np.ndarray | None = None
+        self.pairs: LatentPairs | None = None
         if truth is not None:
             if truth.view is None or truth.light is None or truth.canon_depth is None or truth.canon_albedo is None:
                 raise ConfigError(
@@ -96,12 +97,11 @@ class FaceStream:
                     f"{generator} makes {found} px images, the decomposer takes {resolution} px: "
                     "choose a smaller --network.resolution"
                 )
-        self.pairs: LatentPairs | None = None
-        if paired and self.generator is not None:
-            directions = None if atlas is None else load_atlas(atlas)
-            if directions is not None:
-                check_atlas_matches(directions, network_fingerprint(self.generator), generator or "this generator")
-            self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation, atlas=directions)
+            if paired:
+                directions = None if atlas is None else load_atlas(atlas)
+                if directions is not None:
+                    check_atlas_matches(directions, network_fingerprint(self.generator), generator)
+                self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation, atlas=directions)
         shares = {(True, False): 1.0, (False, True): 0.0}
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
 

@@ -24,12 +24,7 @@ from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.ops.seeding import step_generator
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.data_checks import baseline_error, check_images
-from lineament.recipes.decomposer_training import (
-    TrainDecomposerConfig,
-    Trainer,
-    features_path,
-    make_stream,
-)
+from lineament.recipes.decomposer_training import TrainDecomposerConfig, Trainer, features_path, make_stream
 from lineament.recipes.devices import any_process, make_fabric
 from lineament.recipes.evaluate_decomposer import evaluate, mean_depth
 from lineament.recipes.face_stream import Batch, FaceStream

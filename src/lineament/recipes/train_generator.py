@@ -156,10 +156,15 @@ class AdaptiveAugmentation:
             self.sign_sum, self.count = 0.0, 0
 
 
-def lazy_adam(parameters: Iterable[nn.Parameter], learning_rate: float, interval: int) -> torch.optim.Adam:
-    """Adam corrected for a regulariser that runs as a step of its own every ``interval`` steps (appendix B)."""
+def lazy_pace(learning_rate: float, interval: int) -> dict[str, Any]:
+    """Adam's pace, corrected for a regulariser that runs as a step of its own every ``interval`` steps (appendix B)."""
     ratio = interval / (interval + 1)
-    return torch.optim.Adam(parameters, lr=learning_rate * ratio, betas=(0.0, 0.99**ratio), eps=1e-8)
+    return {"lr": learning_rate * ratio, "betas": (0.0, 0.99**ratio)}
+
+
+def lazy_adam(parameters: Iterable[nn.Parameter], learning_rate: float, interval: int) -> torch.optim.Adam:
+    """Adam at `lazy_pace`."""
+    return torch.optim.Adam(parameters, **lazy_pace(learning_rate, interval), eps=1e-8)
 
 
 class Trainer:
@@ -241,23 +246,19 @@ class Trainer:
         """The chosen precision, but a full one where a gradient is derived once more."""
         return nullcontext() if regularise else self.fabric.autocast()
 
-    def set_pace(self, warming: bool) -> None:
+    def set_pace(self) -> None:
         """The discriminator's learning rate and momentum: those of its warm-up, or of the contest."""
-        if self.config.warmup_kimg == 0:
-            return
+        pace = lazy_pace(self.d_learning_rate, self.config.r1_interval)
+        if self.warming:
+            pace = {"lr": WARMUP_RATE * min((self.step + 1) / WARMUP_RISE, 1.0), "betas": (0.9, 0.99)}
         for group in self.d_optimizer.param_groups:
-            if warming:
-                rise = min((self.step + 1) / WARMUP_RISE, 1.0)
-                group["lr"], group["betas"] = WARMUP_RATE * rise, (0.9, 0.99)
-            else:
-                ratio = self.config.r1_interval / (self.config.r1_interval + 1)
-                group["lr"], group["betas"] = self.d_learning_rate * ratio, (0.0, 0.99**ratio)
+            group.update(pace)
 
     def discriminator_step(self, real: Tensor, rng: torch.Generator) -> dict[str, float]:
         """One step of the discriminator, with R1 every ``r1_interval`` steps."""
         config, p = self.config, self.ada.p
         warming = self.warming
-        self.set_pace(warming)
+        self.set_pace()
         regularise = self.step % config.r1_interval == 0 and not warming
         with self.precision(regularise):
             with torch.no_grad():

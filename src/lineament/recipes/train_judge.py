@@ -32,7 +32,7 @@ from lineament.recipes.run_folder import (
     restore_optimizer,
 )
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
-from lineament.records.attributes import LEAST_RANGE, MIRRORED, attribute_table
+from lineament.records.attributes import MIRRORED, attribute_table
 from lineament.records.bounds import check_bounds
 from lineament.records.proportions import PROPORTIONS
 from lineament.store.atomic import write_text_atomic
@@ -115,8 +115,8 @@ class Renders:
 
 
 def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> Renders:
-    """Rendered faces and what a judge reads of them: their table (`attribute_table`) and, where landmarks and labels
-    are known, their proportions.
+    """Rendered faces and what a judge reads of them (`attribute_table`): of their table and, where landmarks and labels
+    are known, of their proportions.
 
     Raises:
         ImageError, FileFormatError: the folder cannot be used.
@@ -131,13 +131,10 @@ def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> 
             f"{folder} has {len(images)} usable images for {len(truth)} rows, expected one image for each row, and "
             "rows in order; render the missing ones again"
         )
-    names, values = attribute_table(truth.names, truth.parameters)
+    names, values = truth.names, truth.parameters
     if truth.has_proportions:
-        table = measured_proportions(truth)
-        varied = np.ptp(table, axis=0) > LEAST_RANGE
-        values = np.hstack([values, table[:, varied]])
-        names = (*names, *(name for name, kept in zip(PROPORTIONS, varied, strict=True) if kept))
-    return Renders(images, names, values)
+        names, values = (*names, *PROPORTIONS), np.hstack([values, measured_proportions(truth)])
+    return Renders(images, *attribute_table(names, values))
 
 
 def measured_proportions(truth: TruthFolder) -> Float[np.ndarray, "n k"]:

@@ -17,15 +17,12 @@ LEFT_OUT = ("noise_", "cloth_", "bg", "a_asym", "hair_phase", "tx", "ty", "tz", 
 MIRRORED = ("yaw", "roll", "light_x", "gaze_x")
 """Attributes whose sign a mirror image turns."""
 
-SUMS: Mapping[str, Mapping[str, float]] = {"lip_colour": {"lip_red": 1.0, "lipstick": 1.0}}
+SUMS: Mapping[str, Sequence[str]] = {"lip_colour": ("lip_red", "lipstick")}
 """Attributes that are sums of columns of the table, in its units."""
 
 SINGLE_MORPHS = ("w_", "e_")
 """Columns that begin so are not read: of 110 single morphs of shape and expression five can be read at 64 pixels, and
 the others are noise in a training. What they do together is measured instead (`lineament.records.proportions`)."""
-
-LEAST_RANGE = 1e-6
-"""Attributes that vary by no more than this are the same on every face, and are not read."""
 
 LOCAL = (
     *("smile", "mouth_", "lip_", "nose_", "eye_", "brow_", "jaw_", "chin_", "beard", "moustache"),
@@ -50,17 +47,17 @@ def is_local(name: str) -> bool:
 def attribute_table(
     names: Sequence[str], values: Float[np.ndarray, "n k"]
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n m"]]:
-    """A truth table with the package's names, and with all `SUMS` whose columns it has.
+    """A table of truth with the package's names, and with all `SUMS` whose columns it has.
 
     Columns of `LEFT_OUT` and `SINGLE_MORPHS`, and those that are the same on every face, are dropped.
     """
     columns = {str(name): values[:, i] for i, name in enumerate(names)}
     for name, parts in SUMS.items():
         if all(part in columns for part in parts):
-            columns[name] = sum(weight * columns[part] for part, weight in parts.items()) + np.zeros(len(values))
+            columns[name] = np.sum([columns[part] for part in parts], axis=0)
     kept = {
         RENAMED.get(name, name): column
         for name, column in columns.items()
-        if not name.startswith((*LEFT_OUT, *SINGLE_MORPHS)) and np.ptp(column) > LEAST_RANGE
+        if not name.startswith((*LEFT_OUT, *SINGLE_MORPHS)) and np.ptp(column) > 1e-6
     }
     return tuple(kept), np.array(list(kept.values())).T.reshape(len(values), len(kept))

@@ -122,9 +122,8 @@ class TruthFolder:
             raise FileFormatError(f"{path}: canon_depth is {side} px wide, expected at least {MIN_SIDE}; make it again")
         landmarks = _checked(path, members, "canon_landmarks", (len(self.landmarks), 3))
         label, depth = (_checked(path, members, name, (side, side)) for name in ("canon_label", "canon_depth"))
-        left, right = (landmarks[self.landmarks.index(name), 0] for name in ("eyeball_l", "eyeball_r"))
-        corners = (landmarks[self.landmarks.index(name), 0] for name in ("mouth_l", "mouth_r"))
-        if abs(left - right) < 1 or abs(next(corners) - next(corners)) < 1:
+        x = dict(zip(self.landmarks, landmarks[:, 0].tolist(), strict=True))
+        if abs(x["eyeball_l"] - x["eyeball_r"]) < 1 or abs(x["mouth_l"] - x["mouth_r"]) < 1:
             raise FileFormatError(f"{path} has eyes or corners of the mouth less than a pixel apart; make it again")
         return proportions(landmarks, self.landmarks, label, self.labels, depth)
 
@@ -233,18 +232,18 @@ def _open_rendered(folder: Path) -> TruthFolder:
     images = _listed(folder / "images", {".png", ".jpg"})
     for kind, files in (("truth", maps), ("image", images)):
         _check_rows(path, rows, kind, files)
-    labels, landmarks = (_read_names(folder / "info.json", what) for what in ("labels", "landmarks"))
+    labels, landmarks = _read_names(folder / "info.json")
     pictures, truths = (tuple(found[row] for row in rows) for found in (images, maps))
     return TruthFolder(pictures, truths, scalars, labels, landmarks, tuple(names), parameters)
 
 
-def _read_names(path: Path, what: str) -> tuple[str, ...]:
-    """A list of names; empty if the file or the list is missing."""
+def _read_names(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of labels and of landmarks; empty if the file or a list is missing."""
     if not path.exists():
-        return ()
+        return (), ()
     try:
-        names = json.loads(_read(path)).get(what, [])
-        return tuple(map(str, names))
+        info = json.loads(_read(path))
+        return tuple(map(str, info.get("labels", []))), tuple(map(str, info.get("landmarks", [])))
     except (ValueError, TypeError, AttributeError) as error:
         raise FileFormatError(
             f"{path} is damaged ({error}); make it again, or delete it to go without labels and landmarks"
