@@ -73,6 +73,12 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "TrainGeneratorConfig",
         _show_path,
     ),
+    ("train", "details"): Command(
+        "Give a trained generator twice the resolution.",
+        "lineament.recipes.train_details",
+        "TrainDetailsConfig",
+        _show_path,
+    ),
     ("train", "decomposer"): Command(
         "Train a network that takes faces apart into depth, albedo, view and light.",
         "lineament.recipes.train_decomposer",

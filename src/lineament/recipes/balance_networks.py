@@ -21,6 +21,7 @@ from lineament.ops.ssim import ssim
 from lineament.recipes.balance_config import BalanceConfig
 from lineament.recipes.balance_measures import Meter, Stepper
 from lineament.recipes.balance_sources import Faces, Originals, Photographs, Samples
+from lineament.recipes.growth import atlas_for, for_all_layers
 from lineament.recipes.inverting import InversionSettings, Inverted, check_encoder_matches, invert_images, quality
 from lineament.recipes.latent_spread import LatentSpread, latent_spread
 from lineament.recipes.loading import load_pair, look_as_in
@@ -29,7 +30,7 @@ from lineament.recipes.shipped import shipped_path
 from lineament.recipes.training_data import to_tensor
 from lineament.records.atlas import Atlas
 from lineament.records.inversions import MAX_DISTANCE, MIN_SSIM, Inversions
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import load_atlas
 from lineament.store.images import ImageSource, decode_image
 from lineament.store.inversions import load_inversions
 from lineament.store.tensors import short_fingerprint
@@ -90,7 +91,7 @@ class Networks:
         """
         if self.encoder is None:
             return None
-        ws = self.encoder(images)
+        ws = for_all_layers(self.encoder(images), self.generator)
         return ssim(self.generator.synthesize(ws).clamp(-1, 1), images).double().cpu().numpy()
 
     def seconds_per_inversion(
@@ -112,9 +113,7 @@ def open_networks(config: BalanceConfig, names: Sequence[str], device: torch.dev
     """
     atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
     generator, decomposer = load_pair(config.generator, config.decomposer, config.pair, device)
-    check_atlas_matches(
-        atlas, network_fingerprint(generator), config.generator or f"the shipped generator of {config.pair}"
-    )
+    atlas = atlas_for(atlas, generator, config.generator or f"the shipped generator of {config.pair}")
     if network_fingerprint(decomposer) != atlas.decomposer_fingerprint:
         raise MismatchError(
             f"the atlas was made with decomposer {short_fingerprint(atlas.decomposer_fingerprint)}, but "

@@ -25,6 +25,7 @@ from lineament.recipes.editing import (
     measure_parts,
     synthesize_edited,
 )
+from lineament.recipes.growth import atlas_for
 from lineament.recipes.inspect_file import number
 from lineament.recipes.loading import look_as_in
 from lineament.recipes.models import load_decomposer, network_fingerprint
@@ -33,7 +34,7 @@ from lineament.recipes.shipped import Pair, shipped_path
 from lineament.recipes.subjects import Subjects
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import load_atlas
 from lineament.store.tensors import short_fingerprint
 
 
@@ -131,7 +132,7 @@ def load_editor(
     path = generator_path or shipped_path("generator.safetensors", pair)
     generator = open_generator(path, device)
     name = path if generator_path else "the shipped generator (name yours by --generator)"
-    check_atlas_matches(atlas, network_fingerprint(generator), name)
+    atlas = atlas_for(atlas, generator, name)
     for held in hold or ():
         if held not in HOLDABLE:
             atlas.direction(held)

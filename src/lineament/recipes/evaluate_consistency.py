@@ -32,14 +32,15 @@ from lineament.recipes.console import console
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.editing import calibrated_step, synthesize_edited
 from lineament.recipes.evaluate_decomposer import Estimate, _cell, correlation_of, mean_of, ratio_of
+from lineament.recipes.growth import atlas_for
 from lineament.recipes.loading import look_as_in
-from lineament.recipes.models import load_decomposer, network_fingerprint
+from lineament.recipes.models import load_decomposer
 from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.training_data import to_tensor
 from lineament.records.atlas import Atlas
 from lineament.records.decomposition import Decomposition
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_text_atomic
 from lineament.store.images import ImageSource, SkippedImages, decode_image
 
@@ -302,7 +303,7 @@ def score_generated(
         raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
     path = config.generator or shipped_path("generator.safetensors", config.pair)
     generator = open_generator(path, fabric.device)
-    check_atlas_matches(atlas, network_fingerprint(generator), path)
+    atlas = atlas_for(atlas, generator, path)
     look_as_in(atlas, generator, decomposer)
     z = latents(config.seed, range(config.faces), generator.config.z_dim).to(fabric.device)
     with torch.no_grad():

@@ -24,12 +24,13 @@ from lineament.recipes.direction_report import write_direction_report
 from lineament.recipes.direction_scores import Measured, MethodScores, measure_method, scores_of_method
 from lineament.recipes.direction_tables import DirectionsReport, goals_of, plain
 from lineament.recipes.found_atlas import found_of_atlas
+from lineament.recipes.growth import atlas_for
 from lineament.recipes.loading import load_for_judging
 from lineament.recipes.models import load_discriminator, load_judge, network_fingerprint
 from lineament.recipes.shipped import Pair, shipped_path
 from lineament.records.attributes import is_local
 from lineament.records.bounds import check_bounds
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_text_atomic
 
 
@@ -146,9 +147,7 @@ def measured_method(
 
 
 def _loaded(path: Path, bench: Bench) -> Any:
-    atlas = load_atlas(path)
-    check_atlas_matches(atlas, network_fingerprint(bench.generator), path)
-    return found_of_atlas(atlas)
+    return found_of_atlas(atlas_for(load_atlas(path), bench.generator, path))
 
 
 def run(config: EvaluateDirectionsConfig) -> DirectionsReport:

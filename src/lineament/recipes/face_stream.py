@@ -14,13 +14,13 @@ from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, WHOLE_IMAGE
 from lineament.networks.generator import Generator
 from lineament.ops.resample import face_of
 from lineament.recipes.decomposition_loss import TrueParts
+from lineament.recipes.growth import atlas_for
 from lineament.recipes.latent_pairs import LatentPairs
-from lineament.recipes.models import network_fingerprint
 from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.training_data import batch_indices, load_images, to_tensor
 from lineament.records.decomposition import Decomposition
 from lineament.records.truth import FaceTruth
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import load_atlas
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class FaceStream:
             if paired:
                 directions = None if atlas is None else load_atlas(atlas)
                 if directions is not None:
-                    check_atlas_matches(directions, network_fingerprint(self.generator), generator)
+                    directions = atlas_for(directions, self.generator, generator)
                 self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation, atlas=directions)
         shares = {(True, False): 1.0, (False, True): 0.0}
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)

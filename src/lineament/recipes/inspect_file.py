@@ -47,6 +47,8 @@ _WHAT = {
     "features": "features of a discriminator, for comparing images",
     "decomposer": "a network that takes faces apart",
     "encoder": "a network from an image to the latents of one generator",
+    "judge": "a network that reads the named attributes of rendered faces",
+    "upsampler": "a network that draws an image at twice the size",
     "inversions": "photographs as latents of one generator",
     "atlas": "the directions of one generator",
     "training-state": "where a training or a discovery can go on",

@@ -28,6 +28,7 @@ from lineament.recipes.decompose import MIN_TILE_PX
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
 from lineament.recipes.figures import labelled_rows
+from lineament.recipes.growth import layers_then
 from lineament.recipes.inspect_file import number
 from lineament.recipes.inverting import InversionSettings, check_encoder_matches, invert_images, quality
 from lineament.recipes.latent_spread import latent_spread
@@ -206,10 +207,9 @@ def find_encoder(config: InvertConfig, generator: Generator, device: torch.devic
         encoder = load_encoder(config.encoder, device)
         check_encoder_matches(encoder, generator, config.generator or "the shipped generator")
         return encoder
-    fingerprint = network_fingerprint(generator)
     for path in _beside(config, ("encoder.safetensors",)):
         encoder = load_encoder(path, device)
-        if encoder.config.generator == fingerprint:
+        if layers_then(generator, encoder.config.generator):
             return encoder
     console.print("no --encoder of this generator: starting at its mean w, which takes longer", soft_wrap=True)
     return None

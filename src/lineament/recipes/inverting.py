@@ -20,6 +20,7 @@ from lineament.errors import MismatchError, ShapeError
 from lineament.networks.encoder import Encoder
 from lineament.networks.generator import Generator
 from lineament.ops.ssim import ssim
+from lineament.recipes.growth import for_all_layers, layers_then
 from lineament.recipes.latent_spread import LatentSpread, latent_spread
 from lineament.recipes.likeness import Likeness, LikenessConfig
 from lineament.recipes.models import network_fingerprint
@@ -101,7 +102,7 @@ def invert_images(
         ws = spread.mean.expand(len(images), generator.num_ws, -1)
         if encoder is not None:
             check_encoder_matches(encoder, generator)
-            ws = encoder(images) if len(images) else ws
+            ws = for_all_layers(encoder(images), generator) if len(images) else ws
         else:
             settings = replace(settings, steps=WITHOUT_ENCODER * settings.steps)
         if settings.steps and len(images):
@@ -143,17 +144,16 @@ def _learning_rate_at(step: int, settings: InversionSettings) -> float:
 
 
 def check_encoder_matches(encoder: Encoder, generator: Generator, name: object = "the generator") -> None:
-    """Refuse an encoder of another generator.
+    """Refuse an encoder of another generator, but for one that this generator grew from.
 
     Raises:
         MismatchError: the fingerprints differ.
     """
-    found = network_fingerprint(generator)
-    if encoder.config.generator != found:
+    if layers_then(generator, encoder.config.generator) is None:
         raise MismatchError(
             f"the encoder was trained for generator {short_fingerprint(encoder.config.generator) or 'unknown'}, but "
-            f"{name} is {short_fingerprint(found)}; use that generator's own encoder, train one (train encoder), or "
-            "go without (--encoder none)"
+            f"{name} is {short_fingerprint(network_fingerprint(generator))}; use its own encoder, train one "
+            "(train encoder), or go without (--encoder none)"
         )
 
 

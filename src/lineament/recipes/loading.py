@@ -7,11 +7,12 @@ import torch
 from lineament.errors import ConfigError
 from lineament.networks.decomposer import Decomposer, check_face_box
 from lineament.networks.generator import Generator
-from lineament.recipes.models import load_decomposer, network_fingerprint
+from lineament.recipes.growth import atlas_for
+from lineament.recipes.models import load_decomposer
 from lineament.recipes.open_checkpoint import open_generator
 from lineament.recipes.shipped import Pair, shipped_path
 from lineament.records.atlas import Atlas
-from lineament.store.atlas import check_atlas_matches, load_atlas
+from lineament.store.atlas import load_atlas
 
 
 def load_pair(
@@ -48,7 +49,7 @@ def load_for_judging(
         raise ConfigError(f"seed {seed} made the atlas; choose another, so that the faces are unseen")
     generator, decomposer = load_pair(generator_path, decomposer_path, pair, device)
     name = generator_path or shipped_path("generator.safetensors", pair)
-    check_atlas_matches(atlas, network_fingerprint(generator), name)
+    atlas = atlas_for(atlas, generator, name)
     look_as_in(atlas, generator, decomposer)
     return atlas, generator, decomposer
 

@@ -101,9 +101,13 @@ def load_weights(path: str | Path, network: nn.Module, tensors: dict[str, Tensor
     network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
 
 
-def network_fingerprint(network: nn.Module) -> str:
-    """Fingerprint of the weights in half precision: the same before saving and after loading."""
-    return fingerprint({k: v.detach().cpu().half() for k, v in network.state_dict().items()})
+def network_fingerprint(network: nn.Module, *, without: tuple[str, ...] = ()) -> str:
+    """Fingerprint of the weights in half precision: the same before saving and after loading.
+
+    Tensors whose names begin with one of ``without`` are left out.
+    """
+    state = network.state_dict()
+    return fingerprint({k: v.detach().cpu().half() for k, v in state.items() if not k.startswith(without)})
 
 
 def _load(

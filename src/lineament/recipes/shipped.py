@@ -6,10 +6,14 @@ from typing import Literal, TypeAlias
 
 from lineament.errors import InputError
 
-Pair: TypeAlias = Literal["faces64", "renders64"]
-"""A generator and its decomposer: trained on photographs; on renders of synthetic faces, whose truth is known."""
+Pair: TypeAlias = Literal["faces64", "faces128", "renders64"]
+"""A generator and its decomposer: trained on photographs; the same with finer images; trained on renders of synthetic
+faces, whose truth is known."""
 
 PAIR: Pair = "faces64"
+
+_GREW_FROM: dict[Pair, Pair] = {"faces128": "faces64"}
+"""Pairs whose generator was grown: whatever else they lack is that of the pair it grew from."""
 
 
 def shipped_path(name: str, pair: Pair = PAIR) -> Path:
@@ -20,5 +24,7 @@ def shipped_path(name: str, pair: Pair = PAIR) -> Path:
     """
     path = Path(str(files("lineament") / "weights" / pair / name))
     if not path.exists():
+        if pair in _GREW_FROM:
+            return shipped_path(name, _GREW_FROM[pair])
         raise InputError(f"this installation has no {pair}/{name}; install lineament again, or name your own files")
     return path

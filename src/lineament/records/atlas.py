@@ -105,6 +105,23 @@ class Atlas:
             raise ConfigError("the atlas does not say how many layers its generator has; run discover again")
         return count
 
+    def of_grown(self, fingerprint: str, num_layers: int, resolution: int) -> "Atlas":
+        """The atlas for a generator that grew from this one: its new layers move as the last one did.
+
+        Args:
+            fingerprint: of the grown generator.
+            num_layers: its layers, more than here.
+            resolution: of its images, in pixels.
+        """
+        before = self.num_layers
+        return replace(
+            self,
+            directions=tuple(direction.with_more_layers(before, num_layers) for direction in self.directions),
+            local=None if self.local is None else self.local.with_more_layers(before, num_layers),
+            generator_fingerprint=fingerprint,
+            generator=self.generator | {"num_layers": num_layers, "resolution": resolution},
+        )
+
     def layers_alike(self) -> "Atlas":
         """The atlas whose pose and light move all layers alike, as their gradients say; bare steps stay.
 

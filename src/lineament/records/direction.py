@@ -1,7 +1,7 @@
 """One semantic as a direction in w, with its unit and its evidence."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -91,6 +91,20 @@ class Direction:
         """Whether only a step was given, by another method or tool: its gradient is no measurement, so nothing can hold
         it, and it holds nothing."""
         return self.layer_steps is not None and not self.standard_error.any()
+
+    def with_more_layers(self, before: int, count: int) -> "Direction":
+        """For a generator of ``count`` layers that grew from one of ``before``: the new ones move as the last did."""
+        steps = self.layer_steps
+        if steps is not None:
+            steps = np.vstack([steps, np.repeat(steps[-1:], count - before, axis=0)])
+        return replace(self, layers=with_more_layers(self.layers, before, count), layer_steps=steps)
+
+
+def with_more_layers(layers: tuple[int, ...] | None, before: int, count: int) -> tuple[int, ...] | None:
+    """Indices of layers, among ``count`` instead of ``before``: with the last one go those that follow it."""
+    if layers is None or before - 1 not in layers:
+        return layers
+    return (*layers, *range(before, count))
 
 
 def require_finite(what: str, *arrays: np.ndarray) -> None:

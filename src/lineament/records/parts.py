@@ -6,13 +6,13 @@ Convention:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import ConfigError, ShapeError
-from lineament.records.direction import Direction, require_finite
+from lineament.records.direction import Direction, require_finite, with_more_layers
 
 MIN_STABILITY = 0.8
 """A part whose map is found again with a smaller cosine is marked as not coming back: they share 64 % of the energy."""
@@ -136,6 +136,12 @@ class Localization:
     def gradients(self) -> Float[np.ndarray, "k d"]:
         """Of the parts with respect to w."""
         return np.array([part.direction.gradient for part in self.parts])
+
+    def with_more_layers(self, before: int, count: int) -> "Localization":
+        """See `Direction.with_more_layers`."""
+        grown = [replace(part, direction=part.direction.with_more_layers(before, count)) for part in self.parts]
+        groups = tuple(with_more_layers(group, before, count) or group for group in self.layer_groups)
+        return replace(self, parts=tuple(grown), layer_groups=groups)
 
 
 def channel_units(scales: Mapping[str, float]) -> Float[np.ndarray, " 4"]:
