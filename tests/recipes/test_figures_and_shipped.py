@@ -11,6 +11,7 @@ import torch.nn.functional as F
 
 from lineament.errors import InputError
 from lineament.ops.render import render
+from lineament.ops.resample import shrink, upsample_fir
 from lineament.ops.shapes import distance_in_oval, ellipsoid_depth
 from lineament.recipes import shipped
 from lineament.recipes.figures import (
@@ -27,7 +28,9 @@ from lineament.recipes.figures import (
     seen,
     turned,
 )
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint
+from lineament.recipes.growth import atlas_for
+from lineament.recipes.inverting import check_encoder_matches
+from lineament.recipes.models import load_decomposer, load_encoder, load_generator, network_fingerprint
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SEMANTIC_NAMES
@@ -107,8 +110,11 @@ def test_shipped_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("pair", get_args(shipped.Pair))
 def test_a_shipped_pair_belongs_together(pair: shipped.Pair) -> None:
-    atlas = load_atlas(shipped.shipped_path("atlas.safetensors", pair))
     generator = load_generator(shipped.shipped_path("generator.safetensors", pair))
+    atlas = atlas_for(load_atlas(shipped.shipped_path("atlas.safetensors", pair)), generator)
+    assert generator.config.resolution == int(pair.removeprefix("faces").removeprefix("renders"))
+    encoder = load_encoder(shipped.shipped_path("encoder.safetensors", pair))
+    check_encoder_matches(encoder, generator)
     decomposer = load_decomposer(shipped.shipped_path("decomposer.safetensors", pair))
     assert atlas.generator_fingerprint == network_fingerprint(generator)
     assert atlas.decomposer_fingerprint == network_fingerprint(decomposer)
@@ -119,6 +125,22 @@ def test_a_shipped_pair_belongs_together(pair: shipped.Pair) -> None:
     folder = shipped.shipped_path("MODEL_CARD.md", pair).parent
     files = [path for name in names if (path := folder / f"{name}.safetensors").exists()]
     assert sum(path.stat().st_size for path in files) < 10e6
+
+
+def test_the_finer_pair_draws_the_same_faces() -> None:
+    small, large = (load_generator(shipped.shipped_path("generator.safetensors", p)) for p in ("faces64", "faces128"))
+    z = torch.randn(16, small.config.z_dim, generator=torch.Generator().manual_seed(0))
+    coarse, fine = small(z, 0.8), large(z, 0.8)
+    assert fine.shape == (16, 3, 128, 128)
+    assert float((shrink(fine, 64) - coarse).abs().mean()) < 0.03
+
+    def finest(images: torch.Tensor) -> float:
+        """Power of the waves of less than 8 / 3 pixels, which interpolation cannot make."""
+        frequency = torch.fft.fftfreq(128).abs()
+        waves = torch.maximum(frequency[:, None], frequency[:65]) >= 3 / 8
+        return float(torch.fft.rfft2(images).abs().square()[..., waves].sum())
+
+    assert finest(fine) > 2 * finest(upsample_fir(coarse))
 
 
 def test_viewpoints_are_named_by_the_side_that_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:

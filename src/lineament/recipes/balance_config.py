@@ -71,7 +71,8 @@ class BalanceConfig:
     encoder: Path | None = None
     """The generator's encoder; the shipped one if not given, or none where there is none."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
     truncation: float = 0.7
     """Truncation of samples: of those that are changed, and of those on which the plan is tried."""
     seed: int = 0

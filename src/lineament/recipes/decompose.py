@@ -72,7 +72,8 @@ class DecomposeConfig:
     maps: Path | None = None
     """File (.npz) for the numbers: depth, albedo, normals, view, light and semantics of each face."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 

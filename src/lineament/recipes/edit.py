@@ -70,7 +70,8 @@ class EditConfig:
     decomposer: Path | None = None
     """The atlas's decomposer, to measure with; the shipped one if not given and if it is the atlas's."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
     photographs: Path | None = None
     """Photographs inverted by `lineament invert`, instead of the generator's own faces."""
     paste_back: bool = True

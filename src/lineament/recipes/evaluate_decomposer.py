@@ -87,7 +87,8 @@ class EvaluateDecomposerConfig:
     out: Path | None = None
     """JSON file for the numbers."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 

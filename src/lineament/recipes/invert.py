@@ -79,7 +79,8 @@ class InvertConfig:
     """Discriminator (or its features) for the perceptual term; if not given, the shipped one's or the one beside the
     generator."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 learned from photographs, renders64 from renders."""
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
     align: Align = "none"
     """none: images are aligned crops already, and only cut to squares; detect: the largest face is found and cropped as
     the generator's own are (needs the extra 'align'); auto: detect where the image is no square."""

@@ -95,10 +95,10 @@ class TrainDetailsConfig:
     """Shape of the upsampler."""
     upsampler_steps: int = 4000
     """Steps in which the upsampler learns, on photographs ..."""
+    block_steps: int = 3000
+    """... and in which the new block learns, on the generator's images."""
     pixel_steps: int = 1000
-    """... the first of them without a critic."""
-    block_steps: int = 4000
-    """Steps in which the new block learns, on the generator's images."""
+    """First steps of both, without a critic: it would be far ahead."""
     batch_size: int = 8
     """Images per step."""
     critic_weight: float = 0.01
@@ -209,7 +209,7 @@ class Trainer:
         config = self.config
         drawn = self.upsampler(small)
         rate = config.learning_rate * rate_at(self.step, config.upsampler_steps)
-        values = self._learn(small, whole, drawn, self.upsampler, self.upsampler_optimizer, rate)
+        values = self._learn(small, whole, drawn, self.upsampler, self.upsampler_optimizer, rate, self.step)
         self._average(self.upsampler_ema, self.upsampler, self.step)
         return values
 
@@ -229,7 +229,7 @@ class Trainer:
         noises = [layer.noise(n, "random", rng) for layer in self.block.layers()]
         _, drawn = self.block(features, small, ws[:, -3:], noises)
         rate = config.block_learning_rate * rate_at(step, config.block_steps)
-        values = self._learn(small, whole, drawn, self.block, self.block_optimizer, rate)
+        values = self._learn(small, whole, drawn, self.block, self.block_optimizer, rate, step)
         self._average(self.ema.synthesis_blocks()[-1], self.block, step)
         return values
 
@@ -255,13 +255,15 @@ class Trainer:
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
         rate: float,
+        step: int,
     ) -> dict[str, float]:
-        """A step of the critic, then one of ``module``, which has drawn ``whole`` from ``small``."""
+        """A step of the critic, then one of ``module``, which has drawn ``whole`` from ``small``; number ``step`` of its
+        stage."""
         config = self.config
         unlike = (drawn - whole).abs().mean()
         values = {"loss/pixels": float(unlike.detach())}
         loss = unlike
-        if self.step >= config.pixel_steps and config.critic_weight > 0:
+        if step >= config.pixel_steps and config.critic_weight > 0:
             values |= self._criticise(small, whole, drawn.detach(), config.critic_learning_rate)
             opinion = generator_loss(self.critic(small, drawn).flatten())
             loss = loss + config.critic_weight * opinion
