@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lineament.errors import ConfigError, MismatchError
+from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.encoder import EncoderConfig
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
@@ -16,11 +16,12 @@ from lineament.recipes.editor import Editor, load_editor
 from lineament.recipes.growth import atlas_for, for_all_layers, grown, layers_then
 from lineament.recipes.inverting import InversionSettings, invert_images
 from lineament.recipes.latent_spread import latent_spread
-from lineament.recipes.models import load_generator, network_fingerprint, save_network
+from lineament.recipes.models import load_generator, network_fingerprint, save_block, save_network
 from lineament.recipes.shipped import shipped_path
 from lineament.recipes.train_encoder import new_encoder
 from lineament.records.atlas import Atlas
 from lineament.store.atlas import load_atlas
+from lineament.store.tensors import load_tensors, save_tensors
 from tests import tiny
 
 
@@ -142,3 +143,25 @@ def test_the_shipped_parts_move_the_new_layers_too() -> None:
             assert after.direction.layers == found.local.layer_groups[-1]
         else:
             assert after.direction.layers == before.direction.layers
+
+
+def test_a_block_alone_is_put_together_with_the_shipped_generator(tmp_path: Path) -> None:
+    network = load_generator(shipped_path("generator.safetensors", "faces64"))
+    assert isinstance(network, StyleGAN2)
+    large = grown(network, 3).eval()
+    torch.nn.init.normal_(large.blocks[-1].to_rgb.weight)  # pyright: ignore[reportArgumentType, reportAttributeAccessIssue]
+    large.load_state_dict({name: tensor.half().float() for name, tensor in large.state_dict().items()})
+    file = tmp_path / "block.safetensors"
+    save_block(file, large, "faces64", {})
+    assert file.stat().st_size < 0.2 * shipped_path("generator.safetensors", "faces64").stat().st_size
+    found = load_generator(file)
+    assert network_fingerprint(found) == network_fingerprint(large)
+    assert layers_then(found, network_fingerprint(network)) == 10
+    save_block(file, large, "renders64", {})
+    with pytest.raises(FileFormatError, match="was grown from another renders64 than comes with this release"):
+        load_generator(file)
+    tensors, header = load_tensors(file, kind="generator", framework="pt")
+    header["grown_from"]["pair"] = "mine"
+    save_tensors(file, tensors, kind="generator", schema_version=1, header=header)
+    with pytest.raises(FileFormatError, match="was grown from a generator 'mine' that does not come"):
+        load_generator(file)

@@ -1,9 +1,9 @@
 """Networks to files and back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_args
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from lineament.networks.progressive_discriminator import ProgressiveDiscriminato
 from lineament.networks.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan3 import StyleGAN3, StyleGAN3Config
+from lineament.recipes.shipped import Pair, shipped_path
 from lineament.store.foreign import load_foreign_tensors
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
@@ -74,6 +75,23 @@ def _like(default: Any, value: Any) -> Any:
     return value
 
 
+def save_block(path: str | Path, generator: StyleGAN2, pair: Pair, provenance: dict[str, Any]) -> None:
+    """Write the finest block alone of a generator that was grown from a shipped one, in half precision.
+
+    `load_generator` puts it together with that one again; the file is a tenth as large.
+    """
+    newest = f"blocks.{len(generator.blocks) - 1}."
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in generator.state_dict().items()}
+    header = {
+        "config": generator.config.to_dict(),
+        "provenance": provenance,
+        "family": generator.family,
+        "grown_from": {"pair": pair, "fingerprint": network_fingerprint(generator, without=(newest,))},
+    }
+    own = {k: v for k, v in tensors.items() if k.startswith(newest)}
+    save_tensors(path, own, kind="generator", schema_version=SCHEMA_VERSION, header=header)
+
+
 def save_network(
     path: str | Path, kind: str, network: nn.Module, config: dict[str, Any], provenance: dict, *, half: bool = True
 ) -> None:
@@ -118,9 +136,11 @@ def _load(
     device: Device,
     *,
     mapped: bool = False,
+    others: Mapping[str, Tensor] | None = None,
 ) -> NetworkT:
-    """Rebuild a network from a file of ours, ready for inference."""
+    """Rebuild a network from a file of ours, and ``others`` that the file does not hold, ready for inference."""
     tensors, header = load_tensors(path, kind=kind, framework="pt", mapped=mapped)
+    tensors = {**(others or {}), **tensors}
     values = header.get("config")
     if isinstance(values, dict):
         values = _BEFORE.get(kind, {}) | values
@@ -155,7 +175,23 @@ def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = F
     trained = {f.name for f in fields(GeneratorConfig)}
     if config_class is StyleGAN2Config and set(header.get("config") or ()) <= trained:
         config_class = GeneratorConfig
-    return _load(path, "generator", config_class, build, device, mapped=mapped)
+    others = None if (grown := header.get("grown_from")) is None else _grown_from(path, grown)
+    return _load(path, "generator", config_class, build, device, mapped=mapped, others=others)
+
+
+def _grown_from(path: str | Path, grown: Any) -> dict[str, Tensor]:
+    """The tensors of the shipped generator that one whose file holds a block alone was grown from.
+
+    Raises:
+        FileFormatError: it is not the one it was.
+    """
+    pair = grown.get("pair") if isinstance(grown, dict) else None
+    if pair not in get_args(Pair):
+        raise FileFormatError(f"{path} was grown from a generator {pair!r:.40} that does not come with this release")
+    base = load_generator(shipped_path("generator.safetensors", pair))
+    if network_fingerprint(base) != grown.get("fingerprint"):
+        raise FileFormatError(f"{path} was grown from another {pair} than comes with this release; install its own")
+    return base.state_dict()
 
 
 def _is_progressive(path: str | Path) -> bool:

@@ -38,7 +38,7 @@ from lineament.ops.seeding import latents, philox, step_generator
 from lineament.recipes.console import console, progress_bar
 from lineament.recipes.devices import Devices, make_fabric
 from lineament.recipes.growth import grown
-from lineament.recipes.models import load_generator, save_network
+from lineament.recipes.models import load_generator, save_block, save_network
 from lineament.recipes.run_folder import (
     GentleStop,
     RunFolder,
@@ -257,8 +257,7 @@ class Trainer:
         rate: float,
         step: int,
     ) -> dict[str, float]:
-        """A step of the critic, then one of ``module``, which has drawn ``whole`` from ``small``; number ``step`` of its
-        stage."""
+        """Step ``step`` of a stage: one of the critic, one of ``module``, which has drawn ``whole`` from ``small``."""
         config = self.config
         unlike = (drawn - whole).abs().mean()
         values = {"loss/pixels": float(unlike.detach())}
@@ -367,6 +366,8 @@ def write_snapshot(
     if not trainer.on_photographs:
         path = folder.path / "generator.safetensors"
         save_network(path, "generator", trainer.ema, trainer.ema.config.to_dict(), provenance)
+        if config.generator is None:
+            save_block(folder.path / "block.safetensors", trainer.ema, config.pair, provenance)
     return scores
 
 
@@ -374,7 +375,8 @@ def run(config: TrainDetailsConfig) -> Path:
     """Train, or go on training.
 
     Returns:
-        The path of the generator of twice the resolution.
+        The path of the generator of twice the resolution. Beside it lie the upsampler and, where it was grown from a
+        shipped generator, the new block alone.
 
     Raises:
         ImageError, FileFormatError, InputError: a source cannot be used.
