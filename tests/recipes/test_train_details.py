@@ -11,7 +11,7 @@ import torch
 
 from lineament.errors import ConfigError, DataError, MismatchError, NonFiniteError
 from lineament.networks.stylegan1 import StyleGAN1, StyleGAN1Config
-from lineament.networks.stylegan2 import StyleGAN2
+from lineament.networks.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.networks.upsampler import UpsamplerConfig
 from lineament.recipes import train_details
 from lineament.recipes.devices import Devices
@@ -148,8 +148,8 @@ def test_a_loss_that_is_not_finite_changes_nothing(
 ) -> None:
     run(settings(files, tmp_path / "a", block_steps=0, upsampler_steps=3))
     before = contents_of_state(tmp_path / "a")
-    original = train_details.generator_loss
-    monkeypatch.setattr(train_details, "generator_loss", lambda logits: original(logits) * float("nan"))
+    original = train_details.mix_styles
+    monkeypatch.setattr(train_details, "mix_styles", lambda *ws: original(*ws) * float("nan"))
     with pytest.raises(NonFiniteError, match=r"a loss became nan at step 3; the snapshot of step 3 in .* is intact"):
         run(settings(files, tmp_path / "a", upsampler_steps=3))
     after = contents_of_state(tmp_path / "a")
@@ -169,6 +169,10 @@ def test_what_cannot_be_used_is_said(files: tuple[Path, Path], tmp_path: Path) -
     save_network(tmp_path / "one.safetensors", "generator", other, other.config.to_dict(), {})
     with pytest.raises(MismatchError, match="is no StyleGAN2; only those can be grown"):
         run(settings((tmp_path / "one.safetensors", files[1]), tmp_path / "c"))
+    grey = StyleGAN2(StyleGAN2Config(32, 8, 8, 2, 64, 6, image_channels=1))
+    save_network(tmp_path / "grey.safetensors", "generator", grey, grey.config.to_dict(), {})
+    with pytest.raises(MismatchError, match="draws grey images or classes"):
+        run(settings((tmp_path / "grey.safetensors", files[1]), tmp_path / "d"))
     with pytest.raises(ConfigError, match="batch_size"):
         settings(files, tmp_path, batch_size=0)
 
