@@ -152,8 +152,8 @@ def check_encoder_matches(encoder: Encoder, generator: Generator, name: object =
     if layers_then(generator, encoder.config.generator) is None:
         raise MismatchError(
             f"the encoder was trained for generator {short_fingerprint(encoder.config.generator) or 'unknown'}, but "
-            f"{name} is {short_fingerprint(network_fingerprint(generator))}; use its own encoder, train one "
-            "(train encoder), or go without (--encoder none)"
+            f"{name} is {short_fingerprint(network_fingerprint(generator))}; use that generator's own encoder, train "
+            "one (train encoder), or go without (--encoder none)"
         )
 
 

@@ -310,9 +310,9 @@ def run(config: TrainJudgeConfig) -> Path:
         ConfigError: the run folder holds a training with other settings; or several devices.
         NonFiniteError: the loss became NaN; the last snapshot is kept.
     """
+    if config.devices.count > 1:  # told before there are several
+        raise ConfigError(f"a judge is trained on one device, got {config.devices.count}; leave out --on.count")
     fabric = make_fabric(config.devices)
-    if fabric.world_size > 1:
-        raise ConfigError(f"a judge is trained on one device, got {fabric.world_size}; leave out --on.count")
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         return train(config, fabric, folder)
 
