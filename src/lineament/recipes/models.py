@@ -186,7 +186,7 @@ def _grown_from(path: str | Path, grown: Any) -> dict[str, Tensor]:
         FileFormatError: it is not the one it was.
     """
     pair = grown.get("pair") if isinstance(grown, dict) else None
-    if pair not in get_args(Pair):
+    if pair is None or pair not in get_args(Pair):
         raise FileFormatError(f"{path} was grown from a generator {pair!r:.40} that does not come with this release")
     base = load_generator(shipped_path("generator.safetensors", pair))
     if network_fingerprint(base) != grown.get("fingerprint"):
