@@ -70,11 +70,13 @@ def atlas_for(atlas: Atlas, generator: Generator, name: object = "the generator"
     Raises:
         MismatchError: the atlas belongs to another generator.
     """
+    layers = layers_then(generator, atlas.generator_fingerprint)
+    if layers == generator.num_ws:
+        return atlas
     fingerprint = network_fingerprint(generator)
-    if atlas.generator_fingerprint != fingerprint and layers_then(generator, atlas.generator_fingerprint):
-        return atlas.of_grown(fingerprint, generator.num_ws, generator.config.resolution)
-    check_atlas_matches(atlas, fingerprint, str(name))
-    return atlas
+    if layers is None:
+        check_atlas_matches(atlas, fingerprint, str(name))
+    return atlas.of_grown(fingerprint, generator.num_ws, generator.config.resolution)
 
 
 def for_all_layers(ws: Float[Tensor, "n l d"], generator: Generator) -> Float[Tensor, "n m d"]:

@@ -171,9 +171,13 @@ class Trainer:
         self.seconds = 0.0
 
     def _modules(self) -> dict[str, nn.Module]:
-        ema_block = self.ema.synthesis_blocks()[-1]
-        names = ("upsampler", "critic", "block", "upsampler_ema", "ema_block")
-        return dict(zip(names, (self.upsampler, self.critic, self.block, self.upsampler_ema, ema_block), strict=True))
+        return {
+            "upsampler": self.upsampler,
+            "critic": self.critic,
+            "block": self.block,
+            "upsampler_ema": self.upsampler_ema,
+            "ema_block": self.ema.synthesis_blocks()[-1],
+        }
 
     def _optimizers(self) -> dict[str, torch.optim.Optimizer]:
         return {
