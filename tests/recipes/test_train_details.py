@@ -16,7 +16,8 @@ from lineament.networks.upsampler import UpsamplerConfig
 from lineament.recipes import train_details
 from lineament.recipes.devices import Devices
 from lineament.recipes.models import load_generator, network_fingerprint, save_network
-from lineament.recipes.train_details import TrainDetailsConfig, rate_at, run
+from lineament.recipes.train_details import TrainDetailsConfig, run
+from lineament.recipes.training_data import falling_rate
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
 
@@ -178,4 +179,4 @@ def test_what_cannot_be_used_is_said(files: tuple[Path, Path], tmp_path: Path) -
 
 
 def test_learning_rate_falls_in_the_second_half() -> None:
-    assert [rate_at(step, 100) for step in (0, 49, 75, 99, 120)] == pytest.approx([1, 1, 0.5, 0.05, 0.05])
+    assert [falling_rate(step, 100, 0.5) for step in (0, 49, 75, 99, 120)] == pytest.approx([1, 1, 0.5, 0.05, 0.05])

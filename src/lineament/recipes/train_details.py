@@ -50,7 +50,7 @@ from lineament.recipes.run_folder import (
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.recipes.train_encoder import split_held_out
 from lineament.recipes.train_generator import evaluate_samples, sample_grid
-from lineament.recipes.training_data import batch_indices, load_images, to_tensor
+from lineament.recipes.training_data import batch_indices, falling_rate, load_images, to_tensor
 from lineament.records.bounds import check_bounds
 from lineament.store.images import ImageSource, halved, typical_side
 from lineament.store.pictures import save_png, tile, to_uint8
@@ -67,8 +67,8 @@ FREE_SETTINGS = (
 )
 """What may change in the middle of a training."""
 
-FINAL_RATE = 0.05
-"""The learning rate at the end of a stage, as a share of the full one."""
+DECAY = 0.5
+"""Last share of a stage, in which its learning rate falls."""
 
 LEAST_TRUNCATION = 0.5
 """The generator's images are truncated by psi from here to 1."""
@@ -143,11 +143,6 @@ class TrainDetailsConfig:
         check_bounds(self, "critic_weight", "r1_gamma", least=0)
 
 
-def rate_at(step: int, steps: int) -> float:
-    """Share of the learning rate: all of it for half of a stage of ``steps``, then less and less."""
-    return min(max(2 * (1 - step / max(steps, 1)), FINAL_RATE), 1.0)
-
-
 class Trainer:
     """The networks, their optimizers and everything that a resumed training must get back."""
 
@@ -219,7 +214,7 @@ class Trainer:
             opinion = generator_loss(self.critic(small, drawn).flatten())
             loss = loss + config.critic_weight * opinion
             values["loss/critic_of_drawn"] = float(opinion.detach())
-        rate = config.learning_rate * rate_at(self.step, config.upsampler_steps)
+        rate = config.learning_rate * falling_rate(self.step, config.upsampler_steps, DECAY)
         self._descend(loss, self.upsampler, self.upsampler_optimizer, rate)
         self._average(self.upsampler_ema, self.upsampler, self.step)
         return values
@@ -241,7 +236,7 @@ class Trainer:
         _, drawn = self.block(features, small, ws[:, -3:], noises)
         # Here each image has one answer, so that pixels are enough: a critic makes it worse, in details too.
         loss = (drawn - whole).abs().mean()
-        rate = config.block_learning_rate * rate_at(step, config.block_steps)
+        rate = config.block_learning_rate * falling_rate(step, config.block_steps, DECAY)
         self._descend(loss, self.block, self.block_optimizer, rate)
         self._average(self.ema.synthesis_blocks()[-1], self.block, step)
         return {"loss/pixels": float(loss.detach())}
@@ -316,7 +311,7 @@ def change_of_coarse(trainer: Trainer) -> float:
     unlike = []
     for part in z.split(16):
         ws = generator.broadcast(generator.map(part))
-        before = trainer.coarse(ws, "const")[1]
+        _, before = trainer.coarse(ws, "const")
         unlike.append((shrink(generator.synthesize(ws), size) - before).abs().mean())
     return float(torch.stack(unlike).mean())
 
@@ -370,7 +365,7 @@ def run(config: TrainDetailsConfig) -> Path:
 
     Raises:
         ImageError, FileFormatError, InputError: a source cannot be used.
-        DataError: there are no images.
+        DataError: the images are too small to have details.
         ConfigError: the run folder holds a training with other settings; or several devices.
         MismatchError: the generator is of a kind that cannot be grown.
         NonFiniteError: a loss became NaN; the last snapshot is kept.

@@ -44,7 +44,7 @@ from lineament.recipes.run_folder import (
     restore_optimizer,
 )
 from lineament.recipes.shipped import PAIR, Pair, shipped_path
-from lineament.recipes.training_data import batch_indices, load_images, to_tensor
+from lineament.recipes.training_data import batch_indices, falling_rate, load_images, to_tensor
 from lineament.records.bounds import check_bounds
 from lineament.store.pictures import save_png, tile, to_uint8
 
@@ -52,9 +52,6 @@ _STREAM_INIT, _STREAM_STEP, _STREAM_HELD_OUT = 1, 2, 5
 
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
 """What may change in the middle of a training."""
-
-FINAL_RATE = 0.05
-"""The learning rate at the end, as a share of the full one."""
 
 HELD_OUT_SAMPLES = 256
 """Of the generator, that every snapshot is scored on."""
@@ -124,8 +121,7 @@ class TrainEncoderConfig:
 def learning_rate_at(step: int, config: TrainEncoderConfig) -> float:
     """Rises linearly over the warm-up and falls linearly over the last steps."""
     warmth = min((step + 1) / max(config.warmup_steps, 1), 1.0)
-    left = (config.steps - step) / max(config.decay * config.steps, 1e-8)
-    return config.learning_rate * warmth * min(max(left, FINAL_RATE), 1.0)
+    return config.learning_rate * warmth * falling_rate(step, config.steps, config.decay)
 
 
 def split_held_out(num_images: int, held_out: int, seed: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:

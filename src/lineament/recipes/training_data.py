@@ -1,4 +1,4 @@
-"""Training images as batches."""
+"""Training images as batches, and how the learning rate falls."""
 
 from pathlib import Path
 
@@ -14,6 +14,9 @@ from lineament.store.images import load_image_array
 
 _STREAM_EPOCH = 3
 
+FINAL_RATE = 0.05
+"""The learning rate at the end, as a share of the full one."""
+
 
 def batch_indices(seed: int, num_images: int, start: int, count: int) -> list[int]:
     """Image numbers ``start`` to ``start + count`` of an endless sequence of shuffled epochs."""
@@ -23,6 +26,12 @@ def batch_indices(seed: int, num_images: int, start: int, count: int) -> list[in
         order = philox(seed, _STREAM_EPOCH, epoch).permutation(num_images)
         indices += order[offset : offset + count - len(indices)].tolist()
     return indices
+
+
+def falling_rate(step: int, steps: int, decay: float) -> float:
+    """Share of the learning rate: all of it, then falling linearly over the last ``decay`` of the steps."""
+    left = (steps - step) / max(decay * steps, 1e-8)
+    return min(max(left, FINAL_RATE), 1.0)
 
 
 def to_tensor(images: np.ndarray) -> Float[Tensor, "n 3 h w"]:
