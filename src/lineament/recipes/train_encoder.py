@@ -48,7 +48,8 @@ from lineament.recipes.training_data import batch_indices, falling_rate, load_im
 from lineament.records.bounds import check_bounds
 from lineament.store.pictures import save_png, tile, to_uint8
 
-_STREAM_INIT, _STREAM_STEP, _STREAM_HELD_OUT = 1, 2, 5
+_STREAM_INIT, _STREAM_STEP = 1, 2
+_STREAM_HELD_OUT = 5
 
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
 """What may change in the middle of a training."""

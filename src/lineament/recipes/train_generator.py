@@ -47,7 +47,8 @@ from lineament.records.bounds import check_bounds
 from lineament.store.pictures import save_png, tile, to_uint8
 
 # Streams of random numbers, so that no two uses of a seed share one.
-_STREAM_INIT, _STREAM_STEP, _STREAM_EVAL = 1, 2, 4
+_STREAM_INIT, _STREAM_STEP = 1, 2
+_STREAM_EVAL = 4
 
 WARMUP_RATE, WARMUP_RISE = 1e-3, 100
 """Learning rate of a discriminator that learns alone, and the steps in which it rises to that."""
