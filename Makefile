@@ -28,8 +28,8 @@ test: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff format --check src tests
-	$(BIN)/ruff check src tests
+	$(BIN)/ruff format --check src tests benchmarks experiments
+	$(BIN)/ruff check src tests benchmarks experiments
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
@@ -40,7 +40,7 @@ $(VENV)/.installed-peers: $(VENV)/.installed
 	touch $@
 
 bench: $(VENV)/.installed-peers
-	$(BIN)/lineament bench
+	$(BIN)/python -m benchmarks
 	mkdir -p bench
 	$(BIN)/lineament evaluate directions --out bench/directions.json --report bench/directions.html
 

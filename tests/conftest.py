@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lineament.checkpoints.ours import network_fingerprint, save_network
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.generator import Generator
-from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
-from lineament.recipes.models import network_fingerprint, save_network
+from lineament.networks.stylegan.generator import Generator
+from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SCALAR_SEMANTICS

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
-from lineament.networks.stylegan2 import StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 
 SMALL = {"resolution": 32, "z_dim": 6, "w_dim": 8, "num_mapping_layers": 2, "channel_base": 128, "channel_max": 12}
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])

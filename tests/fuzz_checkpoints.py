@@ -24,8 +24,8 @@ from typing import Any
 
 import lineament.store
 from lineament.errors import LineamentError
-from lineament.store.foreign_checkpoints import open_checkpoint
-from tests import checkpoints as made
+from lineament.store.foreign.checkpoints import open_checkpoint
+from tests import foreign_checkpoints as made
 from tests import hostile
 from tests.watch import audited
 

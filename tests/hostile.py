@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import LineamentError
-from lineament.store.foreign_checkpoints import open_checkpoint
-from tests import checkpoints as made
+from lineament.store.foreign.checkpoints import open_checkpoint
+from tests import foreign_checkpoints as made
 from tests import hostile_archives, hostile_values
-from tests.checkpoints import pickled
+from tests.foreign_checkpoints import pickled
 from tests.hostile_gadgets import GADGETS, WORKING_GADGETS
 from tests.hostile_registry import CORPUS
 from tests.watch import audited

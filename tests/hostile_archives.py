@@ -8,8 +8,8 @@ import zlib
 
 import numpy as np
 
-from tests import checkpoints as made
-from tests.checkpoints import dict_of, integer, pickled, storage, tensor, text, zipped
+from tests import foreign_checkpoints as made
+from tests.foreign_checkpoints import dict_of, integer, pickled, storage, tensor, text, zipped
 from tests.hostile_gadgets import GADGETS
 from tests.hostile_registry import CORPUS, PAYLOAD, hostile
 

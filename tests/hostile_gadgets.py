@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from tests import checkpoints as made
-from tests.checkpoints import call, dict_of, integer, name, pickled, storage, tensor, text, tuple_of, zipped
+from tests import foreign_checkpoints as made
+from tests.foreign_checkpoints import call, dict_of, integer, name, pickled, storage, tensor, text, tuple_of, zipped
 from tests.hostile_registry import CORPUS, PAYLOAD, SHELL, hostile, legacy, load_from_bytes, nested
 
 # ---- gadgets: names that run code when they are called ----

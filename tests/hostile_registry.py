@@ -4,7 +4,7 @@ import pickle
 import struct
 from collections.abc import Callable
 
-from tests.checkpoints import call, dict_of, pickled, tensor
+from tests.foreign_checkpoints import call, dict_of, pickled, tensor
 
 SHELL = 'touch "$LINEAMENT_CANARY"'
 PAYLOAD = "open(__import__('os').environ['LINEAMENT_CANARY'], 'w').close()"

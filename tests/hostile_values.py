@@ -5,8 +5,20 @@ import struct
 import numpy as np
 import torch
 
-from tests import checkpoints as made
-from tests.checkpoints import call, dict_of, integer, integers, name, pickled, storage, tensor, text, tuple_of, zipped
+from tests import foreign_checkpoints as made
+from tests.foreign_checkpoints import (
+    call,
+    dict_of,
+    integer,
+    integers,
+    name,
+    pickled,
+    storage,
+    tensor,
+    text,
+    tuple_of,
+    zipped,
+)
 from tests.hostile_gadgets import GADGETS
 from tests.hostile_registry import PAYLOAD, SHELL, hostile, legacy
 

@@ -16,7 +16,7 @@ import pytest
 
 import lineament
 from lineament.networks.decomposer import DecomposerConfig
-from lineament.networks.stylegan2 import GeneratorConfig
+from lineament.networks.stylegan.stylegan2 import GeneratorConfig
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(m.name for m in pkgutil.walk_packages(lineament.__path__, "lineament.") if "__main__" not in m.name)

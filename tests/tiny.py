@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from lineament.checkpoints.ours import save_network
 from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.discriminator import DiscriminatorConfig
-from lineament.networks.generator import Generator
-from lineament.networks.stylegan2 import GeneratorConfig, StyleGAN2
-from lineament.recipes.models import save_network
+from lineament.networks.stylegan.discriminator import DiscriminatorConfig
+from lineament.networks.stylegan.generator import Generator
+from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2
 
 GENERATOR = GeneratorConfig(resolution=32, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=64, channel_max=6)
 GENERATOR64 = GeneratorConfig(resolution=64, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=128, channel_max=6)

@@ -12,22 +12,22 @@ from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 from torch import Tensor
 
+from lineament.checkpoints.pairs import load_pair, look_as_in
+from lineament.checkpoints.shipped import Pair, shipped_path
+from lineament.directions.steps import affordable_hold, calibrated_step
+from lineament.faces.inversion import InversionSettings
+from lineament.faces.measure import measure, synthesize_edited
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.generator import Generator
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import philox
-from lineament.recipes.editing import affordable_hold, calibrated_step, measure, synthesize_edited
 from lineament.recipes.invert import InvertConfig, invert
-from lineament.recipes.inverting import InversionSettings
-from lineament.recipes.loading import load_pair, look_as_in
-from lineament.recipes.shipped import Pair, shipped_path
-from lineament.recipes.training_data import to_tensor
 from lineament.records.atlas import Atlas
 from lineament.records.inversions import Inversions
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_bytes_atomic
 from lineament.store.inversions import load_inversions
-from lineament.store.pictures import to_uint8
 
 from .arms import Arm
 from .renders import Imbalance

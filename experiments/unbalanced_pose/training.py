@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import philox, step_generator
-from lineament.recipes.training_data import to_tensor
 
 Kind: TypeAlias = Literal["regression", "verification"]
 """Read the angle off a picture; tell whether two pictures show one person."""

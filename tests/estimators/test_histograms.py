@@ -4,13 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineament.errors import ConfigError, ShapeError
-from lineament.estimators.histograms import (
-    Grid,
-    importance_weights,
-    smallest_size,
-    total_variation,
-    water_fill,
-)
+from lineament.estimators.histograms import Grid, importance_weights, smallest_size, total_variation, water_fill
 
 
 def grid_1d(low: float = -4.0, high: float = 4.0, bins: int = 4) -> Grid:

@@ -7,15 +7,7 @@ import numpy as np
 import pytest
 
 from lineament.errors import ShapeError
-from lineament.estimators.part_analysis import (
-    cluster_order,
-    cosine_matrix,
-    match,
-    place_of,
-    positions,
-    shape_of,
-    zones,
-)
+from lineament.estimators.part_analysis import cluster_order, cosine_matrix, match, place_of, positions, shape_of, zones
 
 SIDE = 64
 EVERYWHERE = np.ones((SIDE, SIDE), dtype=bool)

@@ -10,11 +10,7 @@ from sklearn.base import clone
 from sklearn.decomposition import FastICA
 from sklearn.linear_model import Lasso
 
-from lineament.errors import ConfigError, ShapeError
-from lineament.estimators import _sparse_solver as solver
-from lineament.estimators._rotations import least_absolute_rotation, varimax
-from lineament.estimators.sparse_factors import SparseFactors, sparse_codes
-from lineament.recipes.bench_factors import (
+from benchmarks.factors import (
     QUICK,
     FactorRun,
     PlantedJacobian,
@@ -24,6 +20,10 @@ from lineament.recipes.bench_factors import (
     matched_cosines,
     planted_jacobian,
 )
+from lineament.errors import ConfigError, ShapeError
+from lineament.estimators import _sparse_solver as solver
+from lineament.estimators._rotations import least_absolute_rotation, varimax
+from lineament.estimators.sparse_factors import SparseFactors, sparse_codes
 
 
 @pytest.fixture(scope="module")
@@ -355,7 +355,7 @@ def test_bench_rows_name_what_was_reached(monkeypatch: pytest.MonkeyPatch) -> No
         return FactorRun(name, seconds, objective, objective, objective, 0.5)
 
     runs = [run("whole", 2.0, 10.0), run("quick", 1.0, 11.0), run("slow", 30.0, 12.0), run("good", 30.0, 10.5)]
-    monkeypatch.setattr("lineament.recipes.bench_factors.compare_factors", lambda planted, num_passes: runs)
+    monkeypatch.setattr("benchmarks.factors.compare_factors", lambda planted, num_passes: runs)
     rows = bench_factors(planted_jacobian(side=8, d=6, k=2))
     assert [row.ratio for row in rows] == [30, 15, 15, 15]
     assert "2 sparse factors of 256 x 6, quick, objective 11" in rows[0].name

@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
 from experiments.unbalanced_pose.arms import ARMS, ORACLES, OURS, rarity, training_set
 from experiments.unbalanced_pose.figure import svg
 from experiments.unbalanced_pose.generating import Generation, fit_line, plan
@@ -27,9 +30,6 @@ from experiments.unbalanced_pose.training import (
     with_partners,
 )
 from experiments.unbalanced_pose.turning import turned
-from PIL import Image
-from sklearn.metrics import roc_auc_score
-
 from lineament.errors import ConfigError, InputError
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition

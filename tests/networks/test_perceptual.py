@@ -2,11 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 
-from lineament.errors import ConfigError
-from lineament.networks.discriminator import Discriminator
-from lineament.networks.perceptual import DiscriminatorFeatures, VGG16Features, downsample_mask
+from lineament.networks.perceptual import DiscriminatorFeatures, downsample_mask
+from lineament.networks.stylegan.discriminator import Discriminator
 from tests import tiny
 
 
@@ -49,32 +47,6 @@ def test_frozen_and_independent_of_the_discriminator(discriminator: Discriminato
 def test_dead_channel_does_not_divide_by_zero(discriminator: Discriminator) -> None:
     features = DiscriminatorFeatures.from_discriminator(discriminator, torch.zeros(2, 3, 32, 32))
     assert torch.isfinite(features.scale).all()
-
-
-def test_vgg16_layout_and_missing_keys() -> None:
-    with pytest.raises(ConfigError, match=r"not VGG16 weights: features\.0\.weight is missing"):
-        VGG16Features.from_tensors({"classifier.0.weight": torch.zeros(1)})
-    torch.manual_seed(0)
-    own = VGG16Features()
-    indices = [i for i, layer in enumerate(own.features) if isinstance(layer, nn.Conv2d)]
-    assert indices == [0, 2, 5, 7, 10, 12, 14]  # relu3_3 of the usual numbering is layer 15
-    tensors = own.state_dict() | {"classifier.0.weight": torch.zeros(1)}
-    loaded = VGG16Features.from_tensors(tensors)
-    images = noise(1)
-    out = loaded(images)
-    assert out.shape == (1, 256, 8, 8)
-    assert out.min() == 0
-    assert torch.equal(out, own(images))
-
-
-def test_vgg16_input_statistics() -> None:
-    network = VGG16Features()
-    seen: list[torch.Tensor] = []
-    network.features[0].register_forward_hook(lambda module, args, output: seen.append(args[0]))
-    network(torch.stack([torch.full((3, 8, 8), -1.0), torch.full((3, 8, 8), 1.0)]))
-    black, white = seen[0][:, :, 0, 0]
-    torch.testing.assert_close(black, -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225]))
-    torch.testing.assert_close(white - black, 1 / torch.tensor([0.229, 0.224, 0.225]))
 
 
 def test_mask_is_true_where_every_pixel_below_is() -> None:

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from lineament.checkpoints.ours import network_fingerprint, save_network
 from lineament.cli.main import main
 from lineament.errors import ConfigError, ImageError, InputError, MismatchError
 from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes import decompose
 from lineament.recipes.decompose import ROWS, DecomposeConfig, generated, photographs, pictures_of, run
-from lineament.recipes.models import network_fingerprint, save_network
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.pictures import read_png_text

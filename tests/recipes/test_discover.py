@@ -9,17 +9,21 @@ import numpy as np
 import pytest
 import torch
 
+from lineament.checkpoints.ours import load_decomposer, load_generator, network_fingerprint, save_network
+from lineament.checkpoints.pairs import look_as_in
+from lineament.directions import calibrate as calibrating
+from lineament.directions import solve
+from lineament.directions.parts import PartsConfig
+from lineament.directions.solve import uncalibrated_atlas
+from lineament.directions.steps import HOLDABLE, affordable_hold, candidates_to_hold, linear_change, linear_step
+from lineament.engine import run_folder
+from lineament.engine.devices import Devices
 from lineament.errors import ConfigError, InputError, MismatchError
-from lineament.networks.stylegan2 import StyleGAN2, StyleGAN2Config
-from lineament.recipes import calibrate as calibrating
-from lineament.recipes import discover, run_folder
-from lineament.recipes.devices import Devices
-from lineament.recipes.discover import DiscoverConfig, run, uncalibrated_atlas
-from lineament.recipes.editing import HOLDABLE, affordable_hold, candidates_to_hold, linear_change, linear_step
-from lineament.recipes.loading import look_as_in
-from lineament.recipes.localize import PartsConfig
-from lineament.recipes.models import load_decomposer, load_generator, network_fingerprint, save_network
-from lineament.recipes.sampling import MAX_KEPT_VALUES, Discovery, sample_and_measure
+from lineament.estimators.linear_semantics import LinearSemantics
+from lineament.faces.samples import MAX_KEPT_VALUES, Discovery, sample_and_measure
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
+from lineament.recipes import discover
+from lineament.recipes.discover import DiscoverConfig, run
 from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import load_atlas
@@ -257,10 +261,10 @@ def test_very_long_steady_steps_are_pointed_out(
     wide: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = settings(wide, tmp_path / "out", calibration_faces=1)
-    monkeypatch.setattr(discover, "MAX_STEADY_STRETCH", 1e9)
+    monkeypatch.setattr(solve, "MAX_STEADY_STRETCH", 1e9)
     run(config)
     assert "times as long" not in capsys.readouterr().err
-    monkeypatch.setattr(discover, "MAX_STEADY_STRETCH", 0.0)
+    monkeypatch.setattr(solve, "MAX_STEADY_STRETCH", 0.0)
     run(replace(config, steady=500.0))
     assert "times as long as that of one w for all layers; a lower --steady" in capsys.readouterr().err
 
@@ -271,7 +275,7 @@ def test_steady_steps_that_cannot_be_leave_the_atlas_as_it_is(
     def refuse(*_: Any, **__: Any) -> None:
         raise ConfigError("yaw and pitch are nearly collinear")
 
-    monkeypatch.setattr(discover, "steady_steps", refuse)
+    monkeypatch.setattr(solve, "steady_steps", refuse)
     path = run(settings(wide, tmp_path / "out", calibration_faces=1, steady=10.0))
     assert path is not None
     assert all(direction.layer_steps is None for direction in load_atlas(path).directions)
@@ -323,7 +327,8 @@ def test_calibration_reads_its_own_column(
     w, y = sample_and_measure(generator, decomposer, 0, range(60), 0.8)
     gathered.add(w.double().numpy(), y)
     gathered.held_out.update(w.double().numpy(), y)
-    atlas, model = uncalibrated_atlas(config, gathered, generator, decomposer)
+    atlas = uncalibrated_atlas(gathered, generator, decomposer, seed=config.seed, truncation=config.truncation)
+    model = LinearSemantics().fit_moments(gathered.fit)
     atlas = replace(atlas, directions=atlas.directions[2:])
     monkeypatch.setattr(calibrating, "synthesize_edited", lambda generator, w, move, _: w.double().numpy() + move[0])
     monkeypatch.setattr(calibrating, "measure", lambda decomposer, moved: model.predict(moved))

@@ -5,15 +5,16 @@ import pytest
 import torch
 from PIL import Image
 
+from lineament.checkpoints.ours import network_fingerprint, save_network
+from lineament.directions.editor import Editor, extrapolation_warnings, requested_changes
+from lineament.directions.steps import HOLDABLE, affordable_hold, linear_change, linear_step
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import euclidean_step
+from lineament.faces.maps import maps_of_images
+from lineament.faces.measure import measure, synthesize_edited
+from lineament.faces.subjects import parse_seeds
 from lineament.recipes.edit import EditConfig, animation_fractions, picture_fractions, run
-from lineament.recipes.editing import HOLDABLE, affordable_hold, linear_change, linear_step, measure, synthesize_edited
-from lineament.recipes.editor import Editor, extrapolation_warnings, requested_changes
-from lineament.recipes.jacobian import maps_of_images
-from lineament.recipes.models import network_fingerprint, save_network
-from lineament.recipes.subjects import parse_seeds
 from lineament.records.inversions import Inversions
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import atlas_fingerprint, save_atlas

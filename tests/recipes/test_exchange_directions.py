@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from lineament.directions.exchange import found_of_atlas
+from lineament.directions.steps import calibrated_step, linear_step
 from lineament.errors import ConfigError, InputError, ShapeError, StorageError
-from lineament.recipes.editing import calibrated_step, linear_step
 from lineament.recipes.export_directions import ExportDirectionsConfig
 from lineament.recipes.export_directions import run as write
-from lineament.recipes.found_atlas import found_of_atlas
 from lineament.recipes.import_directions import ImportDirectionsConfig
 from lineament.recipes.import_directions import run as read
 from lineament.records.atlas import Atlas

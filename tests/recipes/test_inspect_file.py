@@ -5,9 +5,11 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.directions.calibrate import calibration_slope
+from lineament.engine.console import number
 from lineament.errors import FileFormatError, InputError, VersionError
-from lineament.recipes.inspect_file import InspectConfig, calibration_slope, number, run
-from lineament.recipes.models import network_fingerprint
+from lineament.recipes.inspect_file import InspectConfig, run
 from lineament.store.tensors import save_tensors
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lineament.recipes.models import load_discriminator, load_generator
-from lineament.recipes.train_generator import TrainGeneratorConfig, run
+from lineament.checkpoints.ours import load_discriminator, load_generator
+from lineament.recipes.train.generator import TrainGeneratorConfig, run
 from lineament.store.atomic import is_temporary
 from lineament.store.tensors import load_tensors
 from tests import tiny
@@ -24,7 +24,7 @@ import sys
 from pathlib import Path
 from tests.recipes.test_interruptions import endless
 from lineament.errors import LineamentError
-from lineament.recipes.train_generator import run
+from lineament.recipes.train.generator import run
 if __name__ == "__main__":
     try:
         run(endless(Path(sys.argv[1]), count=int(sys.argv[2])))

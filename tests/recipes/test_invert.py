@@ -12,18 +12,18 @@ import torch
 from PIL import Image
 from rich.console import Console
 
+from lineament.checkpoints.ours import load_generator, network_fingerprint, save_network
+from lineament.engine.devices import Devices
 from lineament.errors import ConfigError, ImageError, InputError, MismatchError
+from lineament.faces.inversion import InversionSettings
+from lineament.faces.latent_spread import latent_spread
 from lineament.networks.encoder import EncoderConfig
 from lineament.ops.alignment import FoundFace
 from lineament.recipes import invert as recipe
-from lineament.recipes.devices import Devices
 from lineament.recipes.inspect_file import InspectConfig
 from lineament.recipes.inspect_file import run as inspect
 from lineament.recipes.invert import NO_ENCODER, InvertConfig, invert, run
-from lineament.recipes.inverting import InversionSettings
-from lineament.recipes.latent_spread import latent_spread
-from lineament.recipes.models import load_generator, network_fingerprint, save_network
-from lineament.recipes.train_encoder import new_encoder
+from lineament.recipes.train.encoder import new_encoder
 from lineament.store.inversions import load_inversions
 from tests import tiny
 

@@ -8,23 +8,17 @@ import pytest
 import torch
 import tyro
 
+from lineament.checkpoints.ours import save_network
+from lineament.directions.exchange import FOUND_BY, atlas_of_found, found_of_atlas
+from lineament.directions.peers import PEERS, Method, PeerSettings, find_directions
+from lineament.directions.steps import affordable_hold, calibrated_step, linear_change, linear_step
 from lineament.errors import ConfigError, DataError, InputError, MismatchError
-from lineament.networks.generator import Generator
+from lineament.faces.labelled import Labeller, judge_labeller, label_samples, labels_from_table, sample_w, w_of
 from lineament.networks.judge import Judge, JudgeConfig
-from lineament.networks.style_weights import style_weights
+from lineament.networks.stylegan.generator import Generator
+from lineament.networks.stylegan.style_weights import style_weights
 from lineament.ops.seeding import latents
-from lineament.recipes.editing import affordable_hold, calibrated_step, linear_change, linear_step
-from lineament.recipes.found_atlas import FOUND_BY, atlas_of_found, found_of_atlas
-from lineament.recipes.labelled_samples import (
-    Labeller,
-    judge_labeller,
-    label_samples,
-    labels_from_table,
-    sample_w,
-    w_of,
-)
-from lineament.recipes.models import save_network
-from lineament.recipes.peers import PEERS, Method, PeersConfig, PeerSettings, find_directions, labels_of, run
+from lineament.recipes.peers import PeersConfig, labels_of, run
 from lineament.records.atlas import Atlas
 from lineament.records.found_directions import FoundDirections
 from lineament.store.atlas import load_atlas

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from tests.truths import drawn_face
 
 from lineament.records.camera import Camera
 from lineament.records.proportions import LABELS, LANDMARKS, PROPORTIONS, nose_width, proportions
+from tests.truths import drawn_face
 
 NAMES = ("background", *LABELS)
 

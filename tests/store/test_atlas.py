@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lineament.errors import ConfigError, FileFormatError, InputError, MismatchError, ShapeError, VersionError
-from lineament.records.atlas import Atlas
+from lineament.records.atlas import SCHEMA_VERSION, Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization, MapShape, Part
-from lineament.store.atlas import KIND, SCHEMA_VERSION, atlas_fingerprint, check_atlas_matches, load_atlas, save_atlas
+from lineament.store.atlas import KIND, atlas_fingerprint, check_atlas_matches, load_atlas, save_atlas
 from lineament.store.tensors import load_tensors, read_header, save_tensors
 
 finite = st.floats(-1e6, 1e6, allow_nan=False)

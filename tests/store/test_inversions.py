@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from lineament.errors import ConfigError, FileFormatError, InputError, MismatchError, ShapeError, VersionError
-from lineament.records.inversions import Inversions
-from lineament.store.inversions import KIND, SCHEMA_VERSION, check_inversions_match, load_inversions, save_inversions
+from lineament.records.inversions import SCHEMA_VERSION, Inversions
+from lineament.store.inversions import KIND, check_inversions_match, load_inversions, save_inversions
 from lineament.store.tensors import load_tensors, save_tensors
 
 

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from lineament.errors import ConfigError, StorageError
-from lineament.store.pictures import check_size, enlarge, png_bytes, read_png_text, save_png, shrink_to, tile, to_uint8
+from lineament.ops.pixels import to_uint8
+from lineament.store.pictures import check_size, enlarge, png_bytes, read_png_text, save_png, shrink_to, tile
 
 
 def test_to_uint8_maps_the_ends_and_clips():

@@ -30,14 +30,7 @@ from lineament.errors import (
 )
 from lineament.store import atomic
 from lineament.store.atomic import TEMPORARY_SUFFIX, write_bytes_atomic
-from lineament.store.tensors import (
-    HEADER_KEY,
-    fingerprint,
-    load_tensors,
-    read_header,
-    save_tensors,
-    short_fingerprint,
-)
+from lineament.store.tensors import HEADER_KEY, fingerprint, load_tensors, read_header, save_tensors, short_fingerprint
 
 HEADER = {"config": {"w_dim": 4}, "list": [1, 2.5, None, "ä"]}
 

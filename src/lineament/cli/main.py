@@ -69,31 +69,31 @@ def _show_discovery(result: Any) -> int:
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "generator"): Command(
         "Train a StyleGAN2 on a folder or zip of images.",
-        "lineament.recipes.train_generator",
+        "lineament.recipes.train.generator",
         "TrainGeneratorConfig",
         _show_path,
     ),
     ("train", "details"): Command(
         "Give a trained generator twice the resolution.",
-        "lineament.recipes.train_details",
+        "lineament.recipes.train.details",
         "TrainDetailsConfig",
         _show_path,
     ),
     ("train", "decomposer"): Command(
         "Train a network that takes faces apart into depth, albedo, view and light.",
-        "lineament.recipes.train_decomposer",
+        "lineament.recipes.train.decomposer",
         "TrainDecomposerConfig",
         _show_path,
     ),
     ("train", "encoder"): Command(
         "Train a network that finds the latents of photographs.",
-        "lineament.recipes.train_encoder",
+        "lineament.recipes.train.encoder",
         "TrainEncoderConfig",
         _show_path,
     ),
     ("train", "judge"): Command(
         "Train a network with the truth of renders, to judge directions by.",
-        "lineament.recipes.train_judge",
+        "lineament.recipes.train.judge",
         "TrainJudgeConfig",
         _show_path,
     ),
@@ -117,7 +117,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ),
     ("balance",): Command(
         "Fill up a lopsided folder of images with faces changed by as little as possible.",
-        "lineament.recipes.balance",
+        "lineament.recipes.balance.run",
         "BalanceConfig",
         _show_renderables,
     ),
@@ -147,44 +147,32 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ),
     ("evaluate", "edits"): Command(
         "Measure what an atlas's edits do on faces it has never seen.",
-        "lineament.recipes.evaluate_edits",
+        "lineament.recipes.evaluate.edits",
         "EvaluateEditsConfig",
         _show_renderables,
     ),
     ("evaluate", "decomposer"): Command(
         "Measure decomposers on faces whose shape, pose and light are known.",
-        "lineament.recipes.evaluate_decomposer",
+        "lineament.recipes.evaluate.decomposer",
         "EvaluateDecomposerConfig",
         _show_renderables,
     ),
     ("evaluate", "consistency"): Command(
         "Measure whether a decomposer contradicts itself, on faces of which nothing is known.",
-        "lineament.recipes.evaluate_consistency",
+        "lineament.recipes.evaluate.consistency",
         "EvaluateConsistencyConfig",
         _show_renderables,
     ),
     ("evaluate", "parts"): Command(
         "Measure whether an atlas's parts act where faces have their named parts.",
-        "lineament.recipes.evaluate_parts",
+        "lineament.recipes.evaluate.parts",
         "EvaluatePartsConfig",
         _show_renderables,
     ),
     ("evaluate", "directions"): Command(
         "Compare directions of several methods on one generator, by one independent judge.",
-        "lineament.recipes.evaluate_directions",
+        "lineament.recipes.evaluate.directions",
         "EvaluateDirectionsConfig",
-        _show_renderables,
-    ),
-    ("evaluate", "recipes"): Command(
-        "Train decomposers by several recipes over several seeds, and compare them on known faces.",
-        "lineament.recipes.compare_recipes",
-        "CompareRecipesConfig",
-        _show_renderables,
-    ),
-    ("bench",): Command(
-        "Measure the throughput on this machine.",
-        "lineament.recipes.bench",
-        "BenchConfig",
         _show_renderables,
     ),
     ("convert",): Command(
@@ -262,6 +250,25 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
+def run_module(module: str, config: str, prog: str, argv: Sequence[str] | None = None) -> int:
+    """Run a program that is built like a recipe: a ``config`` dataclass and a ``run``; its result is shown as tables.
+
+    Returns:
+        Exit code, as of `main`.
+    """
+    return _guarded(lambda: _run(Command("", module, config, _show_renderables), prog, argv))
+
+
+def _run(command: Command, prog: str, argv: Sequence[str] | None) -> int:
+    import tyro
+
+    recipe = importlib.import_module(command.module)
+    settings = tyro.cli(getattr(recipe, command.config), prog=prog, args=argv)
+    code = command.show(recipe.run(settings))
+    sys.stdout.flush()
+    return code
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
@@ -272,19 +279,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         Exit code: 0 done, 2 a mistake in what was asked or handed in, 130 interrupted. Exceptions that are not the
         user's pass through: a traceback is always our bug.
     """
-    try:
+
+    def command_line() -> int:
         found = _find(sys.argv[1:] if argv is None else argv)
         if isinstance(found, int):
             return found
         words, rest = found
-        command = COMMANDS[words]
-        import tyro
+        return _run(COMMANDS[words], " ".join(("lineament", *words)), rest)
 
-        recipe = importlib.import_module(command.module)
-        config = tyro.cli(getattr(recipe, command.config), prog=" ".join(("lineament", *words)), args=rest)
-        code = command.show(recipe.run(config))
-        sys.stdout.flush()
-        return code
+    return _guarded(command_line)
+
+
+def _guarded(work: Callable[[], int]) -> int:
+    try:
+        return work()
     except LineamentError as error:
         _complain(str(error))
         return error.exit_code

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from lineament.estimators._blocks import row_blocks
+from lineament.estimators.pixel_jacobian import row_blocks
 
 BLOCK_ROWS = 16384
 GRAM_ROWS = 2048  # copied in double precision at a time

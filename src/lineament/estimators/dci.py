@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError
 from lineament.estimators._peers import scikit_learn
-from lineament.estimators.direction_measures import Estimate
+from lineament.estimators.direction_measures import IntervalEstimate
 
 TEST_SHARE = 0.25
 """Of the samples, on which informativeness is measured."""
@@ -94,10 +94,10 @@ class DCIScores:
         local: mean disentanglement of the directions on which the chosen factors depend most.
     """
 
-    disentanglement: Estimate
-    completeness: Estimate
-    informativeness: Estimate
-    local: Estimate
+    disentanglement: IntervalEstimate
+    completeness: IntervalEstimate
+    informativeness: IntervalEstimate
+    local: IntervalEstimate
 
 
 def pooled(found: Sequence[tuple[Float[np.ndarray, " 4"], Float[np.ndarray, " 4"]]]) -> DCIScores:
@@ -110,7 +110,7 @@ def pooled(found: Sequence[tuple[Float[np.ndarray, " 4"], Float[np.ndarray, " 4"
     error = 1.96 * np.sqrt((errors**2).mean(axis=0) + spread)
     mean = values.mean(axis=0)
     rows = zip(mean.tolist(), (mean - error).tolist(), (mean + error).tolist(), strict=True)
-    return DCIScores(*(Estimate(*row) for row in rows))
+    return DCIScores(*(IntervalEstimate(*row) for row in rows))
 
 
 def lasso_dci(

@@ -27,7 +27,7 @@ TINY = 1e-9
 
 
 @dataclass(frozen=True)
-class Estimate:
+class IntervalEstimate:
     """A number and the ends of its 95 % interval."""
 
     value: float
@@ -37,7 +37,7 @@ class Estimate:
 
 def bootstrap(
     statistics: Sequence[Statistic], num_faces: int, rng: np.random.Generator, level: float = 0.95
-) -> Estimate:
+) -> IntervalEstimate:
     """A statistic and its interval over faces and, where there are several, over seeds.
 
     Args:
@@ -64,7 +64,7 @@ def bootstrap(
         draws = draws[0]
     # A draw may be infinite, between which and others nothing can be interpolated.
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
-    return Estimate(value, float(low), float(high))
+    return IntervalEstimate(value, float(low), float(high))
 
 
 def linearity(amounts: Float[np.ndarray, " s"], values: Float[np.ndarray, "n s"]) -> Float[np.ndarray, " n"]:

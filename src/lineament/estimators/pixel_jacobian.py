@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import ConfigError, DataError, ShapeError, StorageError
-from lineament.estimators._blocks import row_blocks
 from lineament.estimators.moments import StreamingMoments, check_pair, check_state, check_widths
 
 KINDS = ("depth", "albedo")
@@ -327,3 +326,8 @@ def agreement(
     products["all"] = np.sum(list(products.values()), axis=0)
     sizes = {kind: float(np.sqrt(dots[1] * dots[2])) for kind, dots in products.items()}
     return {kind: float(dots[0]) / sizes[kind] if sizes[kind] else 0.0 for kind, dots in products.items()}
+
+
+def row_blocks(count: int, size: int) -> Iterator[slice]:
+    """Slices of at most ``size`` rows that cover ``count`` rows."""
+    return (slice(start, min(start + size, count)) for start in range(0, count, size))

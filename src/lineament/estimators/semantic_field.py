@@ -16,9 +16,8 @@ from jaxtyping import Bool, Float
 from scipy.stats import rankdata
 
 from lineament.errors import ConfigError, ShapeError
-from lineament.estimators._blocks import row_blocks
 from lineament.estimators.part_analysis import positions
-from lineament.estimators.pixel_jacobian import BLOCK_VALUES, KINDS, kind_slices
+from lineament.estimators.pixel_jacobian import BLOCK_VALUES, KINDS, kind_slices, row_blocks
 from lineament.ops.seeding import philox
 
 MIN_MIRROR_DISTANCE = 0.4

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import ShapeError
-from lineament.estimators._blocks import row_blocks
-from lineament.estimators.pixel_jacobian import BLOCK_VALUES, PixelJacobian, kind_scales, kind_slices
+from lineament.estimators.pixel_jacobian import BLOCK_VALUES, PixelJacobian, kind_scales, kind_slices, row_blocks
 from lineament.estimators.steps import mahalanobis_step
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
+from lineament.networks.decomposer_blocks import ConfidenceNet, EncoderDecoder, ScalarEncoder
 from lineament.ops.camera import project, rotation_matrices, unproject, view_from_canon
 from lineament.ops.resample import face_of
 from lineament.ops.shading import lambert_shading, normals_from_depth
@@ -32,7 +33,6 @@ LIGHT_SIGNS = (1, 1, -1, 1)
 """What mirroring the image does to (ambient, diffuse, dx, dy)."""
 
 NUM_BORDER_COLUMNS = 2
-FULL_SIZE_CHANNELS = 16
 HEAD_GAIN = 0.1
 MEAN_SHAPE_SPACING = 4
 """Pixels between the points of the mean shape. One for every pixel would be free to etch what is not relief, such as
@@ -118,115 +118,6 @@ class DecomposerConfig:
         return asdict(self)
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(max(channels // 4, 1), channels)
-
-
-def _leaky() -> nn.LeakyReLU:
-    return nn.LeakyReLU(0.2, inplace=True)
-
-
-def _downward(in_channels: int, widths: list[int], *, norm: bool) -> list[nn.Module]:
-    """Stride-2 convolutions from the image to 4 x 4."""
-    layers: list[nn.Module] = []
-    for i, width in enumerate(widths):
-        layers.append(nn.Conv2d(in_channels, width, 4, stride=2, padding=1, bias=not norm))
-        if norm and i < len(widths) - 1:
-            layers.append(_norm(width))
-        layers.append(_leaky())
-        in_channels = width
-    return layers
-
-
-class EncoderDecoder(nn.Module):
-    """Image to image through a bottleneck without skips, so that the canonical map forgets the view."""
-
-    def __init__(self, in_channels: int, out_channels: int, widths: list[int], code_dim: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            *_downward(in_channels, widths, norm=True), nn.Conv2d(widths[-1], code_dim, 4), nn.ReLU(inplace=True)
-        )
-        up: list[nn.Module] = [nn.ConvTranspose2d(code_dim, widths[-1], 4), nn.ReLU(inplace=True)]
-        up += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.ReLU(inplace=True)]
-        for wide, narrow in zip(widths[::-1], widths[-2::-1], strict=False):
-            up += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
-            up += [nn.Conv2d(narrow, narrow, 3, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
-        # Few channels at full size: these two convolutions would otherwise cost as much as all the others together.
-        last = min(widths[0], FULL_SIZE_CHANNELS)
-        up += [nn.Upsample(scale_factor=2, mode="nearest")]
-        up += [nn.Conv2d(widths[0], last, 3, padding=1), _norm(last), nn.ReLU(inplace=True)]
-        up += [nn.Conv2d(last, out_channels, 5, padding=2)]
-        self.decoder = nn.Sequential(*up)
-
-    @property
-    def head(self) -> nn.Conv2d:
-        """The last convolution."""
-        return self.decoder[-1]  # pyright: ignore[reportReturnType]
-
-    def forward(self, image: Float[Tensor, "n c h w"]) -> Float[Tensor, "n m h w"]:
-        """Raw values, before any squashing."""
-        return self.decoder(self.encoder(image))
-
-
-class Encoder(nn.Module):
-    """Image to a few numbers in (-1, 1)."""
-
-    def __init__(self, out_dim: int, widths: list[int], code_dim: int) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
-            *_downward(3, widths, norm=False),
-            nn.Conv2d(widths[-1], code_dim, 4),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(code_dim, out_dim, 1),
-        )
-
-    def forward(self, image: Float[Tensor, "n 3 h w"], signs: tuple[int, ...] | None = None) -> Float[Tensor, "n m"]:
-        """Squashed outputs.
-
-        Args:
-            image: in [-1, 1].
-            signs: 1 or -1 for each output; if given, the outputs for the mirror image are those for the image, times
-                these signs, exactly.
-        """
-        if signs is None:
-            return torch.tanh(self.layers(image).flatten(1))
-        raw, mirrored = self.layers(torch.cat([image, image.flip(3)])).flatten(1).chunk(2)
-        return torch.tanh((raw + mirrored * raw.new_tensor(signs)) / 2)
-
-
-class ConfidenceNet(nn.Module):
-    """Image to the standard deviations of the reconstruction's error: pixels at full, features at quarter size.
-
-    Two maps each: for the reconstruction and for the one from the mirrored canonical maps.
-    """
-
-    def __init__(self, widths: list[int], code_dim: int) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(
-            *_downward(3, widths, norm=True), nn.Conv2d(widths[-1], code_dim, 4), nn.ReLU(inplace=True)
-        )
-        up: list[nn.Module] = [nn.ConvTranspose2d(code_dim, widths[-1], 4), nn.ReLU(inplace=True)]
-        for wide, narrow in zip(widths[:1:-1], widths[-2:0:-1], strict=True):
-            up += [nn.ConvTranspose2d(wide, narrow, 4, stride=2, padding=1), _norm(narrow), nn.ReLU(inplace=True)]
-        self.to_quarter = nn.Sequential(*up)
-        self.feature_head = nn.Conv2d(widths[1], 2, 3, padding=1)
-        half = widths[0]
-        self.pixel_head = nn.Sequential(
-            nn.ConvTranspose2d(widths[1], half, 4, stride=2, padding=1),
-            _norm(half),
-            nn.ReLU(inplace=True),
-            nn.ConvTranspose2d(half, half, 4, stride=2, padding=1),
-            _norm(half),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(half, 2, 5, padding=2),
-        )
-
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> tuple[Float[Tensor, "n 2 h w"], Float[Tensor, "n 2 h4 w4"]]:
-        """Positive standard deviations (unbounded below; the decomposer bounds them)."""
-        x = self.to_quarter(self.encoder(image))
-        return F.softplus(self.pixel_head(x)), F.softplus(self.feature_head(x))
-
-
 class Decomposer(nn.Module):
     """Image to canonical depth, canonical albedo, view and light.
 
@@ -256,8 +147,8 @@ class Decomposer(nn.Module):
         self.mean_albedo: nn.Parameter | None = None
         if config.mean_albedo:
             self.mean_albedo = nn.Parameter(torch.zeros(3, config.resolution, config.resolution))
-        self.view_net = Encoder(6, slim, config.code_dim)
-        self.light_net = Encoder(4, slim, config.code_dim)
+        self.view_net = ScalarEncoder(6, slim, config.code_dim)
+        self.light_net = ScalarEncoder(4, slim, config.code_dim)
         self.confidence_net: ConfidenceNet | None = None
         if config.confidence:
             # How wrong a reconstruction may be is a smooth, simple map: half the channels do.

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
-from lineament.networks.layers import Conv, Dense
+from lineament.networks.stylegan.layers import Conv, Dense
 from lineament.ops.resample import shrink
 from lineament.records.bounds import check_bounds
 

@@ -1,15 +1,15 @@
-"""Feature maps in which images are compared: the GAN's own discriminator (no label), or VGG16 if the user has it."""
-
-from collections.abc import Mapping
+"""Feature maps in which images are compared: the GAN's own discriminator, which has seen no label."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.errors import ConfigError
-from lineament.networks.discriminator import Discriminator, DiscriminatorConfig
-from lineament.networks.progressive_discriminator import ProgressiveDiscriminator, ProgressiveDiscriminatorConfig
+from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
+from lineament.networks.stylegan.progressive_discriminator import (
+    ProgressiveDiscriminator,
+    ProgressiveDiscriminatorConfig,
+)
 
 QUARTER_BLOCKS = 2
 """Blocks of the discriminator after which its features are a quarter of the image's size."""
@@ -52,43 +52,6 @@ class DiscriminatorFeatures(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x * self.scale[:, None, None]
-
-
-_VGG_MEAN, _VGG_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_VGG_CHANNELS = ((3, 64), (64, 64), None, (64, 128), (128, 128), None, (128, 256), (256, 256), (256, 256))
-
-
-class VGG16Features(nn.Module):
-    """VGG16 up to relu3_3, as published; trained on labels, so never the default.
-
-    Source: Simonyan and Zisserman, ICLR 2015, configuration D; input statistics of the usual ImageNet weights.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for spec in _VGG_CHANNELS:
-            layers += [nn.MaxPool2d(2)] if spec is None else [nn.Conv2d(*spec, 3, padding=1), nn.ReLU()]
-        self.features = nn.Sequential(*layers)
-        self.register_buffer("mean", torch.tensor(_VGG_MEAN)[:, None, None], persistent=False)
-        self.register_buffer("std", torch.tensor(_VGG_STD)[:, None, None], persistent=False)
-
-    @classmethod
-    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "VGG16Features":
-        """From tensors named as in the widely used state dict (``features.0.weight`` ...); others are ignored."""
-        network = cls()
-        missing = [k for k in network.state_dict() if k not in tensors]
-        if missing:
-            raise ConfigError(f"not VGG16 weights: {missing[0]} is missing; expected keys features.N.weight and .bias")
-        network.load_state_dict({k: tensors[k].float() for k in network.state_dict()})
-        return network.eval().requires_grad_(False)
-
-    def forward(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h4 w4"]:
-        """Activations of relu3_3 at a quarter of the size; images in [-1, 1]."""
-        return self.features((image / 2 + 0.5 - self.mean) / self.std)
 
 
 def downsample_mask(mask: Tensor, size: int) -> Tensor:

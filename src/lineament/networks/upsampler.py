@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.networks.layers import LRELU_SLOPE, Conv
+from lineament.networks.stylegan.layers import LRELU_SLOPE, Conv
 from lineament.ops.resample import upsample_fir
 from lineament.records.bounds import check_bounds
 

@@ -9,11 +9,11 @@ import torch
 import tyro
 from rich.console import RenderableType
 
+from lineament.checkpoints.opening import open_generator, write_networks
+from lineament.engine.console import facts_table
 from lineament.errors import ConfigError
-from lineament.networks.stylegan2 import StyleGAN2
-from lineament.networks.stylegan2_layouts import generator_to_rosinality
-from lineament.recipes.inspect_file import facts_table
-from lineament.recipes.open_checkpoint import open_generator, write_networks
+from lineament.networks.layouts.stylegan2 import generator_to_rosinality
+from lineament.networks.stylegan.stylegan2 import StyleGAN2
 from lineament.store.atomic import write_bytes_atomic
 from lineament.store.tensors import is_safetensors
 

@@ -14,31 +14,28 @@ from rich.text import Text
 from torch import Tensor
 
 from lineament import __version__
+from lineament.checkpoints.opening import open_generator
+from lineament.checkpoints.ours import load_decomposer, network_fingerprint
+from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.engine.console import console, number
+from lineament.engine.devices import Devices, make_fabric
 from lineament.errors import ConfigError, ImageError, InputError, MismatchError
+from lineament.faces.batch_size import images_at_a_time
+from lineament.faces.measure import measure
+from lineament.faces.subjects import parse_seeds
 from lineament.networks.decomposer import Decomposer
+from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents
 from lineament.ops.shading import normals_from_depth
-from lineament.recipes.batch_size import images_at_a_time
-from lineament.recipes.console import console
-from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import measure
-from lineament.recipes.figures import PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
-from lineament.recipes.inspect_file import number
-from lineament.recipes.models import load_decomposer, network_fingerprint
-from lineament.recipes.open_checkpoint import open_generator
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
-from lineament.recipes.subjects import parse_seeds
-from lineament.recipes.training_data import to_tensor
 from lineament.records.bounds import check_bounds
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
+from lineament.reports.figures import MIN_TILE_PX, PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
 from lineament.store.atomic import atomic_write
 from lineament.store.images import ImageSource, SkippedImages, decode_image
-from lineament.store.pictures import save_png, to_uint8
+from lineament.store.pictures import save_png
 
 MAX_FACES = 100
-MIN_TILE_PX = 96
-"""Smaller faces are enlarged by a whole factor."""
 TURNS_DEG = (-30.0, 30.0)
 LIGHTS_X = (1.2, -1.2)
 ROWS = (*PART_NAMES, *(f"turned {turn:+g}°" for turn in TURNS_DEG), "lit from left", "lit from right")
@@ -125,7 +122,7 @@ class DecomposeResult:
 
 
 @dataclass(frozen=True)
-class Faces:
+class FacesToDecompose:
     """Faces to take apart.
 
     Attributes:
@@ -141,7 +138,7 @@ class Faces:
     origin: dict[str, str]
 
 
-def photographs(path: Path, count: int, resolution: int) -> Faces:
+def photographs(path: Path, count: int, resolution: int) -> FacesToDecompose:
     """The first usable images of a folder or zip.
 
     Raises:
@@ -165,10 +162,12 @@ def photographs(path: Path, count: int, resolution: int) -> Faces:
     if skipped.reasons:
         console.print(skipped.summary(), soft_wrap=True, markup=False)
     origin = {"lineament:faces": f"{len(names)} of {path.name}"}
-    return Faces(to_tensor(np.stack(images)), names, {"images": np.array(names)}, origin)
+    return FacesToDecompose(to_tensor(np.stack(images)), names, {"images": np.array(names)}, origin)
 
 
-def generated(path: Path, seeds: list[int], truncation: float, decomposer: Decomposer, device: torch.device) -> Faces:
+def generated(
+    path: Path, seeds: list[int], truncation: float, decomposer: Decomposer, device: torch.device
+) -> FacesToDecompose:
     """Faces that a generator draws, the same as those of `lineament edit`.
 
     Raises:
@@ -191,7 +190,7 @@ def generated(path: Path, seeds: list[int], truncation: float, decomposer: Decom
         "lineament:faces": f"seeds {','.join(map(str, seeds))} at truncation {truncation:g}",
         "lineament:generator": network_fingerprint(generator),
     }
-    return Faces(images, [f"seed {seed}" for seed in seeds], {"seeds": np.array(seeds, np.int64)}, origin)
+    return FacesToDecompose(images, [f"seed {seed}" for seed in seeds], {"seeds": np.array(seeds, np.int64)}, origin)
 
 
 def pictures_of(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"], parts: Decomposition) -> list[Tensor]:

@@ -1,7 +1,7 @@
 """Find the directions of a generator: sample w, take the images apart, regress, calibrate; an atlas and a report.
 
 Pose and light become directions by regression; where asked for, the regression of every pixel of canonical depth and
-albedo, on samples whose layers vary apart, is factorised into parts of the face (`lineament.recipes.localize`).
+albedo, on samples whose layers vary apart, is factorised into parts of the face (`lineament.directions.parts`).
 
 Source:
     Zheng et al., "Unsupervised Disentanglement of Linear-Encoded Facial Semantics", CVPR 2021: scalar semantics by
@@ -9,56 +9,37 @@ Source:
 """
 
 import time
-from dataclasses import dataclass, field, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
-import numpy as np
 import tyro
-from jaxtyping import Bool, Float
 
-from lineament import __version__
-from lineament.errors import ConfigError, DataError, MismatchError
-from lineament.estimators.linear_semantics import LinearSemantics
-from lineament.estimators.pixel_jacobian import PixelJacobian
-from lineament.estimators.steady_steps import mean_square_change, steady_steps
-from lineament.networks.decomposer import Decomposer, check_face_box
-from lineament.networks.generator import Generator
-from lineament.recipes.batch_size import images_at_a_time
-from lineament.recipes.calibrate import calibrate
-from lineament.recipes.console import console, progress_bar
-from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import HOLDABLE, linear_step, step_length
-from lineament.recipes.jacobian import map_mask
-from lineament.recipes.loading import load_pair
-from lineament.recipes.localize import PartsConfig, face_mask, find_parts, merged, score, summed
-from lineament.recipes.models import network_fingerprint
-from lineament.recipes.run_folder import GentleStop, RunFolder
-from lineament.recipes.sampling import (
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.checkpoints.pairs import load_pair
+from lineament.checkpoints.shipped import PAIR, Pair
+from lineament.directions.calibrate import calibrate
+from lineament.directions.parts import PartsConfig
+from lineament.directions.solve import uncalibrated_atlas, with_parts
+from lineament.engine.console import console, progress_bar
+from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.errors import ConfigError, MismatchError
+from lineament.faces.batch_size import images_at_a_time
+from lineament.faces.samples import (
     FIT,
     HELD_OUT,
     MIXED,
     Discovery,
     batches,
-    sample_and_map,
     sample_and_measure,
     sample_mixed,
 )
-from lineament.recipes.shipped import PAIR, Pair
-from lineament.records.atlas import Atlas
+from lineament.networks.decomposer import Decomposer, check_face_box
+from lineament.networks.stylegan.generator import Generator
 from lineament.records.bounds import check_bounds
-from lineament.records.direction import Direction, SeenRange
-from lineament.records.parts import Localization
-from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.store.atlas import save_atlas
 
-MIN_RELATIVE_STD = 1e-6
-"""A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
-MAX_STEADY_STRETCH = 4.0
-"""Steady steps that are longer, in standard deviations of w and relative to those of one w, are pointed out."""
-MAX_SCORED = 512
-"""Held-out images on which parts are scored; all of their maps are in memory at a time."""
 SAMPLED_SETTINGS = ("find", "samples", "layer_groups")
 FREE_SETTINGS = (
     *("devices", "report", "calibration_faces", "steady"),
@@ -184,144 +165,6 @@ def gather(
     return found
 
 
-def uncalibrated_atlas(
-    config: DiscoverConfig, found: Discovery, generator: Generator, decomposer: Decomposer
-) -> tuple[Atlas, LinearSemantics]:
-    """Solve the regression and put it into an atlas whose calibrations are still the identity.
-
-    A semantic that does not vary with w has no direction and is left out.
-
-    Raises:
-        ConfigError: none varies.
-    """
-    model = LinearSemantics(ridge=config.ridge).fit_moments(found.fit)
-    r2 = model.score_moments(found.held_out)
-    y_std = np.sqrt(np.diag(found.fit.y_cov))
-    percentiles = np.percentile(found.kept, [1, 50, 99], axis=0)
-    directions = []
-    for i, semantic in enumerate(SCALAR_SEMANTICS):
-        gradient = model.coef_[i]
-        pulled = model.w_cov_ @ gradient
-        mean = float(found.fit.y_mean[i])
-        if not float(gradient @ pulled) > (MIN_RELATIVE_STD * max(abs(mean), 1e-3)) ** 2:
-            console.print(f"{semantic.name} is left out: it is {mean:.4g} {semantic.unit} on every face")
-            continue
-        p1, median, p99 = (float(v) for v in percentiles[:, i])
-        directions.append(
-            Direction(
-                name=semantic.name,
-                unit=semantic.unit,
-                sign=semantic.sign,
-                description=semantic.description,
-                gradient=gradient,
-                step=pulled / float(gradient @ pulled),
-                standard_error=model.standard_error_[i],
-                r2=float(r2[i]),
-                residual_std=float(model.residual_std_[i]),
-                mean=mean,
-                std=float(y_std[i]),
-                range_seen=SeenRange(float(found.lowest[i]), p1, median, p99, float(found.highest[i])),
-            )
-        )
-    if not directions:
-        raise ConfigError("the decomposer says the same of every face; train it longer")
-    shape = generator.config
-    atlas = Atlas(
-        directions=tuple(directions),
-        w_mean=model.w_mean_,
-        w_cov=model.w_cov_,
-        num_samples=found.fit.count,
-        num_held_out=found.held_out.count,
-        seed=config.seed,
-        truncation=config.truncation,
-        generator_fingerprint=network_fingerprint(generator),
-        decomposer_fingerprint=network_fingerprint(decomposer),
-        generator={
-            "family": generator.family,
-            "resolution": shape.resolution,
-            "w_dim": shape.w_dim,
-            "num_layers": shape.num_ws,
-            "class_number": generator.chosen_class,
-            "face_box": list(decomposer.face_box),
-        },
-        lineament_version=__version__,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-        provenance={"ridge": config.ridge},
-    )
-    return atlas, model
-
-
-def with_steady_steps(
-    atlas: Atlas, local: Localization, jacobian: PixelJacobian, mask: Bool[np.ndarray, " p"], weight: float
-) -> Atlas:
-    """The atlas with steps of pose and light that leave the maps alone; not calibrated.
-
-    The atlas as it is, and why, if there are none.
-    """
-    names, groups = [name for name in HOLDABLE if name in atlas.names], local.layer_groups
-    if not names:
-        return atlas
-    chosen = [atlas.names.index(name) for name in names]
-    gradients = local.scalar_gradients[:, chosen].swapaxes(0, 1).reshape(len(names), -1)
-    cov = np.kron(np.eye(len(groups)), atlas.w_cov)
-    try:
-        moves = steady_steps(gradients, cov, mean_square_change(jacobian, mask), weight, names=names)
-    except (ConfigError, DataError) as error:
-        console.print(f"no steady steps: {error}", soft_wrap=True)
-        return atlas
-    steps = np.repeat(moves.reshape(len(names), len(groups), -1), [len(group) for group in groups], axis=1)
-    stretch = {
-        name: step_length(step, atlas.w_cov) / step_length(linear_step(atlas, {name: 1.0}), atlas.w_cov)
-        for name, step in zip(names, steps, strict=True)
-    }
-    longest = max(stretch, key=lambda name: stretch[name])
-    if stretch[longest] > MAX_STEADY_STRETCH:
-        console.print(
-            f"note: the steady step of {longest} is {stretch[longest]:.1f} times as long as that of one w for all "
-            "layers; a lower --steady shortens it",
-            soft_wrap=True,
-        )
-    directions = [
-        replace(direction, layer_steps=steps[names.index(direction.name)]) if direction.name in names else direction
-        for direction in atlas.directions
-    ]
-    return replace(atlas, directions=tuple(directions), provenance=atlas.provenance | {"steady": weight})
-
-
-def with_parts(
-    config: DiscoverConfig, found: Discovery, atlas: Atlas, generator: Generator, decomposer: Decomposer
-) -> tuple[Atlas, Float[np.ndarray, "p d"] | None]:
-    """The atlas with the parts of the face, scored on held-out images, and with steady steps of pose and light if those
-    are asked for; beside it the Jacobian of one w for all layers.
-
-    The atlas as it is, and why, if there are none.
-
-    Raises:
-        ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
-    """
-    groups = config.parts.groups(generator.num_ws)
-    chosen = [SEMANTIC_NAMES.index(name) for name in atlas.names]
-    mixed = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
-    gradients = mixed.reshape(len(chosen), len(groups), -1).swapaxes(0, 1)
-    try:
-        jacobian = merged(found.folds)
-        local = find_parts(jacobian, found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), config.parts)
-    except DataError as error:
-        console.print(f"no parts of the face: {error}", soft_wrap=True)
-        return atlas, None
-    count = min(config.held_out, MAX_SCORED)
-    seen = [
-        sample_and_map(generator, decomposer, config.seed, numbers, config.truncation)
-        for numbers in batches(HELD_OUT, 0, count, config.batch_size or images_at_a_time(generator))
-    ]
-    w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
-    maps = np.concatenate([maps for _, _, maps in seen])
-    J = summed(jacobian, len(groups))
-    if config.steady:
-        atlas = with_steady_steps(atlas, local, jacobian, map_mask(decomposer), config.steady)
-    return replace(atlas, local=score(local, J, w, atlas.w_mean, maps)), J
-
-
 def run(config: DiscoverConfig) -> Path | None:
     """Discover, or go on discovering.
 
@@ -350,15 +193,26 @@ def run(config: DiscoverConfig) -> Path | None:
         if found is None:
             console.print("stopped; the same command goes on")
             return None
-        atlas, _ = uncalibrated_atlas(config, found, generator, decomposer)
+        atlas = uncalibrated_atlas(
+            found, generator, decomposer, seed=config.seed, truncation=config.truncation, ridge=config.ridge
+        )
         J = None
         if found.folds:
-            atlas, J = with_parts(config, found, atlas, generator, decomposer)
+            atlas, J = with_parts(
+                atlas,
+                found,
+                generator,
+                decomposer,
+                config.parts,
+                held_out=config.held_out,
+                steady=config.steady,
+                batch_size=config.batch_size,
+            )
         atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"
         save_atlas(path, atlas)
         if config.report:
-            from lineament.recipes.report import write_report
+            from lineament.reports.discovery import write_report
 
             write_report(
                 config.out / "report.html",

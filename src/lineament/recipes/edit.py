@@ -15,18 +15,19 @@ from rich.table import Table
 from rich.text import Text
 
 from lineament import __version__
+from lineament.checkpoints.shipped import PAIR, Pair
+from lineament.directions.editor import Editor, extrapolation_warnings, load_editor, requested_changes
+from lineament.directions.steps import step_length
+from lineament.engine.console import console, number, progress_bar
+from lineament.engine.devices import Devices, make_fabric
 from lineament.errors import ConfigError, InputError
-from lineament.recipes.console import console, progress_bar
-from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.editing import parse_edits, step_length, synthesize_edited
-from lineament.recipes.editor import Editor, extrapolation_warnings, load_editor, requested_changes
-from lineament.recipes.inspect_file import number
-from lineament.recipes.shipped import PAIR, Pair
-from lineament.recipes.subjects import NUM_FIRST, Subjects, parse_seeds, photographed, sampled
+from lineament.faces.measure import synthesize_edited
+from lineament.faces.subjects import NUM_FIRST, Subjects, parse_seeds, photographed, sampled
+from lineament.ops.pixels import to_uint8
 from lineament.records.atlas import Atlas
 from lineament.records.bounds import check_bounds
 from lineament.store.atlas import atlas_fingerprint
-from lineament.store.pictures import check_size, enlarge, save_png, tile, to_uint8
+from lineament.store.pictures import check_size, enlarge, save_png, tile
 from lineament.store.video import ANIMATION_SUFFIXES, save_animation
 
 
@@ -335,3 +336,29 @@ def run(config: EditConfig) -> EditResult:
         lengths=np.array([step_length(step, atlas.w_cov) for step in steps]),
         measured=editor.decomposer is not None,
     )
+
+
+def parse_edits(texts: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Read edits such as ``yaw=+20`` (relative, signed) and ``yaw=20`` or ``yaw=@-20`` (absolute).
+
+    Returns:
+        Relative changes and absolute targets by name.
+
+    Raises:
+        ConfigError: not of the form name=number, or a name given twice.
+    """
+    relative: dict[str, float] = {}
+    absolute: dict[str, float] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        name, value = name.strip(), value.strip()
+        try:
+            number = float(value.removeprefix("@"))
+        except ValueError:
+            number = float("nan")
+        if not name or not equals or not np.isfinite(number):
+            raise ConfigError(f"{text!r} is not an edit; expected name=number, such as yaw=+20 or light_x=-0.5")
+        if name in relative or name in absolute:
+            raise ConfigError(f"{name} is given twice; give each semantic once")
+        (relative if value[:1] in "+-" else absolute)[name] = number
+    return relative, absolute

@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 from rich.console import RenderableType
 
+from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.directions.exchange import found_of_atlas
+from lineament.engine.console import console, facts_table
 from lineament.errors import ConfigError
-from lineament.recipes.console import console
-from lineament.recipes.found_atlas import found_of_atlas
-from lineament.recipes.inspect_file import facts_table
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
 from lineament.records.found_directions import FoundDirections
 from lineament.store.atlas import load_atlas
 from lineament.store.atomic import storage_error

@@ -9,13 +9,13 @@ import numpy as np
 import tyro
 from rich.console import RenderableType
 
+from lineament.checkpoints.opening import open_generator
+from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.directions.exchange import atlas_of_found
+from lineament.engine.console import facts_table
+from lineament.engine.devices import Devices, make_fabric
 from lineament.errors import ConfigError, InputError
-from lineament.networks.generator import Generator
-from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.found_atlas import atlas_of_found
-from lineament.recipes.inspect_file import facts_table
-from lineament.recipes.open_checkpoint import open_generator
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
+from lineament.networks.stylegan.generator import Generator
 from lineament.records.found_directions import FoundDirections
 from lineament.store.atlas import save_atlas
 from lineament.store.directions import read_directions

@@ -11,20 +11,20 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from lineament.checkpoints.foreign import discriminator_of, generator_of, what_it_holds
+from lineament.checkpoints.ours import SCHEMA_VERSION as NETWORK_VERSION
+from lineament.directions.calibrate import calibration_slope
+from lineament.engine.console import facts_table, layers_text, number
+from lineament.engine.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
 from lineament.errors import FileFormatError, InputError
-from lineament.estimators.steps import StepCalibration
-from lineament.networks.generator import Generator
-from lineament.recipes.foreign_models import discriminator_of, generator_of, what_it_holds
-from lineament.recipes.models import SCHEMA_VERSION as NETWORK_VERSION
-from lineament.recipes.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
+from lineament.networks.stylegan.generator import Generator
 from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
 from lineament.records.atlas import Atlas
-from lineament.records.direction import Direction
 from lineament.records.inversions import SCHEMA_VERSION as INVERSIONS_VERSION
 from lineament.records.inversions import Inversions
 from lineament.records.parts import Localization
 from lineament.store.atlas import load_atlas
-from lineament.store.foreign_checkpoints import open_checkpoint
+from lineament.store.foreign.checkpoints import open_checkpoint
 from lineament.store.inversions import load_inversions
 from lineament.store.tensors import (
     FileHeader,
@@ -79,35 +79,6 @@ class Inspection:
         return [facts_table(self.title, self.facts), *self.tables]
 
 
-def facts_table(title: str, facts: dict[str, str]) -> Table:
-    """Names and values."""
-    # Text, not strings: a path or a value may hold what rich would take for markup.
-    table = Table(title=Text(title), title_justify="left", show_header=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    for name, value in facts.items():
-        table.add_row(Text(name), Text(value))
-    return table
-
-
-def number(value: float, *, sign: bool = False) -> str:
-    """Three significant digits, without an exponent where people would not use one."""
-    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
-    text = f"{value:{'+' if sign else ''}.{digits}f}"
-    return text.replace("-", "\N{MINUS SIGN}") if float(text) else f"{0:.{digits}f}"
-
-
-def calibration_slope(direction: Direction) -> float | None:
-    """Measured change over the linear model's promise, at one standard deviation; None if not calibrated.
-
-    1 is a perfectly linear generator; what is missing is what the calibration makes up for.
-    """
-    if not direction.calibration or direction.std == 0:
-        return None
-    curve = StepCalibration(direction.calibration)
-    return (curve.step_to_measured(direction.std) - curve.step_to_measured(-direction.std)) / (2 * direction.std)
-
-
 def atlas_table(atlas: Atlas) -> Table:
     """One row per direction."""
     table = Table(title="Directions", title_justify="left")
@@ -157,15 +128,6 @@ def parts_table(local: Localization) -> Table:
     )
     table.caption_justify = "left"
     return table
-
-
-def layers_text(layers: tuple[int, ...] | None) -> str:
-    """Layers as the command line names them."""
-    if layers is None:
-        return "all"
-    first, last = min(layers), max(layers)
-    run = layers == tuple(range(first, last + 1)) and first < last
-    return f"{first}-{last}" if run else ",".join(map(str, layers))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:

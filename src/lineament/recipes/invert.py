@@ -18,31 +18,29 @@ from rich.text import Text
 from torch import nn
 
 from lineament import __version__
+from lineament.checkpoints.growth import layers_then
+from lineament.checkpoints.opening import open_generator, our_file
+from lineament.checkpoints.ours import load_encoder, load_features, network_fingerprint
+from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.engine.console import console, number
+from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.run_folder import GentleStop
+from lineament.engine.work import Piece, Stopped, Work
 from lineament.errors import ConfigError, ImageError, InputError
+from lineament.faces.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
+from lineament.faces.inversion import InversionSettings, check_encoder_matches, invert_images, quality
+from lineament.faces.latent_spread import latent_spread
 from lineament.networks.encoder import Encoder
-from lineament.networks.generator import Generator
+from lineament.networks.stylegan.generator import Generator
 from lineament.ops.alignment import FoundFace
+from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents
-from lineament.recipes.console import console
-from lineament.recipes.decompose import MIN_TILE_PX
-from lineament.recipes.devices import Devices, make_fabric
-from lineament.recipes.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
-from lineament.recipes.figures import labelled_rows
-from lineament.recipes.growth import layers_then
-from lineament.recipes.inspect_file import number
-from lineament.recipes.inverting import InversionSettings, check_encoder_matches, invert_images, quality
-from lineament.recipes.latent_spread import latent_spread
-from lineament.recipes.models import load_encoder, load_features, network_fingerprint
-from lineament.recipes.open_checkpoint import open_generator, our_file
-from lineament.recipes.run_folder import GentleStop
-from lineament.recipes.shared_work import Piece, Stopped, Work
-from lineament.recipes.shipped import PAIR, Pair, shipped_path
-from lineament.recipes.training_data import to_tensor
 from lineament.records.bounds import check_bounds
 from lineament.records.inversions import Inversions
+from lineament.reports.figures import MIN_TILE_PX, labelled_rows
 from lineament.store.images import MAX_BYTES, ImageSource, decode_image, decode_whole
 from lineament.store.inversions import save_inversions
-from lineament.store.pictures import enlarge, save_png, to_uint8
+from lineament.store.pictures import enlarge, save_png
 
 Align: TypeAlias = Literal["none", "detect", "auto"]
 

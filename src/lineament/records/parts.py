@@ -44,7 +44,7 @@ class Part:
 
     Attributes:
         direction: in the w of its ``layers``, in units of the standard deviation of the score that
-            `lineament.estimators.part_scores` reads off images, but see `lineament.recipes.localize.MAX_UNIT`; its
+            `lineament.estimators.part_scores` reads off images, but see `lineament.directions.parts.MAX_UNIT`; its
             ``r2`` and ``range_seen`` are of that score.
         place: in words, such as "mouth"; a template of a face's proportions says so, not knowledge.
         explained: share of the Jacobian's energy that lies along its direction; parts may share energy.

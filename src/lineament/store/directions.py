@@ -19,11 +19,11 @@ from jaxtyping import Float
 from lineament.errors import FileFormatError, InputError, ShapeError
 from lineament.records.found_directions import FoundDirections
 from lineament.store.atomic import storage_error
-from lineament.store.foreign_checkpoints import checkpoint_value
-from lineament.store.foreign_files import check_is_checkpoint
-from lineament.store.foreign_values import is_stored, made_tensor
-from lineament.store.pickle_values import Ledger
-from lineament.store.zip_entries import entry_bytes, read_entries
+from lineament.store.foreign.checkpoints import checkpoint_value
+from lineament.store.foreign.plain import is_stored, made_tensor
+from lineament.store.foreign.values import Ledger
+from lineament.store.foreign.wrong_files import check_is_checkpoint
+from lineament.store.foreign.zip_entries import entry_bytes, read_entries
 
 MOST_BYTES = 2**30
 _LATENT = ("lat_comp", "lat_stdev")

@@ -5,22 +5,15 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from lineament.errors import ConfigError
 from lineament.store.atomic import atomic_write
 
 MAX_SIDE_PX = 16_000
 MAX_PIXELS = 200_000_000
-
-
-def to_uint8(images: Float[Tensor, "n 3 h w"]) -> UInt8[np.ndarray, "n h w 3"]:
-    """Images in [-1, 1] to bytes, rounded and clipped."""
-    scaled = images.detach().float().mul(127.5).add(127.5).round().clamp(0, 255)
-    return scaled.permute(0, 2, 3, 1).byte().cpu().numpy()
 
 
 def tile(images: UInt8[np.ndarray, "n h w 3"], columns: int, *, gap: int = 2) -> UInt8[np.ndarray, "gh gw 3"]:

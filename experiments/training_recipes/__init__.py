@@ -1,0 +1,1 @@
+"""Training recipes compared over seeds: which converge, and how well."""

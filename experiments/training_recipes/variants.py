@@ -1,0 +1,133 @@
+"""Recipes for training a decomposer: ours, ours with one part taken out or put in, and the published one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from lineament.recipes.train.decomposer_trainer import TrainDecomposerConfig
+
+Change: TypeAlias = Callable[[TrainDecomposerConfig], TrainDecomposerConfig]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A recipe, as a change of the settings that it starts from."""
+
+    name: str
+    explanation: str
+    change: Change
+
+
+def _setting(*, network: dict[str, Any] | None = None, loss: dict[str, Any] | None = None, **settings: Any) -> Change:
+    """The change that gives these settings these values, and leaves the others."""
+
+    def change(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
+        return replace(
+            config,
+            network=replace(config.network, **(network or {})),
+            loss=replace(config.loss, **(loss or {})),
+            **settings,
+        )
+
+    return change
+
+
+def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
+    """The recipe of Wu et al., CVPR 2020, at our size of network and batch.
+
+    Deviation: it compares pixels alone, as in its own ablation; its perceptual feature was trained on labels.
+    """
+    return _setting(
+        learning_rate=1e-4,
+        adam_beta2=0.999,
+        weight_decay=5e-4,
+        warmup_steps=0,
+        decay=0.0,
+        he_init=False,
+        ellipsoid=False,
+        hold_depth_steps=0,
+        clip_norm=0.0,
+        ema_steps=0.0,
+        recover=False,
+        network={
+            "min_sigma": 0.0,
+            "mean_shape": False,
+            "mean_albedo": False,
+            "aligned": False,
+            "equivariant": False,
+            "symmetric_depth": False,
+            "symmetric_albedo": False,
+        },
+        loss={
+            "flip_weight": 0.5,
+            "perceptual_weight": 0.0,
+            "cycle_weight": 0.0,
+            "latent_weight": 0.0,
+            "contour_slope": 0.0,
+        },
+    )(config)
+
+
+VARIANTS: dict[str, Variant] = {
+    variant.name: variant
+    for variant in (
+        Variant("full", "our recipe", _setting()),
+        Variant("no ellipsoid", "the depth starts flat", _setting(ellipsoid=False)),
+        Variant(
+            "no mean shape",
+            "the depth network alone says the shape, which starts at random; nothing to align faces with",
+            _setting(network={"mean_shape": False, "aligned": False}),
+        ),
+        Variant("no mean albedo", "the albedo network alone says the albedo", _setting(network={"mean_albedo": False})),
+        Variant(
+            "not aligned",
+            "the depth and albedo networks see the image as it is",
+            _setting(network={"aligned": False}),
+        ),
+        Variant("default init", "weights start by PyTorch's default", _setting(he_init=False)),
+        Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
+        Variant(
+            "no cycle",
+            "view and light do not learn from images with known answers",
+            _setting(loss={"cycle_weight": 0.0}),
+        ),
+        Variant(
+            "latent pairs",
+            "a generator's samples of one face in two poses or lights must agree on albedo and depth",
+            _setting(loss={"latent_weight": 1.0}),
+        ),
+        Variant("no clipping", "gradients of any size", _setting(clip_norm=0.0)),
+        Variant(
+            "contours unbounded",
+            "gradients of the depth are not scaled down on steep surfaces",
+            _setting(loss={"contour_slope": 0.0}),
+        ),
+        Variant("no averaging", "the last weights instead of their average", _setting(ema_steps=0.0)),
+        Variant("confidence unbounded", "the confidence may claim any precision", _setting(network={"min_sigma": 0.0})),
+        Variant(
+            "not equivariant",
+            "view and light may answer to mirroring in any way",
+            _setting(network={"equivariant": False}),
+        ),
+        Variant(
+            "soft symmetry",
+            "the depth is only drawn towards its mirror image",
+            _setting(network={"symmetric_depth": False}),
+        ),
+        Variant(
+            "symmetric albedo",
+            "the albedo, too, is its own mirror image",
+            _setting(network={"symmetric_albedo": True}),
+        ),
+        Variant("pixels only", "no perceptual term", _setting(loss={"perceptual_weight": 0.0})),
+        Variant(
+            "published optimizer",
+            "Adam with a beta2 of 0.999, a constant learning rate and no warm-up",
+            _setting(adam_beta2=0.999, warmup_steps=0, decay=0.0),
+        ),
+        Variant("published", "the recipe of Wu et al. with only its faults mended", _published),
+        Variant("recovering", "our recipe, which goes back when it collapses", _setting(recover=True)),
+    )
+}
+"""By name. All but "recovering" and "published" leave it to the settings they start from whether collapses are mended;
+a comparison starts from settings that do not."""

@@ -1,0 +1,1 @@
+"""From files to networks: shipped ones, our own, those of other programs, grown ones."""

@@ -1,0 +1,85 @@
+"""A generator of twice the resolution, and what was learned for the one it grew from: atlases and encoders fit on."""
+
+from dataclasses import asdict, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.errors import MismatchError
+from lineament.networks.stylegan.generator import Generator
+from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.records.atlas import Atlas
+from lineament.store.atlas import check_atlas_matches
+
+SMALLEST = 4
+"""Blocks of the smallest StyleGAN2, of 32 px."""
+
+
+def grown(small: StyleGAN2, channels: int = 0) -> StyleGAN2:
+    """A generator of twice the resolution that draws the same image, interpolated.
+
+    Args:
+        small: its blocks and its mapping are taken over.
+        channels: of the new block; 0 for as many as the last one has.
+
+    Raises:
+        MismatchError: it draws no image at every resolution.
+        ConfigError: there is no such resolution.
+    """
+    if small.config.architecture != "skip":
+        raise MismatchError("only generators that draw an image at every resolution (skip) can be grown")
+    large = StyleGAN2(_shape_of_grown(small.config, channels))
+    large.load_state_dict(large.state_dict() | small.state_dict())
+    newest = large.synthesis_blocks()[-1].to_rgb
+    if newest is not None:
+        nn.init.zeros_(newest.weight)
+    return large
+
+
+def _shape_of_grown(before: GeneratorConfig, channels: int) -> GeneratorConfig:
+    """The same at all resolutions that there were, and one more."""
+    widths = [before.channels(2**i) for i in range(2, before.resolution.bit_length())]
+    widths.append(channels or widths[-1])
+    size = 2 * before.resolution
+    shape = replace(before, resolution=size, channel_min=max(widths[-1], before.channel_min))
+    if [shape.channels(2**i) for i in range(2, size.bit_length())] == widths:
+        return shape
+    return StyleGAN2Config(**(asdict(before) | {"resolution": size, "widths": tuple(widths)}))
+
+
+def layers_then(generator: Generator, fingerprint: str) -> int | None:
+    """How many layers a generator had when it had that fingerprint, before it grew; None if it never had.
+
+    Told from its weights: those of the coarser resolutions stay as they were when a generator is grown.
+    """
+    if fingerprint == network_fingerprint(generator):
+        return generator.num_ws
+    if isinstance(generator, StyleGAN2) and generator.config.architecture == "skip":
+        for count in range(len(generator.blocks) - 1, SMALLEST - 1, -1):
+            finer = tuple(f"blocks.{i}." for i in range(count, len(generator.blocks)))
+            if fingerprint == network_fingerprint(generator, without=finer):
+                return 2 * count
+    return None
+
+
+def atlas_for(atlas: Atlas, generator: Generator, name: object = "the generator") -> Atlas:
+    """The atlas for this generator: its own, or that of one it grew from, whose last layer the new ones follow.
+
+    Raises:
+        MismatchError: the atlas belongs to another generator.
+    """
+    layers = layers_then(generator, atlas.generator_fingerprint)
+    if layers == generator.num_ws:
+        return atlas
+    fingerprint = network_fingerprint(generator)
+    if layers is None:
+        check_atlas_matches(atlas, fingerprint, str(name))
+    return atlas.of_grown(fingerprint, generator.num_ws, generator.config.resolution)
+
+
+def for_all_layers(ws: Float[Tensor, "n l d"], generator: Generator) -> Float[Tensor, "n m d"]:
+    """Latents of a generator that this one grew from: the new layers take what the last one takes."""
+    missing = generator.num_ws - ws.shape[1]
+    return torch.cat([ws, ws[:, -1:].expand(-1, missing, -1)], dim=1) if missing else ws

@@ -1,0 +1,232 @@
+"""Networks to files and back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lineament.checkpoints.shipped import Pair, shipped_path
+from lineament.errors import FileFormatError, LineamentError
+from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.encoder import Encoder, EncoderConfig
+from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.perceptual import DiscriminatorFeatures
+from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
+from lineament.networks.stylegan.generator import Generator
+from lineament.networks.stylegan.progressive_discriminator import (
+    ProgressiveDiscriminator,
+    ProgressiveDiscriminatorConfig,
+)
+from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
+from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.stylegan3 import StyleGAN3
+from lineament.networks.stylegan.stylegan3_plan import StyleGAN3Config
+from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
+
+SCHEMA_VERSION = 1
+_YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
+_BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False)}
+"""What files say by saying nothing of settings that are younger than they are."""
+
+_OF_GENERATORS = ("z_dim", "w_dim", "num_mapping_layers")
+"""What discriminators once said of the generator they played against."""
+
+ConfigT = TypeVar("ConfigT")
+NetworkT = TypeVar("NetworkT", bound=nn.Module)
+Device: TypeAlias = torch.device | str
+
+
+def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> ConfigT:
+    """Rebuild a configuration from a file's header; FileFormatError if it does not fit."""
+    if not isinstance(values, dict):
+        raise FileFormatError(f"{path}: the header has no network configuration; the file is damaged")
+    defaults = {f.name: f.default for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+    if set(values) - set(defaults):
+        raise FileFormatError(
+            f"{path}: unknown settings {sorted(set(values) - set(defaults))} in the network configuration"
+        )
+    plain = {}
+    for name, value in values.items():
+        try:
+            plain[name] = _like(defaults[name], value)
+        except TypeError as error:
+            raise FileFormatError(
+                f"{path}: {name} is {value!r:.40} in the network configuration, expected something like "
+                f"{defaults[name]!r}; the file is damaged"
+            ) from error
+    try:
+        return cls(**plain)
+    except (TypeError, LineamentError) as error:
+        raise FileFormatError(f"{path}: the network configuration does not fit: {error}") from error
+
+
+def _like(default: Any, value: Any) -> Any:
+    """A value of a header as the setting whose default is given has it; TypeError if it cannot be."""
+    if isinstance(default, tuple) and isinstance(value, list):
+        kinds = (int, float) if default and isinstance(default[0], float) else (int,)
+        if (default and len(value) != len(default)) or not all(type(number) in kinds for number in value):
+            raise TypeError("not such numbers")
+        return tuple(map(kinds[-1], value))
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise TypeError("another type")
+    return value
+
+
+def save_block(path: str | Path, generator: StyleGAN2, pair: Pair, provenance: dict[str, Any]) -> None:
+    """Write the finest block alone of a generator that was grown from a shipped one, in half precision.
+
+    `load_generator` puts it together with that one again; the file is a tenth as large.
+    """
+    newest = f"blocks.{len(generator.blocks) - 1}."
+    tensors = {k: v.detach().cpu().half().contiguous() for k, v in generator.state_dict().items()}
+    header = {
+        "config": generator.config.to_dict(),
+        "provenance": provenance,
+        "family": generator.family,
+        "grown_from": {"pair": pair, "fingerprint": network_fingerprint(generator, without=(newest,))},
+    }
+    own = {k: v for k, v in tensors.items() if k.startswith(newest)}
+    save_tensors(path, own, kind="generator", schema_version=SCHEMA_VERSION, header=header)
+
+
+def save_network(
+    path: str | Path, kind: str, network: nn.Module, config: dict[str, Any], provenance: dict, *, half: bool = True
+) -> None:
+    """Write a network, in half precision unless asked, with its configuration and where it came from."""
+    dtype = torch.float16 if half else torch.float32
+    tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in network.state_dict().items()}
+    header = {"config": config, "provenance": provenance}
+    if isinstance(network, Generator):
+        header["family"] = network.family
+    save_tensors(path, tensors, kind=kind, schema_version=SCHEMA_VERSION, header=header)
+
+
+def load_weights(path: str | Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Put tensors into a network in single precision; FileFormatError names what is missing, left over or misshapen."""
+    expected = network.state_dict()
+    problems = [f"missing {k}" for k in expected.keys() - tensors.keys()]
+    problems += [f"left over {k}" for k in tensors.keys() - expected.keys()]
+    problems += [
+        f"{k} has shape {tuple(tensors[k].shape)}, expected {tuple(v.shape)}"
+        for k, v in expected.items()
+        if k in tensors and tensors[k].shape != v.shape
+    ]
+    if problems:
+        raise FileFormatError(f"{path} does not fit its own configuration: {'; '.join(sorted(problems)[:3])}")
+    network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
+
+
+def network_fingerprint(network: nn.Module, *, without: tuple[str, ...] = ()) -> str:
+    """Fingerprint of the weights in half precision: the same before saving and after loading.
+
+    Tensors whose names begin with one of ``without`` are left out.
+    """
+    state = network.state_dict()
+    return fingerprint({k: v.detach().cpu().half() for k, v in state.items() if not k.startswith(without)})
+
+
+def _load(
+    path: str | Path,
+    kind: str,
+    config_class: type[ConfigT],
+    build: Callable[[ConfigT], NetworkT],
+    device: Device,
+    *,
+    mapped: bool = False,
+    others: Mapping[str, Tensor] | None = None,
+) -> NetworkT:
+    """Rebuild a network from a file of ours, and ``others`` that the file does not hold, ready for inference."""
+    tensors, header = load_tensors(path, kind=kind, framework="pt", mapped=mapped)
+    tensors = {**(others or {}), **tensors}
+    values = header.get("config")
+    if isinstance(values, dict):
+        values = _BEFORE.get(kind, {}) | values
+        if config_class is DiscriminatorConfig:
+            values = {k: v for k, v in values.items() if k not in _OF_GENERATORS}
+    network = build(config_from_header(config_class, values, path))
+    load_weights(path, network, tensors)
+    return ready(network, device)
+
+
+def ready(network: NetworkT, device: Device = "cpu") -> NetworkT:
+    """The network for inference on a device."""
+    network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return network.eval().requires_grad_(False)
+
+
+FAMILIES: dict[str, tuple[type, Callable[[Any], Generator]]] = {
+    StyleGAN1.family: (StyleGAN1Config, StyleGAN1),
+    StyleGAN2.family: (StyleGAN2Config, StyleGAN2),
+    StyleGAN3.family: (StyleGAN3Config, StyleGAN3),
+}
+"""Settings and network of each family of generators."""
+
+
+def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = False) -> Generator:
+    """A generator of ours, ready for inference; ``mapped`` as in `load_tensors`."""
+    header = read_header(path).header
+    family = header.get("family", StyleGAN2.family)
+    if family not in FAMILIES:
+        raise FileFormatError(f"{path} holds a generator of the family {family!r:.40}; upgrade Lineament")
+    config_class, build = FAMILIES[family]
+    trained = {f.name for f in fields(GeneratorConfig)}
+    if config_class is StyleGAN2Config and set(header.get("config") or ()) <= trained:
+        config_class = GeneratorConfig
+    others = None if (grown := header.get("grown_from")) is None else _grown_from(path, grown)
+    return _load(path, "generator", config_class, build, device, mapped=mapped, others=others)
+
+
+def _grown_from(path: str | Path, grown: Any) -> dict[str, Tensor]:
+    """The tensors of the shipped generator that one whose file holds a block alone was grown from.
+
+    Raises:
+        FileFormatError: it is not the one it was.
+    """
+    pair = grown.get("pair") if isinstance(grown, dict) else None
+    if pair is None or pair not in get_args(Pair):
+        raise FileFormatError(f"{path} was grown from a generator {pair!r:.40} that does not come with this release")
+    base = load_generator(shipped_path("generator.safetensors", pair))
+    if network_fingerprint(base) != grown.get("fingerprint"):
+        raise FileFormatError(f"{path} was grown from another {pair} than comes with this release; install its own")
+    return base.state_dict()
+
+
+def _is_progressive(path: str | Path) -> bool:
+    """Whether a file holds (features of) a discriminator of the first StyleGAN: no other has a ``dense_dim``."""
+    return "dense_dim" in (read_header(path).header.get("config") or ())
+
+
+def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator | ProgressiveDiscriminator:
+    """A discriminator of ours, ready for inference."""
+    if _is_progressive(path):
+        return _load(path, "discriminator", ProgressiveDiscriminatorConfig, ProgressiveDiscriminator, device)
+    return _load(path, "discriminator", DiscriminatorConfig, Discriminator, device)
+
+
+def load_decomposer(path: str | Path, device: Device = "cpu") -> Decomposer:
+    """A decomposer of ours, ready for inference."""
+    return _load(path, "decomposer", DecomposerConfig, Decomposer, device)
+
+
+def load_encoder(path: str | Path, device: Device = "cpu") -> Encoder:
+    """An encoder of ours, ready for inference."""
+    return _load(path, "encoder", EncoderConfig, Encoder, device)
+
+
+def load_judge(path: str | Path, device: Device = "cpu") -> Judge:
+    """A judge of ours, ready for inference."""
+    return _load(path, "judge", JudgeConfig, Judge, device)
+
+
+def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: Device) -> nn.Module:
+    """The perceptual feature from a file of features, or cut out of a discriminator and scaled on ``sample``."""
+    if read_header(path).kind == "discriminator":
+        return DiscriminatorFeatures.from_discriminator(load_discriminator(path, device), sample)
+    config_class = ProgressiveDiscriminatorConfig if _is_progressive(path) else DiscriminatorConfig
+    return _load(path, "features", config_class, DiscriminatorFeatures, device)

@@ -1,0 +1,1 @@
+"""From samples to an atlas, and from an atlas to an edit."""

@@ -1,0 +1,198 @@
+"""An atlas applied to a generator's faces: steps, images, and values before and after."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lineament.checkpoints.growth import atlas_for
+from lineament.checkpoints.opening import open_generator
+from lineament.checkpoints.ours import load_decomposer, network_fingerprint
+from lineament.checkpoints.pairs import look_as_in
+from lineament.checkpoints.shipped import Pair, shipped_path
+from lineament.directions.steps import HOLDABLE, affordable_hold, calibrated_step, linear_change, linear_step
+from lineament.engine.console import console, number
+from lineament.errors import ConfigError, InputError, MismatchError
+from lineament.estimators.part_scores import PartReader
+from lineament.faces.measure import measure, measure_parts, synthesize_edited
+from lineament.faces.subjects import Subjects
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.paste_back import paste_back
+from lineament.records.atlas import Atlas
+from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.store.atlas import load_atlas
+from lineament.store.tensors import short_fingerprint
+
+
+@dataclass(frozen=True)
+class Editor:
+    """An atlas, its generator and, if at hand, its decomposer."""
+
+    atlas: Atlas
+    generator: Generator
+    decomposer: Decomposer | None
+    hold: tuple[str, ...] | None
+    plain: bool
+    layers: tuple[int, ...] | None = None
+
+    def values(
+        self,
+        w: Float[Tensor, "n d"] | Float[Tensor, "n l d"],
+        images: Float[Tensor, "n 3 h w"],
+        names: Sequence[str],
+        step: Float[np.ndarray, "n s d"] | None = None,
+    ) -> Float[np.ndarray, "n m"]:
+        """Values of the named directions: measured on the images, or else read off w and the step taken from there."""
+        w = w.mean(dim=1) if w.ndim == 3 else w
+        means = np.array([self.atlas.direction(name).mean for name in names])
+        values = means + (w.double().cpu().numpy() - self.atlas.w_mean) @ self.atlas.gradients(tuple(names)).T
+        if step is not None:
+            values += linear_change(self.atlas, names, step)
+        if self.decomposer is not None:
+            measured = measure(self.decomposer, images)
+            for k, name in enumerate(names):
+                if name in SEMANTIC_NAMES:
+                    values[:, k] = measured[:, SEMANTIC_NAMES.index(name)]
+            columns = [k for k, name in enumerate(names) if name in self.atlas.part_names]
+            if columns and self.atlas.local is not None:
+                scores = measure_parts(self.decomposer, PartReader(self.atlas.local), images)
+                values[:, columns] = scores[:, [self.atlas.part_names.index(names[k]) for k in columns]]
+        return values
+
+    def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
+        """Steps in w for every face's changes."""
+        atlas, hold = self.used(names)
+        return np.stack([self._step(atlas, dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
+
+    def used(self, names: Sequence[str]) -> tuple[Atlas, tuple[str, ...]]:
+        """The atlas by which these are edited, and what is held meanwhile.
+
+        The atlas's own steps of single layers hold what they hold: who asks for something else moves layers alike.
+        """
+        own = self.hold is None and not self.plain and self.layers is None
+        atlas = self.atlas if own else self.atlas.layers_alike()
+        return atlas, affordable_hold(atlas, names) if self.hold is None else self.hold
+
+    def _step(self, atlas: Atlas, changes: dict[str, float], hold: Sequence[str]) -> np.ndarray:
+        if self.plain:
+            return linear_step(atlas, changes, (), layers=self.layers, plain=True)
+        return calibrated_step(atlas, changes, hold, layers=self.layers)
+
+    def edited(
+        self,
+        w: Float[Tensor, "n d"] | Float[Tensor, "n l d"],
+        names: Sequence[str],
+        changes: Float[np.ndarray, "n m"],
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Images after the changes."""
+        return synthesize_edited(self.generator, w, self.steps(names, changes))
+
+    def shown(
+        self, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"], *, pasted: bool
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Images after the changes; of photographs, if ``pasted``, with what their inversions miss put back."""
+        images = self.edited(subjects.ws, names, changes)
+        if subjects.photographs is None or not pasted:
+            return images
+        return paste_back(images, synthesize_edited(self.generator, subjects.ws), subjects.photographs)
+
+
+def load_editor(
+    atlas_path: Path | None,
+    generator_path: Path | None,
+    decomposer_path: Path | None,
+    pair: Pair,
+    device: torch.device,
+    *,
+    hold: tuple[str, ...] | None = None,
+    plain: bool = False,
+    layers: tuple[int, ...] | None = None,
+) -> Editor:
+    """The files of an edit, or the shipped ones for those not named, checked against each other.
+
+    Raises:
+        MismatchError: the generator or the named decomposer is not the atlas's.
+        ConfigError: something to hold, or a layer, that there is not.
+    """
+    atlas = load_atlas(atlas_path or shipped_path("atlas.safetensors", pair))
+    path = generator_path or shipped_path("generator.safetensors", pair)
+    generator = open_generator(path, device)
+    name = path if generator_path else "the shipped generator (name yours by --generator)"
+    atlas = atlas_for(atlas, generator, name)
+    for held in hold or ():
+        if held not in HOLDABLE:
+            atlas.direction(held)
+    if (hold is not None or layers is not None) and not plain:
+        console.print(
+            "note: steps with --hold or --layers are not calibrated; their size is approximate", soft_wrap=True
+        )
+    decomposer = find_decomposer(decomposer_path, pair, atlas, device)
+    look_as_in(atlas, generator, decomposer)
+    if layers and max(layers) >= generator.num_ws:
+        raise ConfigError(
+            f"layer {max(layers)} was asked for, expected some of 0-{generator.num_ws - 1}, the generator's"
+        )
+    return Editor(atlas, generator, decomposer, hold, plain, layers)
+
+
+def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.device) -> Decomposer | None:
+    """The decomposer named, or the shipped one if it is the atlas's; None, said on the console, if there is none.
+
+    Raises:
+        MismatchError: the one named is not the atlas's.
+    """
+    if path is not None:
+        decomposer = load_decomposer(path, device)
+        if network_fingerprint(decomposer) != atlas.decomposer_fingerprint:
+            raise MismatchError(
+                f"the atlas was made with decomposer {short_fingerprint(atlas.decomposer_fingerprint)}, but "
+                f"{path} is {short_fingerprint(network_fingerprint(decomposer))}; name the atlas's own, "
+                "or none to read values off w"
+            )
+        return decomposer
+    try:
+        decomposer = load_decomposer(shipped_path("decomposer.safetensors", pair), device)
+    except InputError:
+        decomposer = None
+    if decomposer is not None and network_fingerprint(decomposer) == atlas.decomposer_fingerprint:
+        return decomposer
+    console.print(
+        "no --decomposer of this atlas: values are read off w by the linear model, not measured (its changes are "
+        "larger than asked where the calibration lengthens the step)",
+        soft_wrap=True,
+    )
+    return None
+
+
+def requested_changes(
+    relative: dict[str, float], absolute: dict[str, float], present: Float[np.ndarray, "n m"]
+) -> Float[np.ndarray, "n m"]:
+    """Changes of every face, for relative edits first and absolute ones after, in the order of ``present``."""
+    changes = np.tile([*relative.values(), *absolute.values()], (len(present), 1)).astype(np.float64)
+    changes[:, len(relative) :] -= present[:, len(relative) :]
+    return changes
+
+
+def extrapolation_warnings(
+    atlas: Atlas,
+    names: Sequence[str],
+    targets: Float[np.ndarray, "n m"],
+    faces: Sequence[object],
+    kind: str = "seed",
+) -> list[str]:
+    """One line for every semantic that leaves the range seen in some face."""
+    lines = []
+    for k, name in enumerate(names):
+        span = atlas.direction(name).range_seen
+        outside = [s for s, y in zip(faces, targets[:, k], strict=True) if not span.minimum <= y <= span.maximum]
+        if outside:
+            shown = ", ".join(map(str, outside[:8])) + (", …" if len(outside) > 8 else "")
+            seen = f"{number(span.minimum)} to {number(span.maximum)} {atlas.direction(name).unit}"
+            count = f"{len(outside)} of {len(faces)} faces ({kind}s {shown})"
+            lines.append(f"{name} leaves the range seen, {seen}, in {count}: an extrapolation")
+    return lines

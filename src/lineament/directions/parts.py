@@ -1,0 +1,323 @@
+"""Parts of the face: from Jacobians of disjoint samples to localized directions with places, names and evidence."""
+
+import re
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lineament.engine.console import progress_bar
+from lineament.errors import ConfigError
+from lineament.estimators.folds import merged, summed
+from lineament.estimators.local_components import LocalComponents, find_components
+from lineament.estimators.part_analysis import match, place_of, shape_of, zones
+from lineament.estimators.part_scores import PartReader
+from lineament.estimators.pixel_jacobian import PixelJacobian
+from lineament.estimators.sparse_factors import SparseFactors
+from lineament.networks.decomposer import Decomposer
+from lineament.ops.shapes import face_oval
+from lineament.records.bounds import check_bounds
+from lineament.records.direction import Direction, SeenRange
+from lineament.records.parts import Localization, Part, channel_units
+
+SAMPLES_PER_UNKNOWN = 16
+"""Images for every number of the Jacobian that a pixel has, if nothing else is said."""
+
+MAX_UNIT = 4.0
+"""The unit of a part is at most so many standard deviations of the w of its layers."""
+
+MIN_FACE = 0.3
+"""Share of the mask that a face covers at least."""
+
+
+@dataclass(frozen=True)
+class PartsConfig:
+    """How the parts of the face are found."""
+
+    find: bool = True
+    """Look for parts; without, only pose and light are found, in less time."""
+    samples: int | None = None
+    """Images behind the parts; sixteen for every number to be found of a pixel if not given."""
+    layer_groups: int = 5
+    """Runs of layers of the generator, of like length, in each of which parts are looked for by themselves: fine layers
+    move less of the face at a time than all layers together. With 1, parts move all layers, as in the paper."""
+    components: int | None = None
+    """Components of each group of layers; as many as it has principal directions in --parts.energy if not given."""
+    energy: float = 0.99
+    """Share of the Jacobian's energy that decides on the number of components."""
+    max_components: int = 24
+    """At most so many components of each group, if their number is not given."""
+    count: int = 48
+    """At most so many parts: of all components the strongest, by how much they change and how little elsewhere."""
+    max_alike: float = 0.7
+    """A component is no part of its own if the |cosine| of its map with a stronger one's is larger."""
+    sparsity: float = 0.05
+    """Share of a typical pixel's answer that is not worth a part of its own (alpha); more gives smaller parts."""
+    decorrelation: float = 0.3
+    """Weight on directions that are alike (beta), relative to their mean energy."""
+    evenness: float = 0.5
+    """How far pixels are made to vary alike, from 0 to 1, lest hairlines and jaws outweigh eyes and lips."""
+    restarts: int = 2
+    """Starts of the factorisation, of which the best is kept."""
+
+    def __post_init__(self) -> None:
+        counts = ("layer_groups", "max_components", "count", "restarts", "samples", "components")
+        check_bounds(self, *counts, least=1, group="parts.")
+        check_bounds(self, "sparsity", "decorrelation", least=0, group="parts.")
+        check_bounds(self, "evenness", "max_alike", least=0, most=1, group="parts.")
+        if not 0 < self.energy < 1:
+            raise ConfigError(f"parts.energy is {self.energy}, expected between 0 and 1")
+
+    def factors(self) -> SparseFactors:
+        """The factorisation of a group of layers."""
+        return SparseFactors(
+            self.components or self.energy,
+            max_components=self.max_components,
+            alpha=self.sparsity,
+            beta=self.decorrelation,
+            n_restarts=self.restarts,
+        )
+
+    def groups(self, num_layers: int) -> tuple[tuple[int, ...], ...]:
+        """The groups of a generator's layers."""
+        runs = np.array_split(np.arange(num_layers), min(self.layer_groups, num_layers))
+        return tuple(tuple(run.tolist()) for run in runs)
+
+    def num_samples(self, num_layers: int, w_dim: int) -> int:
+        """Images behind the parts of a generator; none if no parts are looked for.
+
+        Raises:
+            ConfigError: half of those asked for do not determine a gradient.
+        """
+        if not self.find:
+            return 0
+        unknown = len(self.groups(num_layers)) * w_dim
+        samples = SAMPLES_PER_UNKNOWN * unknown if self.samples is None else self.samples
+        if samples // 2 <= unknown + 1:
+            raise ConfigError(
+                f"half of {samples} samples do not determine {unknown} coefficients, so nobody can tell whether a part "
+                f"comes back; give --parts.samples more than {2 * unknown + 3}, or --parts.no-find"
+            )
+        return samples
+
+
+def face_mask(decomposer: Decomposer) -> Bool[np.ndarray, "h w"]:
+    """Pixels in which parts are looked for: the oval of a face, without the columns whose depth is fixed."""
+    inside = face_oval(decomposer.config.resolution) & (decomposer.border[0].cpu() == 0)
+    return inside.numpy()
+
+
+def without_hair(mean_depth: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """The mask without the zone of hair and border; as it is where so little would be left that there is no face."""
+    inner = mask & ~zones(mean_depth, mask)["hair and border"]
+    return inner if inner.sum() >= MIN_FACE * mask.sum() else mask
+
+
+def layers_of(layer_groups: Sequence[tuple[int, ...]], group: int) -> tuple[int, ...] | None:
+    """The layers of a group; None if that is all of them."""
+    return layer_groups[group] if len(layer_groups) > 1 else None
+
+
+def find_parts(
+    jacobian: PixelJacobian,
+    folds: Sequence[PixelJacobian],
+    layer_groups: tuple[tuple[int, ...], ...],
+    w_cov: Float[np.ndarray, "d d"],
+    scalar_gradients: Float[np.ndarray, "b m d"],
+    mask: Bool[np.ndarray, "h w"],
+    config: PartsConfig,
+) -> Localization:
+    """Factorise the Jacobian of all samples, and again that of every half of their folds.
+
+    Looks only where the template of a face's proportions (`lineament.estimators.part_analysis.zones`) sees a face: hair
+    varies more than anything else in a portrait, and would be all that is found.
+
+    The directions' ``r2``, ``std`` and ``range_seen`` are those of a perfectly linear generator until `score` has
+    measured them.
+
+    Args:
+        jacobian: of all samples (`merged`), for the w of all groups side by side.
+        folds: the same samples, disjoint, as filled by `add_to_folds`; they are not changed.
+        layer_groups: of the generator's layers.
+        w_cov: of the w of each group.
+        scalar_gradients: of pose and light, which no part may move, with respect to the w of each group.
+        mask: where to look at most.
+        config: settings.
+
+    Raises:
+        ConfigError: too few samples, or settings that leave no part.
+        DataError: nothing varies within the mask beside pose and light.
+    """
+    mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
+    mask = without_hair(mean[0], mask)
+    everywhere = np.tile(mask.ravel(), 4)
+
+    def components(solved: PixelJacobian, count: int | None, max_alike: float) -> LocalComponents:
+        return find_components(
+            solved,
+            w_cov,
+            scalar_gradients,
+            everywhere,
+            config.factors(),
+            evenness=config.evenness,
+            count=count,
+            max_alike=max_alike,
+        )
+
+    found = components(jacobian, config.count, config.max_alike)
+    halves = []
+    with progress_bar() as bar, warnings.catch_warnings():
+        # A half that does not settle or loses a part is what stability is to tell.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        pairs = list(combinations(folds, max(len(folds) // 2, 1)))
+        task = bar.add_task("finding parts again in halves", total=len(pairs), note="")
+        for pair in pairs:
+            halves.append(components(merged(pair), None, 1.0))
+            bar.advance(task)
+    return _described(jacobian, found, halves, layer_groups, w_cov, scalar_gradients, mask, mean)
+
+
+def _found_again(
+    found: LocalComponents, halves: Sequence[LocalComponents]
+) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k d"]]:
+    """Stability of the components, and standard errors of their gradients, from those of the same layers in halves."""
+    cosines, squares = np.zeros((len(halves), len(found))), np.zeros_like(found.gradients)
+    for group in np.unique(found.groups):
+        own = np.flatnonzero(found.groups == group)
+        for i, half in enumerate(halves):
+            there = np.flatnonzero(half.groups == group)
+            order, alike = match(found.maps[:, own].T / found.units, half.maps[:, there].T / found.units)
+            again = half.gradients[there][order] * np.sign(alike)[:, None]
+            squares[own] += (np.where((order >= 0)[:, None], again, 0.0) - found.gradients[own]) ** 2 / len(halves)
+            cosines[i, own] = np.abs(alike)
+    # Estimates from all halves scatter about the whole's as the whole's about the truth (delete-half jackknife).
+    return np.median(cosines, axis=0), np.sqrt(squares)
+
+
+def _described(
+    jacobian: PixelJacobian,
+    found: LocalComponents,
+    halves: Sequence[LocalComponents],
+    layer_groups: tuple[tuple[int, ...], ...],
+    cov: np.ndarray,
+    scalar_gradients: np.ndarray,
+    mask: np.ndarray,
+    mean: np.ndarray,
+) -> Localization:
+    """Everything that is known of the components."""
+    units = channel_units(found.scales)[:, None, None]
+    maps = found.maps.T.reshape(len(found), 4, *mask.shape) / units
+    coming_back, errors = _found_again(found, halves)
+    regions = zones(mean[0], mask)
+    parts, taken = [], {}
+    for i, (gradient, group) in enumerate(zip(found.gradients, found.groups.tolist(), strict=True)):
+        energy = (maps[i] ** 2).sum(axis=0)
+        shape = shape_of(maps[i], mask)
+        place = place_of(shape, energy, regions)
+        word = re.sub(r"\W+", "_", place.removesuffix(", both sides"))
+        taken[word] = taken.get(word, 0) + 1
+        name = word if taken[word] == 1 else f"{word}_{taken[word]}"
+        parts.append(
+            Part(
+                direction=Direction(
+                    name=name,
+                    unit="sd",
+                    sign="as its map shows",
+                    description=f"a part: {place}",
+                    gradient=gradient,
+                    step=cov @ gradient / (gradient @ cov @ gradient),
+                    standard_error=errors[i],
+                    r2=1.0,
+                    residual_std=0.0,
+                    mean=0.0,
+                    std=1.0,
+                    range_seen=SeenRange(0.0, 0.0, 0.0, 0.0, 0.0),
+                    layers=layers_of(layer_groups, group),
+                ),
+                place=place,
+                explained=float(found.explained[i]),
+                contrast=float(found.contrasts[i]),
+                stability=float(coming_back[i]),
+                shape=shape,
+            )
+        )
+    # What one unit of a scalar semantic does to the maps, the others left as they are.
+    gradients = scalar_gradients.sum(axis=0)
+    pulled = cov @ gradients.T
+    response = summed(jacobian, len(layer_groups)) @ (
+        pulled @ np.linalg.pinv(gradients @ pulled, rcond=1e-10, hermitian=True)
+    )
+    scalar_maps = response.T.reshape(len(gradients), 4, *mask.shape) / units
+    return Localization(
+        parts=tuple(parts),
+        layer_groups=layer_groups,
+        scalar_gradients=scalar_gradients,
+        maps=maps.astype(np.float32),
+        scalar_maps=scalar_maps.astype(np.float32),
+        mean=mean.astype(np.float32),
+        mask=mask,
+        scales=found.scales,
+        num_samples=jacobian.n_samples_seen_,
+    )
+
+
+def _in_units(local: Localization, units: Float[np.ndarray, " k"]) -> Localization:
+    """The same parts, each in units that are so many times the present ones."""
+    parts = tuple(
+        replace(
+            part,
+            direction=replace(
+                part.direction,
+                gradient=part.direction.gradient / unit,
+                step=part.direction.step * unit,
+                standard_error=part.direction.standard_error / unit,
+            ),
+        )
+        for part, unit in zip(local.parts, units.tolist(), strict=True)
+    )
+    return replace(local, parts=parts, maps=local.maps * units[:, None, None, None].astype(np.float32))
+
+
+def score(
+    local: Localization,
+    J: Float[np.ndarray, "p d"],
+    w: Float[np.ndarray, "n d"],
+    w_mean: Float[np.ndarray, " d"],
+    maps: Float[np.ndarray, "n p"],
+) -> Localization:
+    """Put in what is seen of every part on images that nothing was fitted on, and how well w says it.
+
+    That also sets the unit of a part, the standard deviation of what is seen of it: by how much faces differ there,
+    whatever layers are the cause. One of the w of its own layers does far less. It is at most `MAX_UNIT` of those:
+    beyond, edits by a few units would leave the faces that the generator knows.
+
+    Args:
+        local: the parts, in standard deviations of the w of their layers.
+        J: the Jacobian for one w of all layers, see `summed`.
+        w: of the images, the same for all layers.
+        w_mean: mean of w.
+        maps: of the images.
+    """
+    reader = PartReader(local)
+    seen = reader.read(maps)
+    spread = seen.std(axis=0)
+    units = np.where(spread > 0, spread, 1.0).clip(max=MAX_UNIT)
+    local, seen, said = _in_units(local, units), seen / units, (w - w_mean) @ reader.gradients(J).T / units
+    parts = []
+    for i, part in enumerate(local.parts):
+        y, error = seen[:, i] - seen[:, i].mean(), seen[:, i] - said[:, i]
+        error = error - error.mean()
+        percentiles = np.percentile(seen[:, i], [0, 1, 50, 99, 100])
+        direction = replace(
+            part.direction,
+            r2=float(1 - (error @ error) / max(y @ y, np.finfo(np.float64).tiny)),
+            residual_std=float(error.std()),
+            mean=float(seen[:, i].mean()),
+            std=float(y.std()),
+            range_seen=SeenRange(*map(float, percentiles)),
+        )
+        parts.append(replace(part, direction=direction))
+    return replace(local, parts=tuple(parts))

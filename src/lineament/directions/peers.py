@@ -1,0 +1,209 @@
+"""Directions by other methods, behind one interface."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.errors import ConfigError
+from lineament.estimators.ganspace import GANSpaceActivations, GANSpaceW
+from lineament.estimators.interfacegan import InterFaceGAN
+from lineament.estimators.random_directions import RandomDirections
+from lineament.estimators.sefa import SeFa
+from lineament.estimators.supervised_directions import SupervisedDirections
+from lineament.faces.labelled import MAPPED_AT_A_TIME, LabelledSamples, sample_w
+from lineament.faces.subjects import parse_seeds
+from lineament.networks.stylegan.generator import Generator
+from lineament.networks.stylegan.style_weights import first_activations, style_weights
+from lineament.records.found_directions import FoundDirections
+
+Method = Literal["ganspace-w", "ganspace-activations", "sefa", "interfacegan", "supervised", "random"]
+
+
+@dataclass(frozen=True)
+class PeerSettings:
+    """What the methods can be told; each takes what concerns it."""
+
+    samples: int = 10000
+    """Samples of w for those that look at samples; those with labels take all that are labelled."""
+    truncation: float = 0.5
+    """Truncation at which w is sampled; 1 is none."""
+    seed: int = 0
+    """Of the samples, and of what is drawn."""
+    components: int = 32
+    """Directions of those that are not told what to look for."""
+    layers: str | None = None
+    """Layers whose style weights SeFa takes, and that its directions move, such as 0-3; all if not given."""
+    share: float = 0.02
+    """Of the labelled samples that InterFaceGAN takes as positive, and as many as negative ones."""
+    conditional: bool = False
+    """Free every direction of InterFaceGAN of all its others."""
+    hold: bool = True
+    """Keep all other labels fixed in the supervised directions."""
+
+    def __post_init__(self) -> None:
+        if self.samples < 2 or self.components < 1:
+            raise ConfigError(
+                f"samples are {self.samples} and components {self.components}, expected at least 2 and at least 1"
+            )
+        if not 0 < self.truncation <= 1:
+            raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+
+
+@dataclass(frozen=True)
+class PeerAnswer:
+    """What a method gives, before it is put into the common form.
+
+    Attributes:
+        steps: of w, one row for each direction.
+        names: of the attributes; None for components.
+        units: of the names.
+        samples: that were looked at.
+        labels: that were used.
+        seconds: spent before, on labelled samples.
+        layers: that the steps are for; None for all.
+        facts: for the provenance.
+    """
+
+    steps: Float[np.ndarray, "k d"]
+    names: tuple[str, ...] | None = None
+    units: tuple[str, ...] = ()
+    samples: int = 0
+    labels: int = 0
+    seconds: float = 0.0
+    layers: tuple[int, ...] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def ganspace_w(generator: Generator, settings: PeerSettings, _: None) -> PeerAnswer:
+    """Principal components of w."""
+    w = sample_w(generator, settings.seed, settings.samples, settings.truncation)
+    fit = GANSpaceW(settings.components).fit(w)
+    return PeerAnswer(fit.steps_, samples=len(w), facts={"var_ratio": fit.var_ratio_.tolist()})
+
+
+def ganspace_activations(generator: Generator, settings: PeerSettings, _: None) -> PeerAnswer:
+    """Principal components of the first layer's activations, carried back to w."""
+    w = sample_w(generator, settings.seed, settings.samples, settings.truncation)
+    like = generator.mapping.w_avg
+    parts = [torch.from_numpy(some).to(like) for some in np.split(w, range(MAPPED_AT_A_TIME, len(w), MAPPED_AT_A_TIME))]
+    activations = np.concatenate([first_activations(generator, part).float().cpu().numpy() for part in parts])
+    fit = GANSpaceActivations(settings.components).fit(activations, w)
+    return PeerAnswer(fit.steps_, samples=len(w), facts={"var_ratio": fit.var_ratio_.tolist()})
+
+
+def sefa(generator: Generator, settings: PeerSettings, _: None) -> PeerAnswer:
+    """Eigenvectors of the style weights."""
+    weights = [layer.double().cpu().numpy() for layer in style_weights(generator)]
+    layers = None if settings.layers is None else tuple(sorted(set(parse_seeds(settings.layers, what="layers"))))
+    if layers is not None and layers[-1] >= len(weights):
+        raise ConfigError(
+            f"layer {layers[-1]} was asked for, expected some of 0-{len(weights) - 1}, those of the generator"
+        )
+    fit = SeFa(settings.components).fit(weights if layers is None else [weights[layer] for layer in layers])
+    return PeerAnswer(fit.steps_, layers=layers, facts={"eigenvalues": fit.eigenvalues_.tolist()})
+
+
+def interfacegan(_: Generator, settings: PeerSettings, labelled: LabelledSamples) -> PeerAnswer:
+    """Normals of hyperplanes between labelled samples."""
+    estimator = InterFaceGAN(settings.share, conditional=settings.conditional, seed=settings.seed)
+    fit = estimator.fit(labelled.w, labelled.labels, labelled.names)
+    facts = {"share": settings.share, "conditional": settings.conditional, "accuracy": fit.accuracy_.tolist()}
+    return _of_labelled(fit.steps_, labelled, ("",) * len(labelled.names), facts)
+
+
+def supervised(_: Generator, settings: PeerSettings, labelled: LabelledSamples) -> PeerAnswer:
+    """Regression of the labels on w."""
+    fit = SupervisedDirections(hold=settings.hold).fit(labelled.w, labelled.labels, labelled.names)
+    facts = {"hold": settings.hold, "r2": fit.model_.r2_.tolist()}
+    return _of_labelled(fit.steps_, labelled, labelled.units, facts)
+
+
+def _of_labelled(
+    steps: Float[np.ndarray, "m d"], labelled: LabelledSamples, units: tuple[str, ...], facts: dict[str, Any]
+) -> PeerAnswer:
+    return PeerAnswer(
+        steps,
+        names=labelled.names,
+        units=units,
+        samples=len(labelled.w),
+        labels=labelled.labels.size,
+        seconds=labelled.seconds,
+        facts={**facts, "labels": labelled.origin},
+    )
+
+
+def random_directions(generator: Generator, settings: PeerSettings, _: None) -> PeerAnswer:
+    """Directions drawn at random."""
+    w = sample_w(generator, settings.seed, settings.samples, settings.truncation)
+    return PeerAnswer(RandomDirections(settings.components, seed=settings.seed).fit(w).steps_, samples=len(w))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One method.
+
+    Attributes:
+        title: what tables call it.
+        needs_labels: whether its function asks for labelled samples.
+        find: the function.
+    """
+
+    title: str
+    needs_labels: bool
+    find: Callable[[Generator, PeerSettings, Any], PeerAnswer]
+
+
+PEERS: dict[Method, Peer] = {
+    "ganspace-w": Peer("GANSpace (w)", False, ganspace_w),
+    "ganspace-activations": Peer("GANSpace (activations)", False, ganspace_activations),
+    "sefa": Peer("SeFa", False, sefa),
+    "interfacegan": Peer("InterFaceGAN", True, interfacegan),
+    "supervised": Peer("supervised", True, supervised),
+    "random": Peer("random", False, random_directions),
+}
+"""Every method by its name on the command line."""
+
+
+def find_directions(
+    method: Method, generator: Generator, settings: PeerSettings, labelled: LabelledSamples | None = None
+) -> FoundDirections:
+    """A generator's directions by one method.
+
+    Args:
+        method: which.
+        generator: whose directions.
+        settings: of the method.
+        labelled: samples with labels, for the methods that need them.
+
+    Raises:
+        ConfigError: no labels, settings out of range, too few samples, labels of one class, or a generator that lacks
+            what the method looks at.
+    """
+    peer = PEERS[method]
+    if peer.needs_labels and labelled is None:
+        raise ConfigError(f"{peer.title} learns from labels, but none were given; add --labels or --judge")
+    if labelled is not None and labelled.w.shape[1] != generator.config.w_dim:
+        raise ConfigError(f"labelled w of width {labelled.w.shape[1]}, expected {generator.config.w_dim}")
+    began = time.monotonic()
+    found = peer.find(generator, settings, labelled if peer.needs_labels else None)
+    seconds = found.seconds + time.monotonic() - began
+    count, layers = len(found.steps), list(range(generator.num_ws)) if found.layers is None else list(found.layers)
+    steps = np.zeros((count, generator.num_ws, generator.config.w_dim))
+    steps[:, layers] = found.steps[:, None]
+    return FoundDirections(
+        method=peer.title,
+        names=found.names or tuple(f"component {i}" for i in range(count)),
+        steps=steps,
+        units=found.units or ("",) * count,
+        labels_used=found.labels,
+        samples_used=found.samples,
+        seconds=seconds,
+        generator_fingerprint=network_fingerprint(generator),
+        provenance={"seed": settings.seed, "truncation": settings.truncation, **found.facts},
+    )

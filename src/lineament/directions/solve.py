@@ -1,0 +1,199 @@
+"""From moments of samples to an atlas that is not yet calibrated: least squares, steady steps, parts."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from lineament import __version__
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.directions.parts import PartsConfig, face_mask, find_parts, score
+from lineament.directions.steps import HOLDABLE, linear_step, step_length
+from lineament.engine.console import console
+from lineament.errors import ConfigError, DataError
+from lineament.estimators.folds import merged, summed
+from lineament.estimators.linear_semantics import LinearSemantics
+from lineament.estimators.pixel_jacobian import PixelJacobian
+from lineament.estimators.steady_steps import mean_square_change, steady_steps
+from lineament.faces.batch_size import images_at_a_time
+from lineament.faces.maps import map_mask
+from lineament.faces.samples import HELD_OUT, Discovery, batches, sample_and_map
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan.generator import Generator
+from lineament.records.atlas import Atlas
+from lineament.records.direction import Direction, SeenRange
+from lineament.records.parts import Localization
+from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
+
+MIN_RELATIVE_STD = 1e-6
+"""A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
+
+MAX_STEADY_STRETCH = 4.0
+"""Steady steps that are longer, in standard deviations of w and relative to those of one w, are pointed out."""
+
+MAX_SCORED = 512
+"""Held-out images on which parts are scored; all of their maps are in memory at a time."""
+
+
+def uncalibrated_atlas(
+    found: Discovery, generator: Generator, decomposer: Decomposer, *, seed: int, truncation: float, ridge: float = 0.0
+) -> Atlas:
+    """Solve the regression and put it into an atlas whose calibrations are still the identity.
+
+    A semantic that does not vary with w has no direction and is left out.
+
+    Args:
+        found: the samples' moments.
+        generator: that was sampled.
+        decomposer: that measured the samples.
+        seed: of the samples.
+        truncation: of the samples.
+        ridge: penalty in units of the mean variance of w.
+
+    Raises:
+        ConfigError: none varies.
+    """
+    model = LinearSemantics(ridge=ridge).fit_moments(found.fit)
+    r2 = model.score_moments(found.held_out)
+    y_std = np.sqrt(np.diag(found.fit.y_cov))
+    percentiles = np.percentile(found.kept, [1, 50, 99], axis=0)
+    directions = []
+    for i, semantic in enumerate(SCALAR_SEMANTICS):
+        gradient = model.coef_[i]
+        pulled = model.w_cov_ @ gradient
+        mean = float(found.fit.y_mean[i])
+        if not float(gradient @ pulled) > (MIN_RELATIVE_STD * max(abs(mean), 1e-3)) ** 2:
+            console.print(f"{semantic.name} is left out: it is {mean:.4g} {semantic.unit} on every face")
+            continue
+        p1, median, p99 = (float(v) for v in percentiles[:, i])
+        directions.append(
+            Direction(
+                name=semantic.name,
+                unit=semantic.unit,
+                sign=semantic.sign,
+                description=semantic.description,
+                gradient=gradient,
+                step=pulled / float(gradient @ pulled),
+                standard_error=model.standard_error_[i],
+                r2=float(r2[i]),
+                residual_std=float(model.residual_std_[i]),
+                mean=mean,
+                std=float(y_std[i]),
+                range_seen=SeenRange(float(found.lowest[i]), p1, median, p99, float(found.highest[i])),
+            )
+        )
+    if not directions:
+        raise ConfigError("the decomposer says the same of every face; train it longer")
+    shape = generator.config
+    return Atlas(
+        directions=tuple(directions),
+        w_mean=model.w_mean_,
+        w_cov=model.w_cov_,
+        num_samples=found.fit.count,
+        num_held_out=found.held_out.count,
+        seed=seed,
+        truncation=truncation,
+        generator_fingerprint=network_fingerprint(generator),
+        decomposer_fingerprint=network_fingerprint(decomposer),
+        generator={
+            "family": generator.family,
+            "resolution": shape.resolution,
+            "w_dim": shape.w_dim,
+            "num_layers": shape.num_ws,
+            "class_number": generator.chosen_class,
+            "face_box": list(decomposer.face_box),
+        },
+        lineament_version=__version__,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        provenance={"ridge": ridge},
+    )
+
+
+def with_steady_steps(
+    atlas: Atlas, local: Localization, jacobian: PixelJacobian, mask: Bool[np.ndarray, " p"], weight: float
+) -> Atlas:
+    """The atlas with steps of pose and light that leave the maps alone; not calibrated.
+
+    The atlas as it is, and why, if there are none.
+    """
+    names, groups = [name for name in HOLDABLE if name in atlas.names], local.layer_groups
+    if not names:
+        return atlas
+    chosen = [atlas.names.index(name) for name in names]
+    gradients = local.scalar_gradients[:, chosen].swapaxes(0, 1).reshape(len(names), -1)
+    cov = np.kron(np.eye(len(groups)), atlas.w_cov)
+    try:
+        moves = steady_steps(gradients, cov, mean_square_change(jacobian, mask), weight, names=names)
+    except (ConfigError, DataError) as error:
+        console.print(f"no steady steps: {error}", soft_wrap=True)
+        return atlas
+    steps = np.repeat(moves.reshape(len(names), len(groups), -1), [len(group) for group in groups], axis=1)
+    stretch = {
+        name: step_length(step, atlas.w_cov) / step_length(linear_step(atlas, {name: 1.0}), atlas.w_cov)
+        for name, step in zip(names, steps, strict=True)
+    }
+    longest = max(stretch, key=lambda name: stretch[name])
+    if stretch[longest] > MAX_STEADY_STRETCH:
+        console.print(
+            f"note: the steady step of {longest} is {stretch[longest]:.1f} times as long as that of one w for all "
+            "layers; a lower --steady shortens it",
+            soft_wrap=True,
+        )
+    directions = [
+        replace(direction, layer_steps=steps[names.index(direction.name)]) if direction.name in names else direction
+        for direction in atlas.directions
+    ]
+    return replace(atlas, directions=tuple(directions), provenance=atlas.provenance | {"steady": weight})
+
+
+def with_parts(
+    atlas: Atlas,
+    found: Discovery,
+    generator: Generator,
+    decomposer: Decomposer,
+    settings: PartsConfig,
+    *,
+    held_out: int,
+    steady: float,
+    batch_size: int | None = None,
+) -> tuple[Atlas, Float[np.ndarray, "p d"] | None]:
+    """The atlas with the parts of the face, scored on held-out images, and with steady steps of pose and light if those
+    are asked for; beside it the Jacobian of one w for all layers.
+
+    The atlas as it is, and why, if there are none.
+
+    Args:
+        atlas: of the scalar semantics.
+        found: the samples' moments, with folds.
+        generator: that was sampled.
+        decomposer: that measured the samples.
+        settings: of the parts.
+        held_out: images that nothing was fitted on, of which `MAX_SCORED` at most score the parts.
+        steady: weight of steady steps; 0 leaves the steps alone.
+        batch_size: images at a time; as many as the free memory allows if None.
+
+    Raises:
+        ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
+    """
+    groups = settings.groups(generator.num_ws)
+    chosen = [SEMANTIC_NAMES.index(name) for name in atlas.names]
+    mixed = LinearSemantics().fit_moments(found.mixed).coef_[chosen]
+    gradients = mixed.reshape(len(chosen), len(groups), -1).swapaxes(0, 1)
+    try:
+        jacobian = merged(found.folds)
+        local = find_parts(jacobian, found.folds, groups, atlas.w_cov, gradients, face_mask(decomposer), settings)
+    except DataError as error:
+        console.print(f"no parts of the face: {error}", soft_wrap=True)
+        return atlas, None
+    count = min(held_out, MAX_SCORED)
+    seen = [
+        sample_and_map(generator, decomposer, atlas.seed, numbers, atlas.truncation)
+        for numbers in batches(HELD_OUT, 0, count, batch_size or images_at_a_time(generator))
+    ]
+    w = np.concatenate([one.double().cpu().numpy() for one, _, _ in seen])
+    maps = np.concatenate([maps for _, _, maps in seen])
+    J = summed(jacobian, len(groups))
+    if steady:
+        atlas = with_steady_steps(atlas, local, jacobian, map_mask(decomposer), steady)
+    return replace(atlas, local=score(local, J, w, atlas.w_mean, maps)), J

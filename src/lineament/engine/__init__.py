@@ -1,0 +1,1 @@
+"""What every long run shares: run folder, state, devices, work in pieces, messages, mechanics of training."""

@@ -1,0 +1,159 @@
+"""Work in numbered pieces that processes share and that a kill cannot spoil."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from lineament.engine.console import console, progress_bar
+from lineament.engine.devices import any_process
+from lineament.engine.run_folder import GentleStop
+from lineament.errors import ConfigError, LineamentError
+from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic, write_text_atomic
+from lineament.store.tensors import load_tensors, save_tensors
+
+KIND = "shared-work"
+SCHEMA_VERSION = 1
+STOP_NAME = "stop"
+INPUTS_NAME = "inputs.json"
+
+Piece: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]
+"""Arrays, and JSON values beside them."""
+
+
+class Stopped(Exception):
+    """The user asked to stop, and all processes have."""
+
+
+class Work:
+    """Pieces of work, each a function of its name and number alone, computed once and kept until the end.
+
+    A piece is kept as a file that is written whole or not at all. So whoever was killed goes on with the pieces that
+    are missing, and any number of processes that take every so-many-th piece give the same as one. They talk to each
+    other only before and after a kind of work, not within.
+
+    Args:
+        folder: where pieces are kept; None keeps them in memory, and every process computes them all.
+        fabric: the processes.
+        stop: asked between two pieces.
+    """
+
+    def __init__(self, folder: Path | None, fabric: Fabric, stop: GentleStop) -> None:
+        self.folder, self.fabric, self.stop = folder, fabric, stop
+        self._memory: dict[str, Piece] = {}
+        if folder is not None and fabric.is_global_zero:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise storage_error(folder, error, verb="make the folder") from error
+            remove_stale_temporaries(folder)
+            with suppress(OSError):
+                (folder / STOP_NAME).unlink(missing_ok=True)
+        fabric.barrier()
+
+    def check_inputs(self, facts: Mapping[str, Any], advice: str) -> None:
+        """Refuse to go on with other inputs than those that the work at hand was done for.
+
+        Raises:
+            ConfigError: something changed; the message ends with the advice.
+        """
+        if self.folder is None:
+            return
+        path = self.folder / INPUTS_NAME
+        with self.fabric.rank_zero_first():
+            before: dict[str, Any] = {}
+            with suppress(OSError, ValueError):
+                before = dict(json.loads(path.read_text(encoding="utf-8")))
+            if facts.keys() - before.keys():
+                before = dict(facts) | before
+                write_text_atomic(path, json.dumps(before))
+            changed = [name for name in facts if before.get(name) != facts[name]]
+        if changed:
+            raise ConfigError(f"{' and '.join(changed)} changed since this run began; {advice}")
+
+    def do(
+        self, stage: str, count: int, compute: Callable[[int], Piece], *, label: str = "", images: int = 0
+    ) -> Iterator[Piece]:
+        """All pieces of a stage, in order, once those that are missing are computed by all processes together.
+
+        Args:
+            stage: name of this kind of work.
+            count: number of pieces.
+            compute: makes the piece of a number.
+            label: for the progress bar; none is shown without.
+            images: that the pieces hold in all, for the progress bar.
+
+        Raises:
+            Stopped: the user asked for it; what is done is kept.
+        """
+        rank, world = (0, 1) if self.folder is None else (self.fabric.global_rank, self.fabric.world_size)
+        own = range(rank, count, world)
+        per_piece = max(images, count) / max(count, 1)
+        with progress_bar(disable=not label or not self.fabric.is_global_zero or not count) as bar:
+            task = bar.add_task(label, total=max(images, count), note="")
+            for index in own:
+                if self._is_stopping():
+                    break
+                if not self._has(stage, index):
+                    self._keep(stage, index, compute(index))
+                bar.advance(task, per_piece * min(world, count - index + rank))
+        if any_process(self.fabric, self._is_stopping()):
+            raise Stopped
+        self.fabric.barrier()
+        return (self.piece(stage, index) for index in range(count))
+
+    def one(self, stage: str, compute: Callable[[], Piece]) -> Piece:
+        """A stage of one piece."""
+        return next(self.do(stage, 1, lambda _: compute()))
+
+    def remove(self) -> None:
+        """Delete all pieces; the first process does it."""
+        if self.folder is not None and self.fabric.is_global_zero:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _is_stopping(self) -> bool:
+        """Whether this process, or another one, was asked to stop."""
+        if self.folder is None:
+            return self.stop.requested
+        path = self.folder / STOP_NAME
+        if self.stop.requested and not path.exists():
+            write_bytes_atomic(path, b"")
+        return path.exists()
+
+    def _path(self, stage: str, index: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"{stage}-{index:06d}.safetensors"
+
+    def _has(self, stage: str, index: int) -> bool:
+        if self.folder is None:
+            return f"{stage}-{index}" in self._memory
+        return self._path(stage, index).exists()
+
+    def _keep(self, stage: str, index: int, piece: Piece) -> None:
+        if self.folder is None:
+            self._memory[f"{stage}-{index}"] = piece
+        else:
+            save_tensors(self._path(stage, index), piece[0], KIND, SCHEMA_VERSION, {"facts": piece[1]})
+
+    def piece(self, stage: str, index: int) -> Piece:
+        """A piece that was done.
+
+        Raises:
+            ConfigError: its file is damaged; it is removed, so that the next run makes it again.
+        """
+        if self.folder is None:
+            return self._memory[f"{stage}-{index}"]
+        path = self._path(stage, index)
+        try:
+            arrays, header = load_tensors(path, KIND)
+        except LineamentError as error:
+            with suppress(OSError):
+                path.unlink()
+            console.print(f"{path.name} was damaged and is removed", soft_wrap=True)
+            raise ConfigError(f"{path} is damaged; run the same command again to make it again") from error
+        return arrays, header["facts"]

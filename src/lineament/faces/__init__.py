@@ -1,0 +1,1 @@
+"""Images of faces and what is read off them."""

@@ -1,0 +1,1 @@
+"""The StyleGAN family: generators and discriminators."""

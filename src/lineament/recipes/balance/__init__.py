@@ -1,0 +1,1 @@
+"""`lineament balance`: fill up a lopsided set of images."""

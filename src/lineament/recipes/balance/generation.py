@@ -1,0 +1,157 @@
+"""Making changed faces by the batch, and judging each of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+
+from lineament.engine.work import Piece
+from lineament.estimators.balancing import Extrapolation
+from lineament.faces.batch_size import bytes_per_image
+from lineament.faces.latent_spread import LatentSpread
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.pixels import to_uint8
+from lineament.recipes.balance.measures import Meter, Stepper
+from lineament.recipes.balance.sources import SourceFaces
+from lineament.store.png_batch import png_batch
+
+MAX_BATCH_BYTES = 4 << 30
+"""Of a batch of large images; unlike the memory that is free, this is the same at every time."""
+
+MIN_FOR_AIM = 8
+"""Images of a bin from which its aim is learned."""
+
+MAX_OFFSET = 4.0
+"""Of an aim, in tolerances."""
+
+MISSED, DRIFTED, FAR = 1, 2, 4
+"""Why an image is rejected, to be added up."""
+
+
+@dataclass(frozen=True, eq=False)
+class Limits:
+    """What an image must keep to.
+
+    Attributes:
+        tolerance: largest difference of measured and wanted values.
+        identity_drift: largest change of the person, two different people being 1 apart in the median.
+        distance: largest distance of the latents from the generator's mean.
+        people: distance of the codes of two different people.
+    """
+
+    tolerance: Float[np.ndarray, " m"]
+    identity_drift: float
+    distance: float
+    people: float
+
+
+@dataclass(frozen=True, eq=False)
+class Maker:
+    """Makes and judges changed faces."""
+
+    generator: Generator
+    meter: Meter
+    stepper: Stepper
+    spread: LatentSpread
+    extrapolation: Extrapolation
+
+    @torch.inference_mode()
+    def make(
+        self,
+        faces: SourceFaces,
+        source: Int[np.ndarray, " k"],
+        wanted: Float[np.ndarray, "k m"],
+        aim: Float[np.ndarray, "k m"],
+        limits: Limits,
+    ) -> tuple[dict[str, np.ndarray], torch.Tensor]:
+        """Change faces, together, and judge them.
+
+        Args:
+            faces: prepared ones.
+            source: which of them.
+            wanted: values that each is to show.
+            aim: values that the steps go for.
+            limits: by which each is judged.
+
+        Returns:
+            Measured values, drift, distance, length of the step and faults of each; and the images.
+        """
+        changes = aim - faces.values[source]
+        steps = self.stepper.steps(changes)
+        ws = faces.ws(source)
+        ws = ws + torch.as_tensor(steps, dtype=ws.dtype, device=ws.device)
+        images = self.generator.synthesize(ws).clamp(-1, 1)
+        measured, codes = self.meter.look(images, identity=faces.keeps_identity)
+        drift = np.linalg.norm(codes - faces.codes(source), axis=1).astype(np.float64) / limits.people
+        distance = self.spread.distance(ws).double().cpu().numpy()
+        faults = MISSED * (np.abs(measured - wanted) > limits.tolerance).any(axis=1)
+        faults = faults + DRIFTED * (drift > limits.identity_drift) + FAR * (distance > limits.distance)
+        linear = np.einsum("mk,nm,nk->n", self.extrapolation.metric, changes, changes)
+        return {
+            "measured": measured,
+            "drift": drift,
+            "distance": distance,
+            "length": np.sqrt(np.maximum(linear, 0.0)),
+            "faults": faults.astype(np.int64),
+        }, images
+
+
+def fixed_batch(generator: Generator, batch_size: int) -> int:
+    """Images that are drawn together: the same on every day, or results would depend on how much memory is free."""
+    return max(min(batch_size, MAX_BATCH_BYTES // max(bytes_per_image(generator), 1)), 1)
+
+
+def make_piece(
+    maker: Maker,
+    faces: SourceFaces,
+    source: Int[np.ndarray, " k"],
+    wanted: Float[np.ndarray, "k m"],
+    aim: Float[np.ndarray, "k m"],
+    limits: Limits,
+    facts: Mapping[str, str],
+) -> Piece:
+    """One batch: how each image was judged, and those that passed as PNG, one after the other."""
+    judged, images = maker.make(faces, source, wanted, aim, limits)
+    passed = np.flatnonzero(judged["faults"] == 0)
+    names = maker.meter.names
+    texts = [
+        {
+            "lineament:source": faces.names[int(source[i])],
+            "lineament:edit": edit_text(names, wanted[i] - faces.values[source[i]]),
+            "lineament:requested": value_text(names, wanted[i]),
+            "lineament:measured": value_text(names, judged["measured"][i]),
+        }
+        for i in passed
+    ]
+    files = png_batch(to_uint8(images[torch.from_numpy(passed)]), texts, facts)
+    sizes = np.zeros(len(source), np.int64)
+    sizes[passed] = [len(file) for file in files]
+    return judged | {"sizes": sizes, "files": np.frombuffer(b"".join(files), np.uint8)}, {}
+
+
+def edit_text(names: tuple[str, ...], changes: Float[np.ndarray, " m"]) -> str:
+    """Changes as the command `edit` takes them."""
+    return " ".join(f"{name}={change:+.4g}" for name, change in zip(names, changes, strict=True))
+
+
+def value_text(names: tuple[str, ...], values: Float[np.ndarray, " m"]) -> str:
+    """Values by name."""
+    return " ".join(f"{name}={value:.4g}" for name, value in zip(names, values, strict=True))
+
+
+def corrected(
+    offset: Float[np.ndarray, "b m"],
+    bins: Int[np.ndarray, " k"],
+    wanted: Float[np.ndarray, "k m"],
+    measured: Float[np.ndarray, "k m"],
+    tolerance: Float[np.ndarray, " m"],
+) -> Float[np.ndarray, "b m"]:
+    """Aims of the bins, less what their images missed by in the median."""
+    offset = offset.copy()
+    for bin_ in np.unique(bins):
+        own = bins == bin_
+        if own.sum() >= MIN_FOR_AIM:
+            offset[bin_] -= np.median(measured[own] - wanted[own], axis=0)
+    return np.clip(offset, -MAX_OFFSET * tolerance, MAX_OFFSET * tolerance)

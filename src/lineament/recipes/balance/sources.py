@@ -1,0 +1,251 @@
+"""What a balanced folder is made from: the images at hand, and the faces that are changed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+from lineament.engine.work import Piece, Work
+from lineament.errors import DataError, ImageError
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.pixels import to_tensor
+from lineament.ops.seeding import latents
+from lineament.recipes.balance.measures import Meter
+from lineament.records.atlas import Atlas
+from lineament.store.images import ImageSource
+
+READ_TOGETHER = 64
+"""Images that are decoded and measured at a time."""
+
+FIRST_SAMPLE = 1 << 45
+"""Samples have numbers from here on, so that no face of an atlas's fit comes again."""
+
+
+@dataclass(frozen=True, eq=False)
+class Originals:
+    """The images at hand that can be used.
+
+    Attributes:
+        names: within their folder or zip, in order.
+        values: measured semantics.
+        skipped: the others, and why.
+    """
+
+    names: tuple[str, ...]
+    values: Float[np.ndarray, "n m"]
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def measure_images(
+    work: Work,
+    stage: str,
+    source: ImageSource,
+    read: Callable[[str], UInt8[np.ndarray, "h w 3"]],
+    meter: Meter,
+    device: torch.device,
+    likeness: Callable[[Tensor], Float[np.ndarray, " n"] | None] | None = None,
+    least: float = 0.0,
+) -> Originals:
+    """Read and measure every image, once; what cannot be used is listed.
+
+    Args:
+        work: keeps what was measured.
+        stage: name of the work.
+        source: the images.
+        read: an image by name; raises ImageError where it cannot be used.
+        meter: measures.
+        device: on which.
+        likeness: how much like a face images are; None where that cannot be told.
+        least: of it; images below are skipped.
+
+    Raises:
+        ImageError: no usable image at all.
+    """
+    names = source.names
+
+    def piece(index: int) -> Piece:
+        kept: list[str] = []
+        arrays: list[np.ndarray] = []
+        skipped: dict[str, str] = {}
+        for name in names[index * READ_TOGETHER : (index + 1) * READ_TOGETHER]:
+            try:
+                arrays.append(read(name))
+                kept.append(name)
+            except ImageError as error:
+                skipped[name] = str(error)
+        values = np.zeros((0, len(meter.names)))
+        if kept:
+            images = to_tensor(np.stack(arrays)).to(device)
+            values, _ = meter.look(images)
+            found = likeness(images) if likeness is not None and least > 0 else None
+            if found is not None:
+                for name, score in zip(kept, found, strict=True):
+                    if score < least:
+                        skipped[name] = f"no face, or several: {score:.2f} like a face, expected {least:g} (--min-face)"
+                kept, values = [name for name in kept if name not in skipped], values[found >= least]
+        return {"values": values}, {"kept": kept, "skipped": skipped}
+
+    count = -(-len(names) // READ_TOGETHER)
+    pieces = list(work.do(stage, count, piece, label="measuring images", images=len(names)))
+    kept = [name for _, facts in pieces for name in facts["kept"]]
+    skipped = {name: reason for _, facts in pieces for name, reason in facts["skipped"].items()}
+    for name in [name for name in kept if not is_safe(name)]:
+        skipped[name] = "a name that leads out of the folder"
+    if len(skipped) == len(names):
+        first = next(iter(skipped.items()))
+        raise ImageError(
+            f"{source.path} has no usable image among {len(names)}; the first: {first[0]} ({first[1]}); offer others"
+        )
+    usable = [i for i, name in enumerate(kept) if name not in skipped]
+    values = np.concatenate([arrays["values"] for arrays, _ in pieces])
+    return Originals(tuple(kept[i] for i in usable), values[usable], dict(sorted(skipped.items())))
+
+
+def is_safe(name: str) -> bool:
+    """Whether a name of a zip stays within the folder into which it is written."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
+
+
+class SourceFaces:
+    """Faces of a generator that can be changed.
+
+    Attributes:
+        values: semantics of each: measured, or, until a face is prepared, a guess to plan by.
+        names: what each is called in the manifest.
+        reasons: why a face cannot be used, by number.
+        keeps_identity: whether a changed face must still be the same person.
+    """
+
+    values: Float[np.ndarray, "n m"]
+    names: Sequence[str]
+    reasons: dict[int, str]
+    keeps_identity: bool
+
+    def prepare(self, work: Work, numbers: Int[np.ndarray, " k"], stage: str) -> None:
+        """Make faces ready that were not before; those that cannot be used get a reason."""
+
+    def ws(self, numbers: Int[np.ndarray, " k"]) -> Float[Tensor, "k l d"]:
+        """Latents of prepared faces."""
+        raise NotImplementedError
+
+    def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
+        """Who is seen on prepared faces; empty where nobody must stay the same."""
+        raise NotImplementedError
+
+    def usable(self) -> Bool[np.ndarray, " n"]:
+        """Which faces have no reason against them so far."""
+        mask = np.ones(len(self.values), bool)
+        mask[list(self.reasons)] = False
+        return mask
+
+
+class Samples(SourceFaces):
+    """Faces that the generator makes up; their values are read off w, as nobody in particular must be met."""
+
+    keeps_identity = False
+
+    def __init__(
+        self, generator: Generator, atlas: Atlas, names: Sequence[str], seed: int, truncation: float, count: int
+    ) -> None:
+        self._generator, self._seed, self._truncation = generator, seed, truncation
+        self.reasons: dict[int, str] = {}
+        means = np.array([atlas.direction(name).mean for name in names])
+        gradients = atlas.gradients(tuple(names))
+        chunks = [np.arange(start, min(start + 4096, count)) for start in range(0, count, 4096)]
+        values = [(self._w(chunk).double().cpu().numpy() - atlas.w_mean) @ gradients.T for chunk in chunks]
+        self.values = means + np.concatenate(values)
+        self.names = _SampleNames(count)
+
+    @torch.inference_mode()
+    def _w(self, numbers: np.ndarray) -> Float[Tensor, "k d"]:
+        z = latents(self._seed, [FIRST_SAMPLE + int(number) for number in numbers], self._generator.config.z_dim)
+        return self._generator.map(z.to(self._generator.mapping.w_avg.device), self._truncation)
+
+    def ws(self, numbers: Int[np.ndarray, " k"]) -> Float[Tensor, "k l d"]:
+        """The same w for every layer."""
+        return self._generator.broadcast(self._w(numbers))
+
+    def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
+        """None: a sample is nobody."""
+        return np.zeros((len(numbers), 0), np.float32)
+
+
+class _SampleNames(Sequence[str]):
+    """Names of samples, made when asked for."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> str:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return f"sample {FIRST_SAMPLE + number}"
+
+
+class Photographs(SourceFaces):
+    """Images at hand, inverted when they are needed, or before.
+
+    Args:
+        invert: makes a piece of the images of these numbers: arrays ws, values, codes and good (booleans).
+        names: of the images.
+        values: measured on the images.
+        together: images that are inverted at a time.
+    """
+
+    keeps_identity = True
+
+    def __init__(
+        self,
+        invert: Callable[[np.ndarray], dict[str, np.ndarray]],
+        names: Sequence[str],
+        values: Float[np.ndarray, "n m"],
+        together: int,
+        device: torch.device,
+    ) -> None:
+        self._invert, self._together, self._device = invert, together, device
+        self.names, self.values, self.reasons = names, values.copy(), {}
+        self._place = np.full(len(names), -1)
+        self._ws: list[np.ndarray] = []
+        self._codes: list[np.ndarray] = []
+
+    def prepare(self, work: Work, numbers: Int[np.ndarray, " k"], stage: str) -> None:
+        """Invert those that are not yet, and measure what the generator makes of them."""
+        new = np.unique(numbers[self._place[numbers] < 0])
+        parts = [new[start : start + self._together] for start in range(0, len(new), self._together)]
+        pieces = work.do(
+            stage, len(parts), lambda i: (self._invert(parts[i]), {}), label="inverting images", images=len(new)
+        )
+        for part, (arrays, _) in zip(parts, pieces, strict=True):
+            self._place[part] = np.arange(len(part)) + len(self._ws)
+            self._ws += list(arrays["ws"])
+            self._codes += list(arrays["codes"])
+            self.values[part] = arrays["values"]
+            for number, good, ssim, distance in zip(
+                part, arrays["good"], arrays["ssim"], arrays["distance"], strict=True
+            ):
+                if not good:
+                    self.reasons[int(number)] = f"bad inversion (SSIM {ssim:.2f}, distance {distance:.2f})"
+
+    def ws(self, numbers: Int[np.ndarray, " k"]) -> Float[Tensor, "k l d"]:
+        """What the inversion found."""
+        return torch.from_numpy(np.stack([self._ws[i] for i in self._place[numbers]])).to(self._device)
+
+    def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
+        """Of what the generator makes of the latents, not of the photograph: so that only the edit is judged."""
+        return np.stack([self._codes[i] for i in self._place[numbers]])
+
+
+def check_outside(out: Path, images: Path) -> None:
+    """Refuse to write a folder into the one that is read.
+
+    Raises:
+        DataError: it lies within.
+    """
+    if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
+        raise DataError(f"--out {out} lies within --images {images}, and would be read as images; choose another place")

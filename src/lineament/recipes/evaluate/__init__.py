@@ -1,0 +1,1 @@
+"""`lineament evaluate`: measure decomposers, edits, parts and directions."""

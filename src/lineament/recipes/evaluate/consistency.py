@@ -1,0 +1,345 @@
+"""Measure whether a decomposer contradicts itself on faces of which nothing is known, such as photographs.
+
+Without labels nobody can say whether a depth or an albedo is right. But a face that is relit keeps its albedo, a head
+that turns keeps its shape, a mirror image has the mirrored view and the mirrored face, and a face that was rendered
+from its own parts has exactly these parts. How far a part moves there is compared with how far it lies from that of
+another face: 0 is a part that stays, 1 is one that might as well be somebody else's.
+
+A part that never changes passes all of this, so these numbers say nothing alone: see `evaluate_decomposer`.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from rich.table import Table
+from torch import Tensor
+
+from lineament.checkpoints.growth import atlas_for
+from lineament.checkpoints.opening import open_generator
+from lineament.checkpoints.ours import load_decomposer
+from lineament.checkpoints.pairs import look_as_in
+from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.directions.steps import calibrated_step
+from lineament.engine.console import console
+from lineament.engine.devices import Devices, make_fabric
+from lineament.errors import ConfigError, ImageError
+from lineament.faces.decomposer_scores import MeanEstimate, _cell, correlation_of, mean_of, ratio_of
+from lineament.faces.measure import synthesize_edited
+from lineament.networks.decomposer import NUM_BORDER_COLUMNS, Decomposer
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.pixels import to_tensor
+from lineament.ops.render import render
+from lineament.ops.seeding import latents, philox
+from lineament.records.atlas import Atlas
+from lineament.records.decomposition import Decomposition
+from lineament.store.atlas import load_atlas
+from lineament.store.atomic import write_text_atomic
+from lineament.store.images import ImageSource, SkippedImages, decode_image
+
+_STREAM_PHOTOGRAPHS = 8
+
+_BATCH = 64
+
+LIGHT_STDS = 1.5
+"""Size of the relighting, in standard deviations."""
+
+TURN_DEG, RENDERED_DEG = 15.0, 30.0
+"""Yaw edit of generated faces, and yaw at which the faces' own parts are rendered."""
+
+MAX_ALBEDO_RATIO, MAX_MIRROR_CORRELATION = 1 / 3, -0.98
+"""What is wanted of relighting and of mirroring."""
+
+MIN_FACES = 4
+"""Two pairs of different faces: one pair has no error."""
+
+
+@dataclass(frozen=True)
+class EvaluateConsistencyConfig:
+    """Settings of the measurement of a decomposer's consistency, on generated faces or on photographs.
+
+    Example: ``lineament evaluate consistency --atlas found/atlas.safetensors --images photographs``
+    """
+
+    atlas: Path | None = None
+    """Atlas with whose edits generated faces are relit and turned. If not given, the shipped one; with --images, those
+    two parts are left out."""
+    generator: Path | None = None
+    """The atlas's generator; the shipped one if not given."""
+    decomposer: Path | None = None
+    """The decomposer that is measured; the shipped one if not given."""
+    images: Path | None = None
+    """Folder or zip of photographs to mirror and to render again, instead of generated faces."""
+    out: Path | None = None
+    """JSON file for the numbers."""
+    faces: int = 200
+    """Faces looked at; of photographs, so many are drawn."""
+    seed: int = 12345
+    """Of the faces; must not be the atlas's own."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        if self.faces < MIN_FACES:
+            raise ConfigError(f"faces is {self.faces}, expected at least {MIN_FACES}; faces are compared in pairs")
+        if self.generator is not None and self.images is not None and self.atlas is None:
+            raise ConfigError("--generator makes faces to be edited, but no edits are given; add its --atlas")
+
+
+@dataclass(frozen=True)
+class ConsistencyRow:
+    """A number, and the most that it should be; None where there is none."""
+
+    what: str
+    measured: MeanEstimate | None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class ConsistencyReport:
+    """All numbers, and what they were measured on: ``edited`` generated faces, and ``faces`` of ``source``."""
+
+    edited: int
+    faces: int
+    source: str
+    rows: tuple[ConsistencyRow, ...]
+
+    def renderables(self) -> list[Any]:
+        """A table for the terminal."""
+        table = Table(title="What must hold of every face")
+        table.add_column("what")
+        table.add_column("measured", justify="right")
+        table.add_column("wanted", justify="right")
+        for row in self.rows:
+            wanted = "" if row.at_most is None else f"at most {row.at_most:.2f}"
+            table.add_row(row.what, _cell(row.measured, 3), wanted)
+        edited = f"{self.edited} generated faces relit and turned; " if self.edited else ""
+        return [table, f"{edited}{self.faces} faces of {self.source} mirrored and rendered again"]
+
+
+@dataclass(frozen=True)
+class DecomposedFaces:
+    """Images as the decomposer takes them, and what it says of them."""
+
+    images: Float[Tensor, "n 3 h w"]
+    parts: Decomposition
+
+    @property
+    def depth(self) -> Float[Tensor, "n h v"]:
+        """Canonical depth without its border columns, which are the same for everybody."""
+        return self.parts.canon_depth[:, :, NUM_BORDER_COLUMNS:-NUM_BORDER_COLUMNS]
+
+    @property
+    def albedo(self) -> Float[Tensor, "n 3 h w"]:
+        """Canonical albedo."""
+        return self.parts.canon_albedo
+
+
+@torch.no_grad()
+def look_at(decomposer: Decomposer, images: Float[Tensor, "n 3 h0 w0"]) -> DecomposedFaces:
+    """Take images apart: what the networks say, not averaged with the mirror images and not made upright."""
+    images = decomposer.shown(images)
+    said = [decomposer(part) for part in images.split(_BATCH)]
+    names = ("canon_depth", "canon_albedo", "view", "light")
+    return DecomposedFaces(
+        images, Decomposition(*(torch.cat([getattr(parts, name) for parts in said]) for name in names))
+    )
+
+
+def change(a: Float[Tensor, " n *p"], b: Float[Tensor, " n *p"]) -> Float[Tensor, " n"]:
+    """Mean absolute difference, face by face."""
+    return (a - b).abs().flatten(1).double().mean(dim=1).cpu()
+
+
+def mean_change(a: Float[Tensor, " n *p"], others: Sequence[Float[Tensor, " n *p"]]) -> Float[Tensor, " n"]:
+    """Mean of the changes from ``a`` to each of the others."""
+    return torch.stack([change(a, other) for other in others]).mean(dim=0)
+
+
+def between_faces(maps: Float[Tensor, " n *p"]) -> Float[Tensor, " m"]:
+    """Difference of two different faces; no face is in two pairs, so that the pairs are independent."""
+    half = len(maps) // 2
+    return change(maps[:half], maps[half : 2 * half])
+
+
+def relative_change(changes: Float[Tensor, " n"], maps: Float[Tensor, " n *p"]) -> MeanEstimate | None:
+    """Mean change of ``maps`` over mean difference of two different faces; an odd face out is left out."""
+    half = len(maps) // 2
+    return ratio_of(changes[: 2 * half].view(2, half).mean(dim=0), between_faces(maps))
+
+
+def edited_both_ways(
+    atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"], name: str, size: float
+) -> tuple[DecomposedFaces, DecomposedFaces]:
+    """The faces ``w``, edited by minus and plus ``size`` with all else held that can be held."""
+    minus, plus = (
+        look_at(decomposer, synthesize_edited(generator, w, calibrated_step(atlas, {name: sign * size}), decomposer))
+        for sign in (-1.0, 1.0)
+    )
+    return minus, plus
+
+
+def edit_scores(
+    atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"], faces: DecomposedFaces
+) -> list[ConsistencyRow]:
+    """What stays when generated faces are relit and turned; ``faces`` are those of ``w``, unedited."""
+    rows = []
+    for name in ("light_x", "light_y"):
+        if name not in atlas.names:
+            continue
+        size = LIGHT_STDS * atlas.direction(name).std
+        others = edited_both_ways(atlas, generator, decomposer, w, name, size)
+        moved = mean_change(faces.albedo, [other.albedo for other in others])
+        seen = mean_change(faces.images, [other.images for other in others])
+        what = f"{name} ±{LIGHT_STDS:g} sd: change of albedo / change of image"
+        rows.append(ConsistencyRow(what, mean_of(moved / seen), MAX_ALBEDO_RATIO))
+    strangers = mean_of(between_faces(faces.albedo) / between_faces(faces.images))
+    rows.append(ConsistencyRow("two different faces: difference of albedo / difference of image", strangers))
+    if "yaw" in atlas.names:
+        others = edited_both_ways(atlas, generator, decomposer, w, "yaw", TURN_DEG)
+        depth = mean_change(faces.depth, [other.depth for other in others])
+        albedo = mean_change(faces.albedo, [other.albedo for other in others])
+        rows += _against_strangers(f"yaw edit ±{TURN_DEG:g}°", faces, depth=depth, albedo=albedo)
+    return rows
+
+
+def mirror_scores(decomposer: Decomposer, faces: DecomposedFaces) -> list[ConsistencyRow]:
+    """Whether a mirror image is taken for the mirrored face in the mirrored view and light."""
+    mirrored = look_at(decomposer, faces.images.flip(3))
+    here, there = faces.parts, mirrored.parts
+    rows = []
+    for name, a, b in (
+        ("yaw", here.view[:, 1], there.view[:, 1]),
+        ("roll", here.view[:, 2], there.view[:, 2]),
+        ("light_x", here.light[:, 2], there.light[:, 2]),
+    ):
+        fit = correlation_of(b.cpu(), a.cpu())
+        what = f"mirror image: correlation of {name} with that of the image"
+        rows.append(ConsistencyRow(what, fit and fit[0], MAX_MIRROR_CORRELATION))
+    depth, albedo = change(mirrored.depth, faces.depth.flip(2)), change(mirrored.albedo, faces.albedo.flip(3))
+    return rows + _against_strangers("mirror image", faces, depth=depth, albedo=albedo)
+
+
+@torch.no_grad()
+def rendered_at(decomposer: Decomposer, parts: Decomposition, yaw_deg: float) -> Float[Tensor, "n 3 h w"]:
+    """The faces in another yaw of the canonical frame, all else as it was.
+
+    Where there is no surface the mean colour of the rest stands in: the warp would show a second, displaced piece of
+    the face there.
+    """
+    view = parts.view.clone()
+    view[:, 1] = math.radians(yaw_deg)
+    seen = render(replace(parts, view=view), decomposer.camera)
+    image, mask = seen.recon_image.clamp(-1, 1), seen.recon_mask[:, None]
+    mean = (image * mask).sum(dim=(2, 3), keepdim=True) / mask.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    return torch.where(mask, image, mean)
+
+
+def rendered_scores(decomposer: Decomposer, faces: DecomposedFaces) -> list[ConsistencyRow]:
+    """Whether a face that is rendered from its own parts in another yaw is taken for itself in that yaw.
+
+    The wall that stands at the border of a canonical surface hides a part of the turned face, so this asks for more
+    than a photograph would.
+    """
+    errors, others = [], []
+    for asked in (-RENDERED_DEG, RENDERED_DEG):
+        again = look_at(decomposer, rendered_at(decomposer, faces.parts, asked))
+        errors.append((torch.rad2deg(again.parts.view[:, 1]) - asked).abs().double().cpu())
+        others.append(again.albedo)
+    what = f"rendered at yaw ±{RENDERED_DEG:g}°"
+    error = mean_of(torch.stack(errors).mean(dim=0))
+    albedo = mean_change(faces.albedo, others)
+    return [ConsistencyRow(f"{what}: error of the yaw, °", error), *_against_strangers(what, faces, albedo=albedo)]
+
+
+def _against_strangers(what: str, faces: DecomposedFaces, **changes: Tensor) -> list[ConsistencyRow]:
+    return [
+        ConsistencyRow(
+            f"{what}: change of {name} / difference of two faces", relative_change(values, getattr(faces, name))
+        )
+        for name, values in changes.items()
+    ]
+
+
+def draw_photographs(path: Path, resolution: int, count: int, seed: int) -> Float[Tensor, "n 3 h w"]:
+    """As many usable images of a folder or zip, drawn at random; all of them if there are fewer.
+
+    In the order of their names, neighbours are often pictures of one person.
+
+    Raises:
+        ImageError: fewer than `MIN_FACES` usable images.
+    """
+    source, skipped = ImageSource(path), SkippedImages()
+    order = philox(seed, _STREAM_PHOTOGRAPHS, 0).permutation(len(source))
+    source.names = [source.names[i] for i in order]
+    images: list[np.ndarray] = []
+    for name, data in source.read_all():
+        try:
+            images.append(decode_image(data, resolution))
+        except ImageError as error:
+            skipped.reasons[name] = str(error)
+        if len(images) == count:
+            break
+    if skipped.reasons:
+        console.print(skipped.summary())
+    if len(images) < MIN_FACES:
+        raise ImageError(f"{path} has {len(images)} usable image(s), expected at least {MIN_FACES}; give more")
+    return to_tensor(np.stack(images))
+
+
+def score_generated(
+    config: EvaluateConsistencyConfig, fabric: Fabric, decomposer: Decomposer
+) -> tuple[DecomposedFaces, list[ConsistencyRow]]:
+    """Generated faces, and what stays when they are edited; errors as `run`."""
+    atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
+    if config.seed == atlas.seed:
+        raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
+    path = config.generator or shipped_path("generator.safetensors", config.pair)
+    generator = open_generator(path, fabric.device)
+    atlas = atlas_for(atlas, generator, path)
+    look_as_in(atlas, generator, decomposer)
+    z = latents(config.seed, range(config.faces), generator.config.z_dim).to(fabric.device)
+    with torch.no_grad():
+        w = generator.map(z, atlas.truncation)
+    faces = look_at(decomposer, synthesize_edited(generator, w, shown_to=decomposer))
+    return faces, edit_scores(atlas, generator, decomposer, w, faces)
+
+
+def run(config: EvaluateConsistencyConfig) -> ConsistencyReport:
+    """Measure a decomposer's consistency.
+
+    Raises:
+        MismatchError: the atlas belongs to another generator.
+        ConfigError: the seed is the atlas's own, so that the faces would not be unseen.
+        ImageError: too few photographs.
+    """
+    fabric = make_fabric(config.devices)
+    decomposer = load_decomposer(
+        config.decomposer or shipped_path("decomposer.safetensors", config.pair), fabric.device
+    )
+    photographs = None
+    if config.images is not None:
+        images = draw_photographs(config.images, decomposer.config.resolution, config.faces, config.seed)
+        photographs = look_at(decomposer, images.to(fabric.device))
+    edited, source = 0, config.images.name if config.images else "the generator"
+    if photographs is None or config.atlas is not None:
+        generated, rows = score_generated(config, fabric, decomposer)
+        edited, faces = len(generated.images), photographs or generated
+    else:
+        faces, rows = photographs, []
+    rows += mirror_scores(decomposer, faces) + rendered_scores(decomposer, faces)
+    report = ConsistencyReport(edited, len(faces.images), source, tuple(rows))
+    if config.out is not None:
+        write_text_atomic(config.out, json.dumps(asdict(report), indent=2) + "\n")
+    return report

@@ -1,0 +1,170 @@
+"""Measure decomposers on faces whose depth, pose, light and albedo are known.
+
+Every predicted depth is compared as the image shows it, where the true mask and the predicted surface, each eroded by
+one pixel, overlap; so a prediction that shrinks from difficult pixels is told by its covered share. Pose and light are
+compared after one rotation for the whole set, because nothing tells a decomposer how its canonical face should stand.
+
+Source:
+    Wu et al., CVPR 2020 (Unsup3D), section 4.1 (both shape errors, the masks, and the rows of null and mean depth).
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.table import Table
+
+from lineament.checkpoints.ours import load_decomposer
+from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.engine.devices import Devices, make_fabric
+from lineament.errors import ConfigError, MismatchError
+from lineament.faces.decomposer_scores import MEAN_ROW, NULL_ROW, TRUTH_ROW, DecomposerRow, _cell, evaluate, mean_depth
+from lineament.records.bounds import check_bounds
+from lineament.store.atomic import write_text_atomic
+from lineament.store.truth import load_truth, open_truth
+
+MEAN_DEPTH_FACES = 4000
+"""Faces of ``train_truth`` that the mean depth is taken from; three times as many moved its scores on 200 rendered
+faces by a tenth of their standard errors."""
+
+
+@dataclass(frozen=True)
+class EvaluateDecomposerConfig:
+    """Settings of the measurement of decomposers against known shapes.
+
+    Example: ``lineament evaluate decomposer --truth renders/test --train-truth renders/train --faces 200``
+    """
+
+    truth: Path
+    """Folder of faces with known depth: rendered faces (images/, truth/, truth.npz) or pairs (image/, depth/)."""
+    decomposer: Path | None = None
+    """The decomposer that is measured; the shipped one if not given."""
+    also: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=PATH")]] = ()
+    """A further decomposer and what to call it; may be repeated."""
+    train_truth: Path | None = None
+    """Folder of other faces from which the mean depth is taken; if not given, the measured faces themselves."""
+    faces: int | None = None
+    """Measure only the first faces."""
+    out: Path | None = None
+    """JSON file for the numbers."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "faces", least=2)
+        self.paths()
+
+    def paths(self) -> dict[str, Path]:
+        """The file of each decomposer by the name of its row."""
+        first = "shipped decomposer" if self.decomposer is None else "decomposer"
+        paths = {first: self.decomposer or shipped_path("decomposer.safetensors", self.pair)}
+        for text in self.also:
+            name, equals, path = text.partition("=")
+            if not (name and equals and path):
+                raise ConfigError(f"--also {text!r}, expected NAME=PATH, such as --also longer=runs/b.safetensors")
+            if name in (*paths, NULL_ROW, MEAN_ROW, TRUTH_ROW):
+                raise ConfigError(f"two rows would be called {name!r}; give --also {text!r} another name")
+            paths[name] = Path(path)
+        return paths
+
+
+@dataclass(frozen=True)
+class DecomposerReport:
+    """All rows, and what they were measured on."""
+
+    truth: str
+    faces: int
+    resolution: int
+    mean_depth_from: str
+    rows: tuple[DecomposerRow, ...]
+
+    def renderables(self) -> list[Any]:
+        """Tables for the terminal."""
+        parts: list[Any] = []
+        for title, columns in _TABLES.items():
+            rows = [row for row in self.rows if any(name in row.scores for name, _, _ in columns)]
+            if not rows:
+                continue
+            table = Table(title=title)
+            table.add_column("prediction")
+            for _, heading, _ in columns:
+                table.add_column(heading, justify="right")
+            for row in rows:
+                table.add_row(row.name, *(_cell(row.scores.get(name), digits) for name, _, digits in columns))
+            parts.append(table)
+        size = f"{self.resolution} px"
+        return [*parts, f"{self.faces} faces of {self.truth}, {size}; mean depth from {self.mean_depth_from}"]
+
+
+_TABLES = {
+    "Shape": (
+        ("side_x100", "SIDE × 100", 3),
+        ("side_ratio", "/ mean depth", 3),
+        ("mad_deg", "normals °", 2),
+        ("mad_ratio", "/ mean depth", 3),
+        ("convex", "convex", 3),
+        ("covered", "covered", 3),
+    ),
+    "Shape of the face proper, without hair, ears, neck and cloth": (
+        ("face_side_x100", "SIDE × 100", 3),
+        ("face_side_ratio", "/ mean depth", 3),
+        ("face_mad_deg", "normals °", 2),
+        ("face_mad_ratio", "/ mean depth", 3),
+    ),
+    "Pose": (
+        ("frame_offset_deg", "offset °", 2),
+        ("yaw_error_deg", "yaw °", 2),
+        ("yaw_correlation", "corr.", 3),
+        ("yaw_slope", "slope", 3),
+        ("pitch_error_deg", "pitch °", 2),
+        ("pitch_correlation", "corr.", 3),
+        ("roll_error_deg", "roll °", 2),
+        ("roll_correlation", "corr.", 3),
+    ),
+    "Light and albedo": (
+        ("light_error_deg", "direction °", 2),
+        ("ambient_error", "ambient", 3),
+        ("ambient_correlation", "corr.", 3),
+        ("diffuse_error", "diffuse", 3),
+        ("diffuse_correlation", "corr.", 3),
+        ("albedo_error", "albedo", 4),
+    ),
+}
+
+
+def run(config: EvaluateDecomposerConfig) -> DecomposerReport:
+    """Measure decomposers on known faces.
+
+    Raises:
+        ImageError, FileFormatError: the truth or a decomposer cannot be used.
+        MismatchError: the decomposers take images of different sizes.
+        ConfigError: fewer than two faces.
+    """
+    fabric = make_fabric(config.devices)
+    decomposers = {name: load_decomposer(path, fabric.device) for name, path in config.paths().items()}
+    sizes = {name: network.config.resolution for name, network in decomposers.items()}
+    resolution = next(iter(sizes.values()))
+    if odd := [name for name, size in sizes.items() if size != resolution]:
+        raise MismatchError(
+            f"{odd[0]!r} takes {sizes[odd[0]]} px images and {next(iter(sizes))!r} {resolution} px; "
+            "measure them in runs of their own"
+        )
+    truth = load_truth(config.truth, resolution, config.faces)
+    if len(truth) < 2:
+        raise ConfigError(f"{config.truth} holds one face, expected at least two; errors are means over faces")
+    if config.train_truth is None:
+        maps, origin = zip(truth.depth, truth.mask, strict=True), "the same faces"
+    else:
+        source = open_truth(config.train_truth)
+        used = min(len(source), MEAN_DEPTH_FACES)
+        maps, origin = (source.shape(i, resolution) for i in range(used)), f"{used} faces of {config.train_truth.name}"
+    rows = evaluate(truth, mean_depth(maps), decomposers)
+    report = DecomposerReport(config.truth.name, len(truth), resolution, origin, rows)
+    if config.out is not None:
+        write_text_atomic(config.out, json.dumps(asdict(report), indent=2) + "\n")
+    return report

@@ -1,0 +1,206 @@
+"""Compare our directions with those of other methods: one generator, the same faces, one independent judge.
+
+The judge is a network that learned from renders with their truth (`train judge`). Our directions come from a decomposer
+that saw no label; so nobody marks their own homework. Methods with labels get them from the judge itself, and where a
+method does not say which of its directions is which attribute, the judge chooses the best one for it: both favour the
+others.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from lineament.checkpoints.growth import atlas_for
+from lineament.checkpoints.ours import load_discriminator, load_judge, network_fingerprint
+from lineament.checkpoints.pairs import load_for_judging
+from lineament.checkpoints.shipped import Pair, shipped_path
+from lineament.directions.exchange import found_of_atlas
+from lineament.engine.console import console, progress_bar
+from lineament.engine.devices import Devices, make_fabric
+from lineament.errors import ConfigError, DataError, MismatchError
+from lineament.networks.judge import Judge
+from lineament.recipes.evaluate.direction_bench import Bench
+from lineament.recipes.evaluate.direction_methods import METHODS, OURS, Compared, Setting, asked_step
+from lineament.recipes.evaluate.direction_report import write_direction_report
+from lineament.recipes.evaluate.direction_scores import Measured, MethodScores, measure_method, scores_of_method
+from lineament.recipes.evaluate.direction_tables import DirectionsReport, goals_of, plain
+from lineament.records.attributes import is_local
+from lineament.records.bounds import check_bounds
+from lineament.store.atlas import load_atlas
+from lineament.store.atomic import write_text_atomic
+
+
+@dataclass(frozen=True)
+class EvaluateDirectionsConfig:
+    """Settings of the comparison; without files, the shipped networks that learned from renders are used.
+
+    Example: ``lineament evaluate directions --judge runs/judge/judge.safetensors --out directions.json``
+    """
+
+    judge: Path | None = None
+    """Judge, of `train judge`; the shipped one if not given."""
+    atlas: Path | None = None
+    """Our atlas; the shipped one if not given."""
+    generator: Path | None = None
+    """Its generator; the shipped one if not given."""
+    decomposer: Path | None = None
+    """Its decomposer; the shipped one if not given."""
+    discriminator: Path | None = None
+    """The generator's discriminator, which says how far an edit may go; without it the judge's identity alone does."""
+    pair: Pair = "renders64"
+    """Shipped networks that stand in for files not given: those whose images the judge knows."""
+    directions: tuple[Path, ...] = ()
+    """Atlases of other origins to be compared, too, such as those of `peers` or of imported directions."""
+    methods: tuple[str, ...] = ()
+    """Rows of the tables; all if not given."""
+    out: Path | None = None
+    """JSON file for the numbers."""
+    report: Path | None = None
+    """HTML page for the pictures."""
+    faces: int = 64
+    """Faces that are edited and judged."""
+    screened: int = 16
+    """Other faces, on which the judge chooses directions and sizes of steps."""
+    samples: int = 10000
+    """Samples for each method that looks at samples; as many are labelled for those that need labels."""
+    components: int = 32
+    """Directions of methods without names."""
+    codes: int = 1500
+    """Faces for the scores of all directions of a method together; 0 leaves them out."""
+    seeds: int = 3
+    """Times that a method is run whose directions depend on chance."""
+    seed: int = 7777
+    """Of the faces; must not be the atlas's own."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "faces", "screened", "samples", "components", least=2)
+        check_bounds(self, "seeds", least=1)
+        if 0 < self.codes < 40 or self.codes < 0:
+            raise ConfigError(f"codes is {self.codes}, expected 40 or more, or 0 to leave them out")
+        for name in self.methods:
+            if name not in METHODS:
+                raise ConfigError(f"no method {name!r}; expected some of {', '.join(map(repr, METHODS))}")
+
+
+def judged_methods(
+    config: EvaluateDirectionsConfig, bench: Bench, setting: Setting
+) -> tuple[list[tuple[MethodScores, list[Measured]]], dict[str, str]]:
+    """Every method with all its seeds, measured; and why some could not be."""
+    compared: dict[str, Compared] = {name: METHODS[name] for name in config.methods or METHODS}
+    for path in config.directions:  # read before any method takes its time
+        found = _loaded(path, bench)
+        compared[path.name] = Compared(lambda _, found=found: found, by_chance=False)
+    rows, left_out = [], {}
+    with progress_bar() as bar:
+        task = bar.add_task("comparing directions", total=len(compared), note="")
+        for name, method in compared.items():
+
+            def note(text: str, name: str = name) -> None:
+                bar.update(task, note=f"{name}: {text}")
+
+            try:
+                measured = measured_method(config, bench, setting, name, method, note)
+            except (ConfigError, DataError) as error:
+                if name == OURS or len(compared) == 1:
+                    raise
+                # One method that cannot work here must not cost the others their hour.
+                left_out[name] = str(error)
+                console.print(f"{name} is left out: {error}", soft_wrap=True)
+            else:
+                facts = {"supervised": method.supervised, "peer": method.peer}
+                rows.append((scores_of_method(bench, name, measured, facts, config.screened, config.seed), measured))
+            bar.advance(task)
+    if not rows:
+        raise ConfigError("no method works on this generator; the reasons stand above")
+    return rows, left_out
+
+
+def measured_method(
+    config: EvaluateDirectionsConfig,
+    bench: Bench,
+    setting: Setting,
+    name: str,
+    method: Compared,
+    note: Callable[[str], None],
+) -> list[Measured]:
+    """A method's directions, measured; for every seed, if it depends on chance.
+
+    Raises:
+        ConfigError, DataError: the method cannot work on this generator.
+    """
+    measured = []
+    for number in range(config.seeds if method.by_chance else 1):
+        found = method.find(replace(setting, seed=setting.seed + number))
+        atlas = setting.atlas if name == OURS else None
+
+        def asked(attribute: str, change: float, atlas: Any = atlas, found: Any = found) -> Any:
+            return asked_step(atlas, found, attribute, change)
+
+        measured.append(measure_method(bench, found, asked, config.codes, config.seed + number, note))
+    return measured
+
+
+def _loaded(path: Path, bench: Bench) -> Any:
+    return found_of_atlas(atlas_for(load_atlas(path), bench.generator, path))
+
+
+def run(config: EvaluateDirectionsConfig) -> DirectionsReport:
+    """Find, measure, compare.
+
+    Raises:
+        InputError, FileFormatError: a file cannot be read.
+        MismatchError: the atlas belongs to another generator, or the judge sees larger images than it draws.
+        ConfigError: the seed is the atlas's own; or a method cannot work on this generator.
+    """
+    device = make_fabric(config.devices).device
+    path = config.atlas or shipped_path("atlas.safetensors", config.pair)
+    atlas, generator, decomposer = load_for_judging(
+        path, config.seed, config.generator, config.decomposer, config.pair, device
+    )
+    judge: Judge = load_judge(config.judge or shipped_path("judge.safetensors", config.pair), device)
+    if judge.config.resolution > generator.config.resolution:
+        raise MismatchError(
+            f"the judge looks at {judge.config.resolution} px, but the generator draws {generator.config.resolution}; "
+            "train a judge of that resolution"
+        )
+    discriminator = None if config.discriminator is None else load_discriminator(config.discriminator, device)
+    bench = Bench(generator, judge, discriminator, atlas.truncation, config.seed, config.faces, config.screened)
+    setting = Setting(
+        generator, decomposer, atlas, bench.labeller(), config.samples, config.components, config.seed + 1, {}
+    )
+    rows, left_out = judged_methods(config, bench, setting)
+    methods = tuple(scores for scores, _ in rows)
+    stds = tuple(bench.stds.tolist())
+    report = DirectionsReport(
+        methods=methods,
+        names=bench.names,
+        local=tuple(name for name in bench.names if is_local(name)),
+        r2=tuple(bench.r2.tolist()),
+        stds=stds,
+        settings={
+            "faces": config.faces,
+            "screened": config.screened,
+            "seeds": config.seeds,
+            "samples": config.samples,
+            "components": config.components,
+            "codes": config.codes,
+            "seed": config.seed,
+            "truncation": atlas.truncation,
+            "discriminator": config.discriminator is not None,
+            "generator": network_fingerprint(generator),
+            "judge": network_fingerprint(judge),
+        },
+        goals=goals_of(methods),
+        left_out=left_out,
+    )
+    if config.out is not None:
+        write_text_atomic(config.out, json.dumps(plain(asdict(report)), indent=2) + "\n")
+    if config.report is not None:
+        write_direction_report(config.report, bench, report, [measured[0] for _, measured in rows])
+    return report

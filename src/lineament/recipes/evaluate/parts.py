@@ -1,0 +1,416 @@
+"""Measure the parts of an atlas against faces whose parts have names: how much more does a part move where it belongs?
+
+Every part edits faces made anew, by plus and minus two standard deviations; `recipes.evaluate.part_response` looks at
+them in the regions of the named parts (`recipes.evaluate.named_regions`). Random steps of the same length are
+measured, too: eyes and mouth change more than cheeks under any step, and the best of many regions is above 1 by
+itself.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from jaxtyping import Float
+from rich.table import Table
+
+from lineament.checkpoints.pairs import load_for_judging
+from lineament.checkpoints.shipped import PAIR, Pair
+from lineament.directions.parts import PartsConfig, layers_of
+from lineament.directions.steps import at_layers, linear_step, step_length
+from lineament.engine.console import progress_bar
+from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.run_folder import CONFIG_NAME, STATE_NAME
+from lineament.errors import ConfigError, FileFormatError, MismatchError
+from lineament.estimators.folds import merged
+from lineament.estimators.local_components import find_components
+from lineament.estimators.part_analysis import SINGULAR
+from lineament.faces.samples import Discovery
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.seeding import latents, philox
+from lineament.recipes.evaluate.named_regions import NAMED_PARTS, Regions, find_regions
+from lineament.recipes.evaluate.part_response import (
+    SIZE_SD,
+    Drift,
+    PartObserver,
+    PartResponse,
+    random_steps,
+    ratio_of_changes,
+)
+from lineament.records.atlas import Atlas
+from lineament.records.bounds import check_bounds
+from lineament.records.parts import Localization
+from lineament.store.atomic import write_text_atomic
+from lineament.store.tensors import load_tensors
+from lineament.store.truth import open_truth
+
+_STREAM_BOOTSTRAP = 10
+
+NUM_RANDOM = 16
+"""Random steps that are measured beside the parts."""
+
+NUM_BOOTSTRAP = 1000
+
+WANTED_RATIO, WANTED_POSE_DEG, WANTED_LIGHT = 5.0, 1.0, 0.05
+"""What a part should reach in its region at least, and change at most: in degrees, and of the light's range."""
+
+NOT_LOCAL = ("whole face", "several parts")
+
+
+@dataclass(frozen=True)
+class EvaluatePartsConfig:
+    """Settings of the measurement of an atlas's parts against named parts of rendered faces.
+
+    Example: ``lineament evaluate parts --atlas found/atlas.safetensors --truth renders/test``
+    """
+
+    atlas: Path
+    """The atlas whose parts are measured."""
+    truth: Path
+    """Folder of rendered faces with truth: labels and named parameters, at the decomposer's resolution."""
+    generator: Path | None = None
+    """Its generator; the shipped one if not given."""
+    decomposer: Path | None = None
+    """Its decomposer; the shipped one if not given."""
+    found: Path | None = None
+    """Folder of the discovery that made the atlas: factorise again with pose and light left in, and compare."""
+    out: Path | None = None
+    """JSON file for the numbers."""
+    faces: int = 64
+    """Generated faces that are edited."""
+    truth_faces: int | None = None
+    """Read only the first rendered faces."""
+    seed: int = 12345
+    """Of the faces; must not be the atlas's own."""
+    pair: Pair = PAIR
+    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
+    photographs, renders64 from renders."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "faces", "truth_faces", least=2)
+
+
+@dataclass(frozen=True)
+class RegionScore:
+    """The part that acts most on a named region.
+
+    Attributes:
+        name: of the region.
+        pixels: its size.
+        part: which acts most there, by the images.
+        stable: whether that part comes back.
+        ratio: of the images' change within the region to that in the rest of the face.
+        low, high: of the 95 % interval of the ratio, over faces.
+        maps_ratio: the same of the decomposer's canonical maps, for the same part.
+        random_ratio: of the images, median over random steps.
+    """
+
+    name: str
+    pixels: int
+    part: str
+    stable: bool
+    ratio: float
+    low: float
+    high: float
+    maps_ratio: float
+    random_ratio: float
+
+
+@dataclass(frozen=True)
+class PartScore:
+    """What one part does.
+
+    Attributes:
+        name, place, stable: from the atlas.
+        region: on which it acts most, by the images.
+        ratio, maps_ratio: there.
+        fits: whether the template's word for its place is one for that region; None if it claims no place.
+        special: region on which it acts most in comparison with random steps: hair answers to everything.
+        special_fits: the same as ``fits`` for that region.
+        drift: of pose and light under its edits.
+        ratios: of the images in all regions.
+    """
+
+    name: str
+    place: str
+    stable: bool
+    region: str
+    ratio: float
+    maps_ratio: float
+    fits: bool | None
+    special: str
+    special_fits: bool | None
+    drift: Drift
+    ratios: dict[str, float]
+
+
+@dataclass(frozen=True)
+class PartsReport:
+    """All that was measured.
+
+    ``drifts`` holds the median and the largest drift over the parts, by the kind of edit; ``dropped`` says which named
+    parts have no region of their own.
+    """
+
+    regions: tuple[RegionScore, ...]
+    parts: tuple[PartScore, ...]
+    summary: dict[str, float]
+    drifts: dict[str, tuple[Drift, Drift]]
+    dropped: dict[str, str]
+    faces: int
+    truth_faces: int
+
+    def renderables(self) -> list[Any]:
+        """Tables for the terminal."""
+        regions = Table(title="Named regions: change of the image within over that in the rest of the face")
+        for heading in ("region", "pixels", "part", "ratio", "95 %", "maps", "random"):
+            regions.add_column(heading, justify="left" if heading in ("region", "part") else "right")
+        for r in self.regions:
+            part = r.part if r.stable else f"{r.part} (does not come back)"
+            cells = (f"{r.ratio:.1f}", f"{r.low:.1f}–{r.high:.1f}", f"{r.maps_ratio:.1f}", f"{r.random_ratio:.1f}")
+            regions.add_row(r.name, str(r.pixels), part, *cells)
+        parts = Table(title=f"Parts: edits of ±{SIZE_SD:g} standard deviations")
+        for heading in ("part", "comes back", "acts most on", "ratio", "maps", "special to", "pose °", "light"):
+            parts.add_column(heading, justify="right" if heading in ("ratio", "maps", "pose °", "light") else "left")
+        for p in self.parts:
+            numbers = (f"{p.ratio:.1f}", f"{p.maps_ratio:.1f}")
+            drift = (f"{p.drift.pose_deg:.2f}", f"{p.drift.light:.3f}")
+            special = p.special + {None: "", True: " (as named)", False: " (not as named)"}[p.special_fits]
+            parts.add_row(p.name, "yes" if p.stable else "no", p.region, *numbers, special, *drift)
+        drifts = Table(title="Pose (°) and light (share of its range) under edits of all parts")
+        for heading in ("edits", "pose, median", "pose, max", "light, median", "light, max"):
+            drifts.add_column(heading, justify="left" if heading == "edits" else "right")
+        for kind, (middle, most) in self.drifts.items():
+            pose = (f"{middle.pose_deg:.2f}", f"{most.pose_deg:.2f}")
+            drifts.add_row(kind, *pose, f"{middle.light:.3f}", f"{most.light:.3f}")
+        rest = Table(show_header=False)
+        for name, value in self.summary.items():
+            rest.add_row(name, f"{value:.3g}")
+        missing = ", ".join(f"{name} ({why})" for name, why in self.dropped.items())
+        line = f"{self.faces} generated faces; regions from {self.truth_faces} rendered ones"
+        return [regions, parts, drifts, rest, line, *([f"no region: {missing}"] if missing else [])]
+
+
+def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> list[Float[np.ndarray, "l d"]]:
+    """Steps of as many parts as the atlas has, found in the same samples with pose and light left in the Jacobian.
+
+    Each is as long as the unit of a part of the atlas, the median one.
+
+    Args:
+        found: folder of the discovery that made the atlas.
+        atlas: whose networks the samples must be of.
+        local: its parts.
+
+    Raises:
+        InputError, FileFormatError: the folder has no state, or a damaged one.
+        MismatchError: the state is of other networks.
+        ConfigError: it has no samples of maps.
+    """
+    tensors, header = load_tensors(found / f"{STATE_NAME}.safetensors", kind="training-state", framework="pt")
+    networks = {"generator": atlas.generator_fingerprint, "decomposer": atlas.decomposer_fingerprint}
+    if any(header.get(name) != value for name, value in networks.items()):
+        raise MismatchError(f"{found} holds samples of other networks than the atlas's; name the folder that made it")
+    folds = Discovery.from_tensors(tensors, found).folds
+    if not folds:
+        raise ConfigError(f"{found} was made with --parts.no-find, so it holds no maps; discover again with parts")
+    try:
+        settings = PartsConfig(**json.loads((found / CONFIG_NAME).read_text(encoding="utf-8"))["parts"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileFormatError(f"{found / CONFIG_NAME} has no settings of parts ({error}); discover again") from error
+    groups = local.layer_groups
+    impure = find_components(
+        merged(folds),
+        atlas.w_cov,
+        np.zeros((len(groups), 0, atlas.w_dim)),
+        np.tile(local.mask.ravel(), 4),
+        settings.factors(),
+        evenness=settings.evenness,
+        count=len(local.parts),
+        max_alike=settings.max_alike,
+    )
+    units = [step_length(linear_step(atlas, {name: 1.0}, ()), atlas.w_cov) for name in local.names]
+    moves = float(np.median(units)) * impure.gradients @ atlas.w_cov  # gradients of variance 1
+    layers = [layers_of(groups, group) for group in impure.groups.tolist()]
+    return [at_layers(atlas, move, own) for move, own in zip(moves, layers, strict=True)]
+
+
+def intervals(
+    best: Float[np.ndarray, "2 n r"], seed: int, level: float = 0.95
+) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
+    """Bootstrap over the faces of the ratio of their mean changes, one interval for every region."""
+    n = best.shape[1]
+    counts = philox(seed, _STREAM_BOOTSTRAP, 0).multinomial(n, np.full(n, 1 / n), NUM_BOOTSTRAP)
+    ratios = ratio_of_changes(np.einsum("bn,snr->sbr", counts / n, best, optimize=True))
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def zone_of(place: str) -> str:
+    """The template's zone in the words of `lineament.estimators.part_analysis.place_of`."""
+    zone = place.partition(",")[0]
+    side, _, single = zone.partition(" ")
+    plural = {word: words for words, word in SINGULAR.items()}
+    return plural.get(single, zone) if side in ("left", "right") else zone
+
+
+def describe(
+    atlas: Atlas,
+    regions: Regions,
+    responses: Sequence[PartResponse],
+    drifts: Sequence[Drift],
+    random: Float[np.ndarray, "s r"],
+    seed: int,
+) -> tuple[tuple[RegionScore, ...], tuple[PartScore, ...]]:
+    """Which part acts most on every region, and on which region every part.
+
+    Args:
+        atlas: with the parts.
+        regions: in the order of the responses' last axis.
+        responses: one for every part.
+        drifts: one for every part.
+        random: ratios of random steps.
+        seed: of the bootstrap.
+    """
+    local = atlas.local
+    assert local is not None
+    names = list(regions.maps)
+    zones = {part.name: part.zones for part in NAMED_PARTS}
+    images, maps = (np.array([response.ratios(kind) for response in responses]) for kind in ("images", "maps"))
+    parts = []
+    for part, drift, row, of_maps in zip(local.parts, drifts, images, maps, strict=True):
+        at, special = int(row.argmax()), int(ratio_of_changes(np.stack([row, np.median(random, axis=0)])).argmax())
+        fits, special_fits = (
+            None if part.place in NOT_LOCAL else zone_of(part.place) in zones[names[i]] for i in (at, special)
+        )
+        ratios = {name: float(ratio) for name, ratio in zip(names, row, strict=True)}
+        parts.append(
+            PartScore(
+                name=part.name,
+                place=part.place,
+                stable=part.stable,
+                region=names[at],
+                ratio=float(row[at]),
+                maps_ratio=float(of_maps[at]),
+                fits=fits,
+                special=names[special],
+                special_fits=special_fits,
+                drift=drift,
+                ratios=ratios,
+            )
+        )
+    best = images.argmax(axis=0)
+    low, high = intervals(np.stack([responses[i].images[:, :, r] for r, i in enumerate(best)], axis=2), seed)
+    scores = [
+        RegionScore(
+            name=name,
+            pixels=int(regions.maps[name].sum()),
+            part=parts[i].name,
+            stable=parts[i].stable,
+            ratio=float(images[i, r]),
+            low=float(low[r]),
+            high=float(high[r]),
+            maps_ratio=float(maps[i, r]),
+            random_ratio=float(np.median(random[:, r])),
+        )
+        for r, (name, i) in enumerate(zip(names, best, strict=True))
+    ]
+    return tuple(sorted(scores, key=lambda score: -score.ratio)), tuple(parts)
+
+
+def summarise(
+    regions: Sequence[RegionScore], parts: Sequence[PartScore], random: Float[np.ndarray, "s r"]
+) -> dict[str, float]:
+    """The numbers that are asked for; ``random`` are the ratios of random steps."""
+    reached = [score for score in regions if score.ratio >= WANTED_RATIO]
+    stable = [part for part in parts if part.stable]
+    fits = [(bool(part.fits), bool(part.special_fits)) for part in stable if part.place not in NOT_LOCAL]
+    numbers = {
+        "named regions": len(regions),
+        f"regions on which some part acts {WANTED_RATIO:g} times more": len(reached),
+        "different parts that do so": len({score.part for score in reached}),
+        "regions on which some random step does so": int((random.max(axis=0) >= WANTED_RATIO).sum()),
+        "parts that come back": len(stable),
+        "median of their best ratios": float(np.median([part.ratio for part in stable])) if stable else 0.0,
+        "median of the best ratios of random steps": float(np.median(random.max(axis=1))),
+        f"parts that change pose by less than {WANTED_POSE_DEG:g}°": sum(
+            part.drift.pose_deg < WANTED_POSE_DEG for part in parts
+        ),
+        f"parts that change light by less than {WANTED_LIGHT:g} of its range": sum(
+            part.drift.light < WANTED_LIGHT for part in parts
+        ),
+    }
+    if fits:
+        most, special = np.mean(fits, axis=0)
+        numbers["local parts that come back: share named after where they act most"] = most
+        numbers["and after what they are special to"] = special
+    return {name: float(value) for name, value in numbers.items()}
+
+
+def evaluate(
+    config: EvaluatePartsConfig, atlas: Atlas, generator: Generator, decomposer: Decomposer, regions: Regions
+) -> PartsReport:
+    """Edit fresh faces by every part, and look.
+
+    Raises:
+        ConfigError: the atlas has no parts; or as `steps_of_impure_parts`.
+    """
+    with torch.no_grad():
+        z = latents(config.seed, range(config.faces), generator.config.z_dim).to(generator.mapping.w_avg.device)
+        w = generator.map(z, atlas.truncation)
+    judge = PartObserver(atlas, generator, decomposer, w, regions.maps, regions.face)
+    local = atlas.local
+    assert local is not None
+    kinds = {"held: what the atlas can hold": [linear_step(atlas, {name: SIZE_SD}) for name in local.names]}
+    if config.found is not None:
+        impure = steps_of_impure_parts(config.found, atlas, local)
+        kinds["nothing held"] = [linear_step(atlas, {name: SIZE_SD}, ()) for name in local.names]
+        kinds["nothing held, pose and light left in the Jacobian"] = [SIZE_SD * step for step in impure]
+    steps = [*next(iter(kinds.values())), *random_steps(atlas, NUM_RANDOM, config.seed)]
+    responses, drifts = [], {kind: [] for kind in kinds}
+    with progress_bar() as bar:
+        task = bar.add_task("editing", total=len(steps) + sum(map(len, kinds.values())), note="")
+        for step in steps:
+            responses.append(judge.response(step))
+            bar.advance(task)
+        for kind, own in kinds.items():
+            for step in own:
+                drifts[kind].append(judge.drift(step))
+                bar.advance(task)
+    k = len(local.parts)
+    random = np.array([response.ratios() for response in responses[k:]])
+    scores, parts = describe(atlas, regions, responses[:k], next(iter(drifts.values())), random, config.seed)
+    return PartsReport(
+        regions=scores,
+        parts=parts,
+        summary=summarise(scores, parts, random) | {"pose left in faces from the front, °": judge.front_deg},
+        drifts={kind: (Drift.middle(found), Drift.most(found)) for kind, found in drifts.items()},
+        dropped=regions.dropped,
+        faces=config.faces,
+        truth_faces=regions.num_faces,
+    )
+
+
+def run(config: EvaluatePartsConfig) -> PartsReport:
+    """Measure the parts of an atlas.
+
+    Raises:
+        ImageError, FileFormatError: the truth, the atlas or a network cannot be used.
+        MismatchError: the atlas belongs to another generator.
+        ConfigError: the seed is the atlas's own, so that the faces would not be unseen; or as `find_regions` and
+            `evaluate`.
+    """
+    atlas, generator, decomposer = load_for_judging(
+        config.atlas, config.seed, config.generator, config.decomposer, config.pair, make_fabric(config.devices).device
+    )
+    regions = find_regions(open_truth(config.truth), decomposer.config.resolution, config.truth_faces)
+    report = evaluate(config, atlas, generator, decomposer, regions)
+    if config.out is not None:
+        write_text_atomic(config.out, json.dumps(asdict(report), indent=2) + "\n")
+    return report

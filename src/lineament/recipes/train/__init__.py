@@ -1,0 +1,1 @@
+"""`lineament train`: one visible training loop for each network."""

@@ -1,0 +1,304 @@
+"""A decomposer's training: its settings, its state and its step. `train_decomposer` is the loop around it."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from lineament.checkpoints.opening import our_file
+from lineament.checkpoints.ours import load_decomposer
+from lineament.engine.devices import Devices
+from lineament.engine.optimise import average_weights, descend, half_life_at, warm_and_falling_rate
+from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
+from lineament.errors import ConfigError, MismatchError
+from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.ops.seeding import philox, step_generator
+from lineament.ops.shapes import ellipsoid_depth
+from lineament.recipes.train.decomposer_health import HealthMonitor
+from lineament.recipes.train.decomposer_loss import LossConfig, decomposition_loss, supervised_loss
+from lineament.recipes.train.face_stream import Batch, FaceStream
+from lineament.recipes.train.latent_pairs import LatentPairs
+from lineament.records.bounds import check_bounds
+from lineament.store.truth import load_truth
+
+_STREAM_INIT, _STREAM_STEP, _STREAM_CYCLE = 1, 2, 7
+
+TILT_RATE = 0.01
+"""Share of a batch in the running mean of the pitch."""
+
+FINAL_RATE = 0.05
+"""The learning rate at the end, as a share of the full one."""
+
+ELLIPSOID = {"near": 0.95, "far": 1.05, "half_height": 0.9}
+"""The first shape. Its height exceeds the image: a tight crop cuts heads off above and below, not at the sides."""
+
+
+@dataclass(frozen=True)
+class TrainDecomposerConfig:
+    """Settings of a decomposer's training.
+
+    Example: ``lineament train decomposer --generator runs/faces/generator.safetensors --out runs/faces-3d``
+    """
+
+    out: Path
+    """Run folder; the same command goes on where it stopped."""
+    generator: Path | None = None
+    """Generator whose samples are taken apart."""
+    images: Path | None = None
+    """Folder or zip of images to take apart, instead of samples or beside them."""
+    supervise: Path | None = None
+    """Folder of faces with their truth to learn from, instead of both: not our method but a bound to measure it
+    against."""
+    validation: Path | None = None
+    """Folder of faces with known depth, on which every snapshot is scored beside the mean depth; never learned from."""
+    features: Path | None = None
+    """Discriminator (or its features) for the perceptual term. If not given, the discriminator.safetensors beside the
+    generator is taken; if there is none, or with --loss.perceptual-weight 0, only pixels are compared."""
+    network: DecomposerConfig = field(default_factory=DecomposerConfig)
+    """Shape of the decomposer."""
+    loss: LossConfig = field(default_factory=LossConfig)
+    """Terms of the loss."""
+    steps: int = 10000
+    """Length of the training."""
+    batch_size: int = 8
+    """Images per step, over all devices. A step of 8 teaches nearly as much as one of 16, so on a CPU small batches
+    learn most; an accelerator wants larger ones."""
+    generated_fraction: float = 0.5
+    """Share of generated images in a batch where both sources are given."""
+    truncation: float = 0.8
+    """Truncation of the generator's samples."""
+    learning_rate: float = 5e-4
+    """Adam's learning rate."""
+    adam_beta2: float = 0.99
+    """Adam's memory of squared gradients. With the usual 0.999 a gradient after a calm stretch may move every weight
+    by three times the learning rate; with 0.99 by no more than the learning rate."""
+    weight_decay: float = 0.0
+    """Adam's weight decay."""
+    warmup_steps: int = 100
+    """Steps in which the learning rate rises from 0: Adam's first steps are its largest."""
+    decay: float = 0.4
+    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
+    init: Path | None = None
+    """Decomposer to go on from, instead of an ellipsoid; how sure it is, it learns anew."""
+    he_init: bool = True
+    """Whether weights start as `Decomposer.init_he` says instead of by PyTorch's default."""
+    ellipsoid: bool = True
+    """Whether the mean shape starts as an ellipsoid, which is convex, so never a hollow mask; else it starts flat."""
+    hold_depth_steps: int = 200
+    """First steps in which the depth stays as it starts: else it grows deeper before the view network has learned to
+    turn, and half the turning of a face twice as deep looks much the same (the bas-relief ambiguity)."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
+    a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
+    ema_steps: float = 100.0
+    """Half-life of the weight average in steps; 0 takes the weights as they are."""
+    latent_atlas: Path | None = None
+    """Atlas of the generator, whose steady steps make the pairs of --loss.latent-weight. Without one the steps are
+    found while training, and take more of the person along."""
+    latent_refresh_steps: int = 250
+    """Steps after which directions that no atlas gives are found anew."""
+    recover: bool = True
+    """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
+    snapshot_steps: int = 250
+    """Steps between two snapshots."""
+    cache: Path | None = None
+    """Folder for the decoded images; in the run folder if not given."""
+    seed: int = 0
+    """Of everything random."""
+    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    """Where to compute."""
+
+    def __post_init__(self) -> None:
+        if self.generator is None and self.images is None and self.supervise is None:
+            raise ConfigError("nothing to train on: give --generator, --images or both")
+        if self.supervise is not None and (self.generator is not None or self.images is not None):
+            raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
+        if self.latent_atlas is not None and self.generator is None:
+            raise ConfigError("--latent-atlas makes pairs of a generator's samples; give its --generator")
+        if self.latent_atlas is not None and not self.loss.latent_weight:
+            raise ConfigError("--latent-atlas has no effect without --loss.latent-weight; give 3, for example")
+        if not self.network.confidence:
+            raise ConfigError("training needs the network's confidence; leave --network.no-confidence out")
+        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps", above=0)
+        check_bounds(self, "generated_fraction", "decay", least=0, most=1)
+        if not 0 <= self.adam_beta2 < 1:
+            raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")
+
+
+def features_path(config: TrainDecomposerConfig) -> Path | None:
+    """The discriminator of the perceptual term: the one named, or the one beside the generator or in its file."""
+    if config.loss.perceptual_weight == 0 or config.features is not None or config.generator is None:
+        return config.features if config.loss.perceptual_weight else None
+    beside = our_file(config.generator).with_name("discriminator.safetensors")
+    return beside if beside.exists() else None
+
+
+def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
+    """The faces to train on."""
+    size = config.network.resolution
+    return FaceStream(
+        size,
+        fabric,
+        generator=config.generator,
+        images=config.images,
+        truth=load_truth(config.supervise, size) if config.supervise else None,
+        cache_dir=config.cache or config.out / "cache",
+        fraction=config.generated_fraction,
+        truncation=config.truncation,
+        seed=config.seed,
+        paired=config.loss.latent_weight > 0,
+        atlas=config.latent_atlas,
+        face_box=config.network.face_box,
+    )
+
+
+def begun_with(path: Path, network: DecomposerConfig) -> Decomposer:
+    """The decomposer to go on from, without its confidence, which files need not hold.
+
+    Raises:
+        InputError, FileFormatError: there is no such file, or it is no decomposer.
+        MismatchError: it is of other settings than the network that is to be trained.
+    """
+    found = load_decomposer(path).for_use()
+    own, wanted = (asdict(replace(one, confidence=False)) for one in (found.config, network))
+    if other := [name for name in own if own[name] != wanted[name]]:
+        name = other[0]
+        raise MismatchError(
+            f"{path} has {name} {own[name]}, but the training {wanted[name]}; give the network settings of "
+            f"that decomposer (--network.{name.replace('_', '-')} ...)"
+        )
+    return found
+
+
+class DecomposerTrainer:
+    """The decomposer, its optimizer and everything that a resumed training must get back."""
+
+    def __init__(self, config: TrainDecomposerConfig, fabric: Fabric) -> None:
+        self.config, self.fabric = config, fabric
+        torch.manual_seed(int(philox(config.seed, _STREAM_INIT, 0).integers(2**62)))
+        decomposer: Any = Decomposer(config.network)
+        if config.he_init:
+            decomposer.init_he()
+        self.decomposer: Decomposer = decomposer.to(fabric.device, memory_format=torch.channels_last)
+        self.ema: Decomposer = copy.deepcopy(self.decomposer).eval().requires_grad_(False)
+        self.optimizer = self._new_optimizer()
+        self.features: nn.Module | None = None
+        self.pairs: LatentPairs | None = None
+        self.monitor = HealthMonitor()
+        self.step = 0
+        self.seconds = 0.0
+        self.recoveries: list[str] = []
+        self.restarted_from = -1
+        self.said: list[str] = []
+
+    def _new_optimizer(self) -> torch.optim.Adam:
+        c = self.config
+        betas = (0.9, c.adam_beta2)
+        return torch.optim.Adam(
+            self.decomposer.parameters(), lr=c.learning_rate, betas=betas, weight_decay=c.weight_decay
+        )
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that changes during training."""
+        tensors = flatten_module("decomposer", self.decomposer) | flatten_module("ema", self.ema)
+        counters = {
+            "step": self.step,
+            "seconds": self.seconds,
+            "recoveries": self.recoveries,
+            "restarted_from": self.restarted_from,
+            "said": self.said,
+            "monitor": self.monitor.state(),
+        }
+        if self.pairs is not None and self.pairs.steps is not None:
+            tensors["pairs.steps"] = self.pairs.steps
+        return tensors | flatten_optimizer("optimizer", self.optimizer), counters
+
+    def restore(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any]) -> None:
+        """The inverse of `state`."""
+        restore_module("decomposer", self.decomposer, tensors)
+        restore_module("ema", self.ema, tensors)
+        restore_optimizer("optimizer", self.optimizer, tensors)
+        if self.pairs is not None and "pairs.steps" in tensors:
+            steps = tensors["pairs.steps"].to(self.fabric.device)
+            self.pairs.steps = steps.reshape(len(steps), -1, steps.shape[-1])
+        for name in ("step", "seconds", "recoveries", "restarted_from", "said"):
+            setattr(self, name, counters[name])
+        self.monitor.restore(counters["monitor"])
+
+    def recover(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any], reason: str) -> None:
+        """Go back to a healthy state, with half the learning rate, other batches and a fresh optimizer.
+
+        Adam's memory of the healthy state has seen none of what threw it; other batches alone would meet it again.
+        """
+        recoveries, seconds = [*self.recoveries, reason], self.seconds
+        self.restore(tensors, counters)
+        self.optimizer = self._new_optimizer()
+        self.recoveries, self.seconds, self.restarted_from = recoveries, seconds, self.step
+        self.monitor.restarted(self.step)
+
+    def rng(self, stream: int = _STREAM_STEP) -> torch.Generator:
+        """Random numbers of this step on this process; a recovered training draws others."""
+        stream += 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
+        return step_generator(self.config.seed, stream, self.step)
+
+    def start(self) -> None:
+        """Start from another decomposer, or from an ellipsoid."""
+        config = self.config
+        if config.init is not None:
+            begun = begun_with(config.init, config.network).state_dict()
+            self.decomposer.load_state_dict(self.decomposer.state_dict() | begun)
+        elif config.ellipsoid and config.network.mean_shape:
+            shape = ellipsoid_depth(config.network.resolution, **ELLIPSOID)
+            self.decomposer.start_from(shape.to(self.fabric.device))
+        self.ema.load_state_dict(self.decomposer.state_dict())
+
+    def refresh_pairs(self) -> None:
+        """Find the directions of pose and light anew, where pairs are asked for and it is time.
+
+        Not in the first steps: while the depth is held, view and light are hardly known.
+        """
+        every = self.config.latent_refresh_steps
+        if self.pairs is not None and self.step >= max(every, self.config.hold_depth_steps) and self.step % every == 0:
+            self.pairs.refresh(self.ema, self.step)
+
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """One step of gradient descent.
+
+        Raises:
+            NonFiniteError: the loss or a gradient is not finite; no weight was changed.
+        """
+        held = self.step < self.config.hold_depth_steps and self.config.init is None and batch.truth is None
+        for parameter in self.decomposer.parts()[0]:
+            parameter.requires_grad_(not held)
+        if batch.truth is not None:
+            loss, values = supervised_loss(self.decomposer, batch.images, batch.truth)
+        else:
+            loss, values = decomposition_loss(
+                self.decomposer, batch.images, self.features, self.config.loss, self.rng(_STREAM_CYCLE), batch.moved
+            )
+        config = self.config
+        rate = warm_and_falling_rate(self.step, config.steps, config.warmup_steps, config.decay)
+        norm = descend(
+            self.fabric,
+            loss,
+            self.decomposer,
+            self.optimizer,
+            step=self.step,
+            rate=config.learning_rate * rate * 0.5 ** len(self.recoveries),
+            clip_norm=config.clip_norm or math.inf,
+            clipped_alone=self.decomposer.parts(),
+        )
+        average_weights(self.ema, self.decomposer, half_life_at(self.step, config.ema_steps))
+        with torch.no_grad():
+            # The EMA's tilt is what its own views average to; it trails the trained one's by the same half-life.
+            pitch = torch.tensor(math.radians(values["health/pitch_mean_deg"]))
+            self.decomposer.tilt.lerp_(pitch.to(self.decomposer.tilt), TILT_RATE)
+            self.ema.tilt.copy_(self.decomposer.tilt)
+        return values | {"gradient_norm": norm}

@@ -1,0 +1,163 @@
+"""Batches of faces to take apart: samples of a generator, photographs, both, or renders with their truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from lineament.checkpoints.growth import atlas_for
+from lineament.checkpoints.opening import open_generator
+from lineament.engine.training_data import batch_indices, load_images
+from lineament.errors import ConfigError, MismatchError
+from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, WHOLE_IMAGE
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.pixels import to_tensor
+from lineament.ops.resample import face_of
+from lineament.recipes.train.decomposer_loss import TrueParts
+from lineament.recipes.train.latent_pairs import LatentPairs
+from lineament.records.decomposition import Decomposition
+from lineament.records.truth import FaceTruth
+from lineament.store.atlas import load_atlas
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images in [-1, 1] and, in a training with the truth, what they consist of.
+
+    ``moved`` shows the faces of the first images again, in another pose or light (`recipes.train.latent_pairs`).
+    """
+
+    images: Float[Tensor, "n 3 h w"]
+    truth: TrueParts | None = None
+    moved: Float[Tensor, "k 3 h w"] | None = None
+
+
+class FaceStream:
+    """Batches of faces; batch i depends on (seed, i) alone.
+
+    Args:
+        resolution: side of the images in pixels.
+        fabric: where to compute, and which of several processes this is.
+        generator: file of the generator whose samples are shown.
+        images: folder or zip of images, instead of samples or beside them.
+        truth: faces with their truth, instead of both.
+        cache_dir: where decoded images are kept.
+        fraction: share of samples in a batch where there are both.
+        truncation: of the samples.
+        seed: of the order of the images.
+        paired: whether samples come in pairs once `pairs` has directions.
+        atlas: where these are found; None to find them while training.
+
+    Attributes:
+        pairs: of latents; None if not ``paired`` or without a generator.
+
+    Raises:
+        ConfigError: the truth lacks the canonical maps, the view or the light.
+        ImageError, FileFormatError: a source cannot be read.
+        MismatchError: the generator's images are smaller than ``resolution``.
+    """
+
+    def __init__(
+        self,
+        resolution: int,
+        fabric: Fabric,
+        *,
+        generator: Path | None = None,
+        images: Path | None = None,
+        truth: FaceTruth | None = None,
+        cache_dir: Path | None = None,
+        fraction: float = 0.5,
+        truncation: float = 0.8,
+        seed: int = 0,
+        paired: bool = False,
+        atlas: Path | None = None,
+        face_box: tuple[float, ...] = WHOLE_IMAGE,
+    ) -> None:
+        self.resolution, self.fabric, self.truth, self.face_box = resolution, fabric, truth, face_box
+        self.truncation, self.seed = truncation, seed
+        self.generator: Generator | None = None
+        self.photographs: np.ndarray | None = None
+        self.pairs: LatentPairs | None = None
+        if truth is not None:
+            if truth.view is None or truth.light is None or truth.canon_depth is None or truth.canon_albedo is None:
+                raise ConfigError(
+                    "training with the truth needs view, light, canon_depth and canon_albedo of each face"
+                )
+            self.photographs = truth.images
+        elif images is not None:
+            self.photographs = load_images(images, resolution, cache_dir or images.parent, fabric)
+        if generator is not None and truth is None:
+            self.generator = open_generator(generator, fabric.device)
+            found = self.generator.config.resolution
+            if found < resolution:
+                raise MismatchError(
+                    f"{generator} makes {found} px images, the decomposer takes {resolution} px: "
+                    "choose a smaller --network.resolution"
+                )
+            if paired:
+                directions = None if atlas is None else load_atlas(atlas)
+                if directions is not None:
+                    directions = atlas_for(directions, self.generator, generator)
+                self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation, atlas=directions)
+        shares = {(True, False): 1.0, (False, True): 0.0}
+        self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
+
+    def batch(self, step: int, count: int, rng: torch.Generator, *, mirror: bool = True) -> Batch:
+        """The faces of this step on this process, half of them mirrored unless asked."""
+        num_generated = round(count * self.fraction)
+        parts: list[Tensor] = []
+        truth: TrueParts | None = None
+        moved: Tensor | None = None
+        if self.generator is not None and num_generated:
+            z = torch.randn(num_generated, self.generator.config.z_dim, generator=rng).to(self.fabric.device)
+            with torch.no_grad():
+                w = self.generator.map(z, self.truncation)
+                parts.append(self._drawn(self.generator, self.generator.broadcast(w)))
+                if self.pairs is not None and self.pairs.steps is not None:
+                    moved = self._drawn(self.generator, self.pairs.moved(w, rng))
+        if self.photographs is not None and num_generated < count:
+            start = (step * self.fabric.world_size + self.fabric.global_rank) * count
+            indices = batch_indices(self.seed, len(self.photographs), start, count - num_generated)
+            parts.append(to_tensor(self.photographs[indices]).to(self.fabric.device))
+            truth = self._true_parts(indices)
+        images = torch.cat(parts)
+        flip = (torch.rand(count, generator=rng) < (0.5 if mirror else 0.0)).to(images.device)
+        images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        if moved is not None:
+            moved = torch.where(flip[: len(moved), None, None, None], moved.flip(3), moved)
+            moved = moved.contiguous(memory_format=torch.channels_last)
+        images = images.contiguous(memory_format=torch.channels_last)
+        return Batch(images, truth and mirrored_where(flip, truth), moved)
+
+    def _drawn(self, generator: Generator, ws: Float[Tensor, "n l d"]) -> Tensor:
+        images = generator.synthesize(ws).clamp(-1, 1)
+        return face_of(images, self.resolution, self.face_box)
+
+    def _true_parts(self, indices: list[int]) -> TrueParts | None:
+        """What these faces consist of, in the decomposer's units."""
+        t = self.truth
+        if t is None or t.canon_depth is None or t.canon_albedo is None or t.view is None or t.light is None:
+            return None
+        known = np.ones_like(t.mask[indices]) if t.canon_mask is None else t.canon_mask[indices]
+        arrays = (t.canon_depth[indices], t.canon_albedo[indices] * 2 - 1, t.view[indices], t.light[indices], known)
+        depth, albedo, view, light, mask = (torch.from_numpy(a).to(self.fabric.device) for a in arrays)
+        parts = Decomposition(depth.float(), albedo.permute(0, 3, 1, 2).float(), view.float(), light.float())
+        return TrueParts(parts, mask)
+
+
+def mirrored_where(flip: Tensor, truth: TrueParts) -> TrueParts:
+    """The truth of images of which some (``flip``, n booleans) are mirrored."""
+    p = truth.parts
+    view_signs, light_signs = p.view.new_tensor(VIEW_SIGNS), p.light.new_tensor(LIGHT_SIGNS)
+    one, map_, image = flip[:, None], flip[:, None, None], flip[:, None, None, None]
+    parts = Decomposition(
+        canon_depth=torch.where(map_, p.canon_depth.flip(2), p.canon_depth),
+        canon_albedo=torch.where(image, p.canon_albedo.flip(3), p.canon_albedo),
+        view=torch.where(one, p.view * view_signs, p.view),
+        light=torch.where(one, p.light * light_signs, p.light),
+    )
+    return TrueParts(parts, torch.where(map_, truth.mask.flip(2), truth.mask))

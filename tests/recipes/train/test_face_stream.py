@@ -1,0 +1,99 @@
+"""Batches of faces: repeatable, mixed in the given share, and mirrored together with their truth."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lineament.engine.devices import Devices, make_fabric
+from lineament.errors import ConfigError
+from lineament.ops.render import render
+from lineament.ops.seeding import step_generator
+from lineament.recipes.train.decomposer_loss import TrueParts
+from lineament.recipes.train.face_stream import FaceStream, mirrored_where
+from lineament.records.camera import Camera
+from lineament.records.decomposition import Decomposition
+from lineament.records.truth import FaceTruth
+from tests import tiny
+
+FABRIC = make_fabric(Devices(accelerator="cpu"))
+
+
+def test_sources_are_mixed_in_the_given_share(tmp_path: Path) -> None:
+    tiny.save_pair(tmp_path)
+    tiny.image_folder(tmp_path / "in", resolution=64)
+    stream = FaceStream(
+        64,
+        FABRIC,
+        generator=tmp_path / "generator.safetensors",
+        images=tmp_path / "in",
+        cache_dir=tmp_path / "cache",
+        fraction=0.25,
+    )
+    batch = stream.batch(3, 8, step_generator(0, 2, 3)).images
+    assert batch.shape == (8, 3, 64, 64)
+    assert torch.equal(batch, stream.batch(3, 8, step_generator(0, 2, 3)).images)
+    both_ways = torch.cat([batch, batch.flip(3)])
+    photographs = torch.from_numpy(tiny.images(12, 64)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    known = [bool((photographs == image).flatten(1).all(dim=1).any()) for image in both_ways]
+    assert [a or b for a, b in zip(known[:8], known[8:], strict=True)] == [False] * 2 + [True] * 6
+
+
+def a_face(n: int = 3) -> Decomposition:
+    """Lopsided parts in a lopsided view, so that nothing is its own mirror image."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 64), torch.linspace(-1, 1, 64), indexing="ij")
+    depth = 0.95 + 0.04 * ((x - 0.2) ** 2 + y**2)
+    albedo = torch.stack([x, y, x * y]) * 0.8
+    rng = torch.Generator().manual_seed(0)
+    view = torch.randn(n, 6, generator=rng) * torch.tensor([0.1, 0.2, 0.1, 0.005, 0.005, 0.0])
+    light = torch.tensor([0.5, 0.4, 0.7, -0.3]).expand(n, 4)
+    return Decomposition(depth.expand(n, 64, 64), albedo.expand(n, 3, 64, 64), view, light)
+
+
+def test_mirroring_the_truth_mirrors_the_image() -> None:
+    # What the signs of view and light mean: rendering the mirrored parts gives the mirrored rendering.
+    parts = a_face()
+    everywhere = torch.ones(3, 64, 64, dtype=torch.bool)
+    twin = mirrored_where(torch.ones(3, dtype=torch.bool), TrueParts(parts, everywhere)).parts
+    straight, mirrored = render(parts, Camera()), render(twin, Camera())
+    both = (straight.recon_mask.flip(2) & mirrored.recon_mask)[:, None]
+    difference = (straight.recon_image.flip(3) - mirrored.recon_image).abs() * both
+    assert float(difference.mean()) < 2e-3  # the triangles' diagonals are not mirrored
+    assert float((straight.recon_image - mirrored.recon_image).abs().mean()) > 0.1
+    kept = mirrored_where(torch.zeros(3, dtype=torch.bool), TrueParts(parts, everywhere)).parts
+    assert torch.equal(kept.view, parts.view)
+
+
+def truth() -> FaceTruth:
+    parts = a_face(4)
+    return FaceTruth(
+        images=tiny.images(4, 64),
+        depth=parts.canon_depth.numpy(),
+        mask=np.ones((4, 64, 64), dtype=bool),
+        view=parts.view.numpy(),
+        light=parts.light.numpy(),
+        canon_depth=parts.canon_depth.numpy(),
+        canon_mask=np.arange(64)[None, None] < np.full((4, 64, 1), 50),
+        canon_albedo=parts.canon_albedo.permute(0, 2, 3, 1).numpy() / 2 + 0.5,
+    )
+
+
+def test_truth_comes_with_its_images() -> None:
+    stream = FaceStream(64, FABRIC, truth=truth())
+    batch = stream.batch(0, 4, step_generator(0, 2, 0))
+    assert batch.truth is not None
+    faces = torch.from_numpy(tiny.images(4, 64)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    views = a_face(4).view
+    for image, view, mask in zip(batch.images, batch.truth.parts.view, batch.truth.mask, strict=True):
+        flipped = not bool((faces == image).flatten(1).all(dim=1).any())
+        index = int((faces == (image.flip(2) if flipped else image)).flatten(1).all(dim=1).nonzero()[0])
+        signs = torch.tensor([1.0, -1, -1, -1, 1, 1]) if flipped else torch.ones(6)
+        assert torch.equal(view, views[index] * signs)
+        assert bool(mask[0, 63]) is flipped
+
+
+def test_half_a_truth_is_refused() -> None:
+    with pytest.raises(ConfigError, match="needs view, light, canon_depth and canon_albedo"):
+        FaceStream(64, FABRIC, truth=replace(truth(), light=None))

@@ -1,0 +1,323 @@
+"""Foreign checkpoints open with the right tensors, run nothing, cost little, and say what they are when they do not."""
+
+import hashlib
+import json
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+import torch
+from torch import Tensor
+
+from lineament.errors import FileFormatError, InputError, StorageError, VersionError
+from lineament.records.checkpoint import ForeignCheckpoint
+from lineament.store.foreign.checkpoints import open_checkpoint
+from lineament.store.tensors import save_tensors
+from tests import foreign_checkpoints as made
+from tests import hostile
+
+ALLOWANCE = 3 * 2**25  # bytes that opening may take beyond four times the file's size
+
+
+def opened(folder: Path, data: bytes, name: str = "network.pkl") -> ForeignCheckpoint:
+    path = folder / name  # a file must stay as it is while its tensors are used
+    path.write_bytes(data)
+    return open_checkpoint(path)
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert list(found) == list(expected)
+    for name, value in expected.items():
+        assert torch.equal(found[name], value), name
+        assert found[name].dtype == value.dtype
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_nvidia_pytorch(tmp_path: Path, protocol: int) -> None:
+    data = made.nvidia_torch(protocol)
+    found = opened(tmp_path, data)
+    assert found.layout == "nvidia-torch"
+    assert list(found.networks) == ["G", "G_ema"]
+    assert found.extras == {
+        "D": None,
+        "augment_pipe": None,
+        "training_set_kwargs": {"path": "faces.zip", "xflip": False, "max_size": 7},
+    }
+    assert found.carries_code
+    assert (found.num_bytes, found.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert found.opaque_names == (
+        "torch.nn.modules.activation.LeakyReLU",
+        "torch.nn.modules.container.Sequential",
+        "torch.nn.modules.linear.Linear",
+    )
+    network = found.networks["G_ema"]
+    assert (network.role, network.class_name, network.source) == ("G_ema", "Generator", made.SOURCE)
+    assert network.settings == made.INIT
+    assert_same(network.tensors, made.state_dict())
+    assert network.module_settings[""] == {"z_dim": 4, "_init_args": [], "_init_kwargs": made.INIT}
+    assert network.module_settings["synthesis"] == {
+        "conv_clamp": None,
+        "padding": [1, 2],
+        "size": [8, 8],
+        "_init_args": [],
+        "_init_kwargs": {"size": 3},
+    }
+    assert network.module_settings["mapping.0"] == {"in_features": 4, "out_features": 4}
+
+
+@pytest.mark.parametrize("version", range(1, 7))
+def test_every_known_version_of_nvidias_records(tmp_path: Path, version: int) -> None:
+    assert list(opened(tmp_path, made.nvidia_torch(version=version)).networks) == ["G", "G_ema"]
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("version", [2, 3, 4])
+def test_nvidia_tensorflow(tmp_path: Path, protocol: int, version: int) -> None:
+    found = opened(tmp_path, made.nvidia_tensorflow(protocol, version))
+    assert found.layout == "nvidia-tensorflow"
+    assert list(found.networks) == ["G", "D", "Gs"]
+    assert found.carries_code
+    network = found.networks["Gs"]
+    assert (network.class_name, network.source) == ("G_main", made.SOURCE)
+    assert network.settings == {"num_channels": 3, "truncation_psi": 0.5}
+    assert network.module_settings == {"G_synthesis": {"resolution": 8}, "G_mapping": {"mapping_layers": 1}}
+    assert network.tensors.pop("lod").item() == 0
+    expected = made.tensorflow_variables()
+    assert network.tensors.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(network.tensors[name].numpy(), value)
+    assert list(found.networks["D"].tensors) == ["Dense0/weight", "Dense0/bias"]
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_rosinality(tmp_path: Path, legacy: bool) -> None:
+    found = opened(tmp_path, made.saved(made.rosinality(), legacy=legacy))
+    assert found.layout == "torch"
+    assert list(found.networks) == ["g", "d", "g_ema"]
+    assert not found.carries_code
+    assert_same(found.networks["g_ema"].tensors, made.state_dict())
+    assert torch.equal(found.extras["latent_avg"], torch.linspace(0, 1, 4))
+    assert found.extras["args"] == {"size": 256, "path": "/data", "lr": 0.002, "channel_multiplier": 2}
+    assert found.extras["ada_aug_p"] == 0.25
+    assert found.extras["g_optim"]["param_groups"][0]["lr"] == 0.001
+    assert found.opaque_names == ("argparse.Namespace",)
+
+
+def test_genforce(tmp_path: Path) -> None:
+    networks = {
+        "generator": made.state_dict(),
+        "discriminator": made.state_dict(),
+        "generator_smooth": made.state_dict(),
+    }
+    released = opened(tmp_path, made.saved(networks))
+    training = opened(tmp_path, made.saved({"models": networks, "running_metadata": {"iter": 7}}), "training.pth")
+    for found in (released, training):
+        assert list(found.networks) == list(networks)
+        assert_same(found.networks["generator_smooth"].tensors, made.state_dict())
+    assert training.extras == {"running_metadata": {"iter": 7}}
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_plain_state_dicts_and_whole_modules(tmp_path: Path, legacy: bool) -> None:
+    state = opened(tmp_path, made.saved(made.generator().state_dict(), legacy=legacy))
+    assert_same(state.networks[""].tensors, made.state_dict())
+    whole = opened(tmp_path, made.saved(made.generator(), legacy=legacy))
+    assert_same(whole.networks[""].tensors, made.state_dict())
+    assert whole.networks[""].class_name == "Generator"
+    assert "class Generator" in whole.networks[""].source or not legacy
+    both = opened(tmp_path, made.saved({"model": made.generator(), "step": 3, "mean": torch.ones(2)}, legacy=legacy))
+    assert_same(both.networks["model"].tensors, made.state_dict())
+    assert both.extras["step"] == 3
+    assert torch.equal(both.extras["mean"], torch.ones(2))
+
+
+def test_state_dicts_of_numpy_arrays(tmp_path: Path) -> None:
+    arrays = {"a": np.ones((2, 3), np.float32), "b": np.arange(4)}
+    found = opened(tmp_path, pickle.dumps({**arrays, "note": "hand-made"}, 4))
+    np.testing.assert_array_equal(found.networks[""].tensors["a"].numpy(), arrays["a"])
+    assert found.networks[""].settings == {"note": "hand-made"}
+
+
+def test_settings_that_are_not_plain_are_shown_and_not_made(tmp_path: Path) -> None:
+    value = {
+        "w": torch.ones(1),
+        "g": made.state_dict(),
+        "path": Path("a"),
+        "dtype": torch.float32,
+        3: "no name",
+        "b": b"x",
+    }
+    extras = opened(tmp_path, made.saved(value)).extras
+    assert extras.pop("path") == f"<{type(Path()).__module__}.{type(Path()).__name__}>"
+    assert torch.equal(extras.pop("w"), torch.ones(1))
+    assert extras == {"dtype": "<torch.float32>", "b": "<bytes>"}
+
+
+def test_tensors_survive_and_may_be_changed_without_changing_the_file(tmp_path: Path) -> None:
+    data = made.saved({"w": torch.ones(5)})
+    tensor = opened(tmp_path, data).networks[""].tensors["w"]
+    tensor += 1
+    assert (tmp_path / "network.pkl").read_bytes() == data
+    assert torch.equal(tensor, torch.full((5,), 2.0))
+
+
+def test_nothing_is_left_open(tmp_path: Path) -> None:
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    for _ in range(20):
+        opened(tmp_path, made.saved(made.state_dict()))
+    if before:
+        assert len(os.listdir("/proc/self/fd")) <= before + 2
+
+
+# ---- what does not open ----
+
+MESSAGES = {
+    "nothing": "is empty",
+    "zeros": "zeros only",
+    "noise": "is no checkpoint: it begins with",
+    "a Git LFS pointer": "git lfs pull",
+    "a web page": "a web page saved under the name of a checkpoint",
+    "a GGUF model": "a language model",
+    "a zip of images": "a zip archive of images",
+    "a tar archive with links": "a tar archive; unpack it",
+    "gzip of a bomb": "gunzip",
+    "a TorchScript program": r"is a TorchScript program.*state_dict\(\)",
+    "a list of names": "has no networks: it is one value of the type list",
+    "NaN in a tensor": r"tensor 'g: w' holds NaN or infinity",
+    "infinity in a half": r"tensor 'w' holds NaN or infinity",
+    "os.system": r"names 'os\.system': it carries code that would run when other programs open it",
+    "a gadget nested in a storage": r"names 'os\.system'",
+    "storages nested in each other": "holds another pickle",
+    "a zip bomb": "unpacks to far more than its own size",
+    "entries that overlap": "overlaps another one",
+    "two entries of one name": "two entries of the name",
+    "a path out of the archive": "a path to outside",
+    "an encrypted entry": "is encrypted",
+    "a deflated entry that lies about its size": "unpacks to another size",
+    "a byte expanded to a terabyte": "tensor 'w' cannot be had",
+    "thousands of tensors on one storage": "same bytes over and over",
+    "a module that holds itself": "lie in each other without end",
+    "a call of what a call returned": "calls what another call returned",
+    "a sparse tensor among the weights": "'w' is of a kind that is not read",
+    "5 tenths of a zip file": r"the first \d+ bytes of a zip archive.*half a download",
+    "5 tenths of a legacy file": "ends in the middle.*half a download",
+    "5 tenths of a nvidia file": "ends in the middle.*half a download",
+    "5 tenths of a tensorflow file": "ends in the middle.*half a download",
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_errors_say_what_the_file_is(tmp_path: Path, case: str) -> None:
+    with pytest.raises(FileFormatError, match=MESSAGES[case]) as caught:
+        opened(tmp_path, hostile.CORPUS[case]())
+    assert str(caught.value).startswith(str(tmp_path / "network.pkl"))
+
+
+def test_files_of_ours_and_other_safetensors(tmp_path: Path) -> None:
+    path = tmp_path / "ours.safetensors"
+    save_tensors(path, {"w": np.ones(2)}, kind="generator", schema_version=1, header={})
+    with pytest.raises(FileFormatError, match="one of Lineament's own files"):
+        open_checkpoint(path)
+    path.write_bytes(safetensors.numpy.save({"w": np.ones(2)}))
+    with pytest.raises(FileFormatError, match="safetensors file of another program"):
+        open_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("start", "message"),
+    [
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x93NUMPY\x01\x00", "an array of NumPy"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x05", "ONNX"),
+        (b'{"weights": "elsewhere"}', "JSON"),
+        (b"\x89PNG\r\n\x1a\n", "PNG"),
+        (b"\xff\xd8\xff\xe0", "JPEG"),
+        (b"BZh9", "bzip2"),
+        (b"\x7fELF", "a program"),
+        (b"just a text", "no checkpoint"),
+    ],
+)
+def test_mix_ups(tmp_path: Path, start: bytes, message: str) -> None:
+    with pytest.raises(FileFormatError, match=message):
+        opened(tmp_path, start + bytes(64))
+
+
+def test_versions_of_the_future(tmp_path: Path) -> None:
+    with pytest.raises(VersionError, match=r"modules of version 7, known up to 6.*upgrade Lineament"):
+        opened(tmp_path, made.nvidia_torch(version=7))
+    with pytest.raises(VersionError, match=r"networks of version 5, known up to 4.*upgrade Lineament"):
+        opened(tmp_path, made.nvidia_tensorflow(version=5))
+
+
+def test_incomplete_descriptions(tmp_path: Path) -> None:
+    changes: list[dict[str, Any]] = [{"version": None}, {"state": 3}, {"module_src": b"x"}, {"class_name": 1}]
+    for change in changes:
+        with pytest.raises(FileFormatError, match="the description of a module in it is incomplete"):
+            opened(tmp_path, made.nvidia_torch(**change))
+
+
+def test_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        open_checkpoint(tmp_path / "none.pkl")
+    with pytest.raises(InputError, match="is a folder"):
+        open_checkpoint(tmp_path)
+    (tmp_path / "file").write_bytes(made.nvidia_torch())
+    monkeypatch.setattr(Path, "open", lambda *args: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
+    with pytest.raises(StorageError, match="permission denied"):
+        open_checkpoint(tmp_path / "file")
+
+
+# ---- hostile files ----
+
+
+def test_the_corpus_is_large() -> None:
+    assert len(hostile.CORPUS) >= 150
+    assert hostile.CORPUS.keys() >= hostile.HARMLESS
+
+
+@pytest.fixture(scope="module")
+def examined(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
+    """What a process met that opened all hostile files and fuzzed; no type checker runs along in it."""
+    folder = tmp_path_factory.mktemp("examined")
+    arguments = ["--suite", "--iterations", "150", "--seed", "0", "--keep", str(folder)]
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "tests.fuzz_checkpoints", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[3],
+        env={**os.environ, "LINEAMENT_CANARY": str(folder / "canary")},
+    )
+    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
+    return json.loads(result.stdout), folder
+
+
+def test_no_hostile_file_runs_anything_or_costs_much(examined: tuple[Any, Path]) -> None:
+    found, folder = examined[0]["hostile"], examined[1]
+    # Python's own unpickler runs the payload of these: what follows could fail.
+    assert found["run by pickle"] == list(hostile.WORKING_GADGETS)
+    outcomes = found["outcomes"]
+    assert outcomes.keys() == hostile.CORPUS.keys()
+    assert {name for name, outcome in outcomes.items() if outcome["opened"]} == hostile.HARMLESS
+    for name, outcome in outcomes.items():
+        assert outcome["events"] == [], name
+        assert outcome["seconds"] < 5, name
+        assert outcome["peak"] <= 4 * outcome["size"] + ALLOWANCE, name
+        assert outcome["opened"] or outcome["error"].startswith(("FileFormatError", "VersionError")), name
+        assert "\n" not in outcome["error"], name
+        assert len(outcome["error"]) < 700, name
+    assert {entry.name for entry in folder.iterdir()} == {"network.pkl"}
+
+
+def test_a_short_fuzz_finds_nothing(examined: tuple[Any, Path]) -> None:
+    report = examined[0]["fuzz"]
+    assert report["failures"] == []
+    assert report["tried"] == 150
+    assert report["opened"] > 0
+    assert report["refused"] > 0
