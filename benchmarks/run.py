@@ -19,16 +19,18 @@ from benchmarks.jacobian import BenchJacobianConfig, bench_jacobian
 from benchmarks.rows import BenchRow, in_turns
 from benchmarks.synthesis import BenchSynthesisConfig, bench_against_products, bench_grouped
 from experiments.training_recipes.variants import VARIANTS
-from lineament.engine.devices import Devices, make_fabric
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig
+from lineament.engine.devices import make_fabric
+from lineament.networks.decomposer import Decomposer
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.shapes import ellipsoid_depth
-from lineament.recipes.train.decomposer_loss import LossConfig, decomposition_loss, reconstruct
-from lineament.recipes.train.decomposer_trainer import DecomposerTrainer, TrainDecomposerConfig
+from lineament.recipes.train.decomposer_loss import decomposition_loss, reconstruct
+from lineament.recipes.train.decomposer_trainer import DecomposerTrainer
 from lineament.recipes.train.face_stream import Batch
 from lineament.records.bounds import check_bounds
 from lineament.records.decomposition import Decomposition
+from lineament.records.devices import Devices
+from lineament.records.shapes import DecomposerConfig, GeneratorConfig
+from lineament.settings.train_decomposer import LossConfig, TrainDecomposerConfig
 
 WITHOUT_SCIKIT_LEARN = "Not held against scikit-learn, which is not installed; for that: pip install scikit-learn"
 

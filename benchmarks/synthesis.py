@@ -9,9 +9,10 @@ import torch
 from benchmarks.rows import BenchRow, in_turns
 from lineament.errors import ConfigError
 from lineament.networks.stylegan import stylegan2
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.seeding import latents
+from lineament.records.shapes import GeneratorConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from lineament.checkpoints.ours import load_decomposer, load_generator, network_fingerprint
-from lineament.faces.inversion import InversionSettings
 from lineament.faces.latent_spread import latent_spread
 from lineament.faces.measure import measure
 from lineament.ops.pixels import to_uint8
@@ -17,11 +16,12 @@ from lineament.ops.seeding import latents
 from lineament.recipes.balance import networks as balance_networks
 from lineament.recipes.balance import run as balance
 from lineament.recipes.balance import trials as balance_trials
-from lineament.recipes.balance.config import BalanceConfig
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
+from lineament.records.inversion_settings import InversionSettings
 from lineament.records.inversions import Inversions
 from lineament.records.semantics import SCALAR_SEMANTICS
+from lineament.settings.balance import BalanceConfig
 from lineament.store.atlas import save_atlas
 from lineament.store.inversions import save_inversions
 from tests import tiny

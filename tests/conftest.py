@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import network_fingerprint, save_network
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2
+from lineament.networks.stylegan.stylegan2 import StyleGAN2
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.semantics import SCALAR_SEMANTICS
+from lineament.records.shapes import DecomposerConfig, GeneratorConfig
 from lineament.store.atlas import save_atlas
 
 # ---- a tiny untrained world: a 64 px generator, a decomposer, and an atlas made up for them ----

@@ -7,10 +7,11 @@ import torch
 from PIL import Image
 
 from lineament.checkpoints.ours import save_network
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.discriminator import DiscriminatorConfig
 from lineament.networks.stylegan.generator import Generator
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2
+from lineament.networks.stylegan.stylegan2 import StyleGAN2
+from lineament.records.shapes import DecomposerConfig, GeneratorConfig
 
 GENERATOR = GeneratorConfig(resolution=32, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=64, channel_max=6)
 GENERATOR64 = GeneratorConfig(resolution=64, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=128, channel_max=6)

@@ -20,16 +20,17 @@ from rich.table import Table
 from experiments.training_recipes.variants import VARIANTS
 from lineament.checkpoints.ours import load_decomposer
 from lineament.engine.console import console
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.engine.run_folder import CONFIG_NAME, LOG_NAME, STATE_NAME, RunFolder
 from lineament.errors import BusyError, ConfigError, FileFormatError, TrainingError
 from lineament.faces.decomposer_scores import MeanEstimate, _cell, evaluate, mean_depth, mean_of
-from lineament.networks.decomposer import DecomposerConfig
 from lineament.recipes.train import decomposer as train_decomposer
 from lineament.recipes.train.decomposer_health import ONLY_SAID, healthy
-from lineament.recipes.train.decomposer_trainer import TrainDecomposerConfig
 from lineament.records.bounds import check_bounds
+from lineament.records.devices import Device, Devices
+from lineament.records.shapes import DecomposerConfig
 from lineament.records.truth import FaceTruth
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 from lineament.store.atomic import remove_stale_temporaries, write_text_atomic
 from lineament.store.tensors import read_header
 from lineament.store.truth import load_truth
@@ -74,7 +75,7 @@ class CompareRecipesConfig:
     """Shape of the decomposers."""
     faces: int | None = None
     """Score on the first faces only."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 
     def __post_init__(self) -> None:
@@ -84,10 +85,6 @@ class CompareRecipesConfig:
             raise ConfigError(f"variants are {self.variants}, expected at least one, and each once")
         check_bounds(self, "seeds", least=1)
         check_bounds(self, "faces", least=2)
-        if self.devices.count != 1:
-            raise ConfigError(
-                f"{self.devices.count} devices, expected one for each training; start the same command once for each"
-            )
         training_settings(self, self.variants[0], 0)
 
 
@@ -208,7 +205,7 @@ def training_settings(config: CompareRecipesConfig, variant: str, seed: int) -> 
         cache=config.out / "cache",
         recover=False,
         seed=seed,
-        devices=config.devices,
+        devices=Devices(config.devices.accelerator),
     )
     return VARIANTS[variant].change(base)
 

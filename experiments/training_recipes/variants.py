@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from lineament.recipes.train.decomposer_trainer import TrainDecomposerConfig
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 
 Change: TypeAlias = Callable[[TrainDecomposerConfig], TrainDecomposerConfig]
 

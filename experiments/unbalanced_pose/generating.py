@@ -15,16 +15,17 @@ from torch import Tensor
 from lineament.checkpoints.pairs import load_pair, look_as_in
 from lineament.checkpoints.shipped import Pair, shipped_path
 from lineament.directions.steps import affordable_hold, calibrated_step
-from lineament.faces.inversion import InversionSettings
 from lineament.faces.measure import measure, synthesize_edited
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import philox
-from lineament.recipes.invert import InvertConfig, invert
+from lineament.recipes.invert import invert
 from lineament.records.atlas import Atlas
+from lineament.records.inversion_settings import InversionSettings
 from lineament.records.inversions import Inversions
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.invert import InvertConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_bytes_atomic
 from lineament.store.inversions import load_inversions

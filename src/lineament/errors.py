@@ -1,32 +1,32 @@
 """The exception tree.
 
     LineamentError                      every error a user can cause or must know of
-    ├── InputError                      what was handed in cannot be used          (exit code 2)
+    ├── InputError                      the user's input cannot be used            (exit code 2)
     │   ├── ImageError                  an image, a folder or a zip of images
-    │   ├── DataError                   images that nothing can be learned from
+    │   ├── DataError                   readable data that are useless for the task
     │   ├── ShapeError                  an array of the wrong shape, type or value
     │   └── ConfigError                 a setting out of its range, or two that contradict each other
     │       └── BusyError               another process is at work in the run folder
     ├── FileFormatError                 a file of ours that is corrupt, foreign or too new (exit code 2)
     │   ├── VersionError                a schema version this release does not read
     │   └── MismatchError               an atlas or decomposer that belongs to another generator
-    ├── StorageError                    the disk said no: full, read-only, vanished (exit code 1)
+    ├── StorageError                    reading or writing a disk failed           (exit code 1)
     └── TrainingError                   training cannot go on                      (exit code 1)
         ├── NonFiniteError              a loss or a parameter became NaN or infinite
         └── CollapseError               the decomposer collapsed and restarts did not mend it
 
-Every message says what was got, what was expected, and what to do.
+Every message says what was found, what was expected and what to do.
 """
 
 
 class LineamentError(Exception):
-    """Root of the tree; the command line prints it as one line and never as a traceback."""
+    """Root of the tree; the command line prints it as one line, never as a traceback."""
 
     exit_code = 1
 
 
 class InputError(LineamentError):
-    """What the user handed in cannot be used."""
+    """The user's input cannot be used."""
 
     exit_code = 2
 
@@ -36,7 +36,7 @@ class ImageError(InputError):
 
 
 class DataError(InputError):
-    """Images that can be read, but from which nothing can be learned."""
+    """Data that can be read but are useless for the task, such as blank images or labels of other images."""
 
 
 class ShapeError(InputError):
@@ -66,7 +66,7 @@ class MismatchError(FileFormatError):
 
 
 class StorageError(LineamentError):
-    """The disk refused: full, read-only or vanished."""
+    """Reading or writing a disk failed: it is full, read-only or gone."""
 
 
 class TrainingError(LineamentError):

@@ -26,8 +26,9 @@ from lineament.errors import ConfigError
 from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.networks.stylegan import stylegan2
 from lineament.networks.stylegan.fast_path import are_plain
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2
+from lineament.networks.stylegan.stylegan2 import StyleGAN2
 from lineament.ops.modulation import modulated_conv2d, modulated_conv2d_grouped
+from lineament.records.shapes import GeneratorConfig
 from tests import tiny
 
 TINY = GeneratorConfig(resolution=32, channel_base=128, channel_max=8, z_dim=8, w_dim=8)

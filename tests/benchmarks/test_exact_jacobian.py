@@ -13,10 +13,11 @@ from benchmarks.exact_jacobian import exact_jacobian, exact_semantics_gradient, 
 from lineament.errors import ConfigError, NonFiniteError, ShapeError
 from lineament.estimators.pixel_jacobian import PixelJacobian, agreement
 from lineament.faces.maps import Albedo, images_of, map_mask, maps_of
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.records.decomposition import Decomposition
+from lineament.records.shapes import DecomposerConfig
 from tests import tiny
 
 PLAIN = DecomposerConfig(

@@ -12,14 +12,15 @@ from lineament.checkpoints.ours import load_generator, network_fingerprint, save
 from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.editor import Editor, load_editor
 from lineament.errors import ConfigError, FileFormatError, MismatchError
-from lineament.faces.inversion import InversionSettings, invert_images
+from lineament.faces.inversion import invert_images
 from lineament.faces.latent_spread import latent_spread
 from lineament.networks.decomposer import Decomposer
-from lineament.networks.encoder import EncoderConfig
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.ops.resample import upsample_fir
 from lineament.recipes.train.encoder import new_encoder
 from lineament.records.atlas import Atlas
+from lineament.records.inversion_settings import InversionSettings
+from lineament.records.shapes import EncoderConfig, GeneratorConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.tensors import load_tensors, save_tensors
 from tests import tiny

@@ -19,10 +19,11 @@ from lineament.errors import ConfigError, FileFormatError, InputError
 from lineament.networks.layouts.stylegan2 import generator_to_rosinality
 from lineament.networks.stylegan.generator import Generator
 from lineament.recipes import convert
-from lineament.recipes.convert import ConvertConfig
-from lineament.recipes.inspect_file import InspectConfig
 from lineament.recipes.inspect_file import run as inspect
-from lineament.recipes.train.decomposer_trainer import TrainDecomposerConfig, features_path
+from lineament.recipes.train.decomposer_trainer import features_path
+from lineament.settings.convert import ConvertConfig
+from lineament.settings.inspect_file import InspectConfig
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 from lineament.store.tensors import read_header
 from tests import foreign_checkpoints as checkpoints
 from tests import tiny

@@ -17,14 +17,13 @@ from lineament.checkpoints.ours import (
     save_network,
 )
 from lineament.errors import FileFormatError
-from lineament.networks.decomposer import DecomposerConfig
 from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.networks.stylegan.discriminator import Discriminator
 from lineament.networks.stylegan.progressive_discriminator import (
     ProgressiveDiscriminator,
     ProgressiveDiscriminatorConfig,
 )
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig
+from lineament.records.shapes import DecomposerConfig, GeneratorConfig
 from lineament.store.tensors import save_tensors
 from tests import tiny
 

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lineament.directions.parts import MAX_UNIT, PartsConfig, face_mask, find_parts, score, without_hair
+from lineament.directions.parts import MAX_UNIT, face_mask, find_parts, score, without_hair
 from lineament.errors import ConfigError, DataError, ShapeError
 from lineament.estimators.folds import NUM_FOLDS, add_to_folds, merged, summed
 from lineament.estimators.part_scores import PartReader
 from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.estimators.steps import mahalanobis_norm
+from lineament.records.part_settings import PartsConfig
 from lineament.records.parts import Localization
 from tests import tiny
 from tests.localized import PartWorld, part_world

@@ -6,15 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lineament.engine.devices import Devices, make_fabric
-from lineament.engine.optimise import (
-    average_weights,
-    descend,
-    falling_rate,
-    half_life_at,
-    warm_and_falling_rate,
-)
+from lineament.engine.devices import make_fabric
+from lineament.engine.optimise import average_weights, descend, falling_rate, half_life_at, warm_and_falling_rate
 from lineament.errors import NonFiniteError
+from lineament.records.devices import Devices
 
 FABRIC = make_fabric(Devices(accelerator="cpu"))
 

@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from lineament.engine.devices import Devices, any_process, average_gradients, make_fabric
+from lineament.engine.devices import any_process, average_gradients, make_fabric
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.ops.pixels import to_tensor
 from lineament.ops.resample import shrink
+from lineament.records.devices import Devices
 from tests import tiny
 
 

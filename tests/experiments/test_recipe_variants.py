@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from experiments.training_recipes.variants import VARIANTS
-from lineament.recipes.train.decomposer_loss import LossConfig
-from lineament.recipes.train.decomposer_trainer import TrainDecomposerConfig
+from lineament.settings.train_decomposer import LossConfig, TrainDecomposerConfig
 
 BASE = TrainDecomposerConfig(out=Path("run"), images=Path("faces"), recover=False)
 

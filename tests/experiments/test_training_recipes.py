@@ -25,14 +25,14 @@ from experiments.training_recipes.run import (
 )
 from lineament.cli.main import main, run_module
 from lineament.engine import run_folder
-from lineament.engine.devices import Devices
 from lineament.engine.run_folder import RunFolder
 from lineament.errors import BusyError, ConfigError, FileFormatError
 from lineament.faces.decomposer_scores import MeanEstimate
 from lineament.networks.decomposer import Decomposer
 from lineament.recipes.train import decomposer as train_decomposer
 from lineament.recipes.train import decomposer_trainer as decomposer_training
-from lineament.recipes.train.decomposer_trainer import TrainDecomposerConfig
+from lineament.records.devices import Device
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 from tests import tiny
 from tests.truths import known_faces, write_pairs, write_rendered
 
@@ -58,7 +58,7 @@ def settings(sources: Path, out: Path, **changes: Any) -> CompareRecipesConfig:
         steps=2,
         batch_size=2,
         network=tiny.DECOMPOSER,
-        devices=Devices(accelerator="cpu"),
+        devices=Device(accelerator="cpu"),
     )
     return replace(config, **changes)
 
@@ -314,7 +314,6 @@ def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
         ({"faces": 1}, "faces is 1"),
         ({"steps": 0}, "steps is 0"),
         ({"images": None}, "nothing to train on"),
-        ({"devices": Devices(count=2)}, "start the same command once for each"),
     ):
         with pytest.raises(ConfigError, match=said):
             settings(sources, tmp_path, **changes)

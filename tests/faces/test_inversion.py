@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError, MismatchError, ShapeError
-from lineament.faces.inversion import InversionSettings, check_encoder_matches, invert_images, quality
+from lineament.faces.inversion import check_encoder_matches, invert_images, quality
 from lineament.faces.latent_spread import LatentSpread, latent_spread
-from lineament.faces.likeness import Likeness, LikenessConfig
-from lineament.networks.encoder import Encoder, EncoderConfig
+from lineament.faces.likeness import Likeness
+from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.ssim import ssim
 from lineament.recipes.train.encoder import new_encoder
+from lineament.records.inversion_settings import InversionSettings, LikenessConfig
+from lineament.records.shapes import EncoderConfig
 from tests import tiny
 
 SETTINGS = InversionSettings(steps=20, learning_rate=0.1)

@@ -7,12 +7,13 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.decomposer import LIGHT_SIGNS, MEAN_GAIN, VIEW_SIGNS, Decomposer, DecomposerConfig
+from lineament.networks.decomposer import LIGHT_SIGNS, MEAN_GAIN, VIEW_SIGNS, Decomposer
 from lineament.ops.render import render
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.records.shapes import DecomposerConfig
 from tests import tiny
 
 

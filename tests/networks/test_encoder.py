@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.encoder import Encoder, EncoderConfig
+from lineament.networks.encoder import Encoder
+from lineament.records.shapes import EncoderConfig
 
 SMALL = EncoderConfig(resolution=32, w_dim=8, num_ws=8, channels=4, channel_max=6, offset_dim=5)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lineament.errors import ConfigError
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.judge import Judge
+from lineament.records.shapes import JudgeConfig
 
 CONFIG = JudgeConfig(attributes="yaw smile light_x", resolution=16, channels=4, channel_max=8, hidden_dim=8)
 

@@ -2,8 +2,9 @@
 
 import torch
 
-from lineament.networks.upsampler import DetailCritic, Upsampler, UpsamplerConfig
+from lineament.networks.upsampler import DetailCritic, Upsampler
 from lineament.ops.resample import upsample_fir
+from lineament.records.shapes import UpsamplerConfig
 
 
 def test_untrained_it_interpolates() -> None:

@@ -12,9 +12,10 @@ from lineament.errors import ConfigError, ImageError, InputError, MismatchError
 from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes import decompose
-from lineament.recipes.decompose import ROWS, DecomposeConfig, generated, photographs, pictures_of, run
+from lineament.recipes.decompose import ROWS, generated, photographs, pictures_of, run
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
+from lineament.settings.decompose import DecomposeConfig
 from lineament.store.pictures import read_png_text
 from tests import tiny
 

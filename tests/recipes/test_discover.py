@@ -13,19 +13,20 @@ from lineament.checkpoints.ours import load_decomposer, load_generator, network_
 from lineament.checkpoints.pairs import look_as_in
 from lineament.directions import calibrate as calibrating
 from lineament.directions import solve
-from lineament.directions.parts import PartsConfig
 from lineament.directions.solve import uncalibrated_atlas
 from lineament.directions.steps import HOLDABLE, affordable_hold, candidates_to_hold, linear_change, linear_step
 from lineament.engine import run_folder
-from lineament.engine.devices import Devices
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.faces.samples import MAX_KEPT_VALUES, Discovery, sample_and_measure
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.recipes import discover
-from lineament.recipes.discover import DiscoverConfig, run
+from lineament.recipes.discover import run
 from lineament.records.atlas import Atlas
+from lineament.records.devices import Device
+from lineament.records.part_settings import PartsConfig
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.discover import DiscoverConfig
 from lineament.store.atlas import load_atlas
 from tests import tiny
 
@@ -50,7 +51,7 @@ def settings(pair: tuple[Path, Path], out: Path, **changes: Any) -> DiscoverConf
         batch_size=16,
         parts=PARTS,
         report=False,
-        devices=Devices(accelerator="cpu"),
+        devices=Device(accelerator="cpu"),
     )
     return replace(config, **changes)
 
@@ -391,8 +392,6 @@ def test_settings_out_of_range(pair: tuple[Path, Path], tmp_path: Path) -> None:
             settings(pair, tmp_path, truncation=truncation)
     with pytest.raises(ConfigError, match="belong together"):
         settings(pair, tmp_path, generator=None)
-    with pytest.raises(ConfigError, match="works on one device"):
-        settings(pair, tmp_path, devices=Devices(count=2))
     with pytest.raises(InputError, match="does not exist"):
         run(settings((tmp_path / "no.safetensors", pair[1]), tmp_path / "out"))
 

@@ -14,9 +14,10 @@ from lineament.estimators.steps import euclidean_step
 from lineament.faces.maps import maps_of_images
 from lineament.faces.measure import measure, synthesize_edited
 from lineament.faces.subjects import parse_seeds
-from lineament.recipes.edit import EditConfig, animation_fractions, picture_fractions, run
+from lineament.recipes.edit import animation_fractions, picture_fractions, run
 from lineament.records.inversions import Inversions
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.edit import EditConfig
 from lineament.store.atlas import atlas_fingerprint, save_atlas
 from lineament.store.inversions import save_inversions
 from lineament.store.pictures import read_png_text

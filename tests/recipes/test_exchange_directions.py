@@ -9,11 +9,11 @@ import torch
 from lineament.directions.exchange import found_of_atlas
 from lineament.directions.steps import calibrated_step, linear_step
 from lineament.errors import ConfigError, InputError, ShapeError, StorageError
-from lineament.recipes.export_directions import ExportDirectionsConfig
 from lineament.recipes.export_directions import run as write
-from lineament.recipes.import_directions import ImportDirectionsConfig
 from lineament.recipes.import_directions import run as read
 from lineament.records.atlas import Atlas
+from lineament.settings.export_directions import ExportDirectionsConfig
+from lineament.settings.import_directions import ImportDirectionsConfig
 from lineament.store.atlas import load_atlas, save_atlas
 from tests.made_up import with_parts
 

@@ -9,7 +9,8 @@ from lineament.checkpoints.ours import network_fingerprint
 from lineament.directions.calibrate import calibration_slope
 from lineament.engine.console import number
 from lineament.errors import FileFormatError, InputError, VersionError
-from lineament.recipes.inspect_file import InspectConfig, run
+from lineament.recipes.inspect_file import run
+from lineament.settings.inspect_file import InspectConfig
 from lineament.store.tensors import save_tensors
 
 

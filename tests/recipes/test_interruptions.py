@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_discriminator, load_generator
-from lineament.recipes.train.generator import TrainGeneratorConfig, run
+from lineament.recipes.train.generator import run
+from lineament.settings.train_generator import TrainGeneratorConfig
 from lineament.store.atomic import is_temporary
 from lineament.store.tensors import load_tensors
 from tests import tiny

@@ -13,17 +13,18 @@ from PIL import Image
 from rich.console import Console
 
 from lineament.checkpoints.ours import load_generator, network_fingerprint, save_network
-from lineament.engine.devices import Devices
 from lineament.errors import ConfigError, ImageError, InputError, MismatchError
-from lineament.faces.inversion import InversionSettings
 from lineament.faces.latent_spread import latent_spread
-from lineament.networks.encoder import EncoderConfig
 from lineament.ops.alignment import FoundFace
 from lineament.recipes import invert as recipe
-from lineament.recipes.inspect_file import InspectConfig
 from lineament.recipes.inspect_file import run as inspect
-from lineament.recipes.invert import NO_ENCODER, InvertConfig, invert, run
+from lineament.recipes.invert import NO_ENCODER, invert, run
 from lineament.recipes.train.encoder import new_encoder
+from lineament.records.devices import Devices
+from lineament.records.inversion_settings import InversionSettings
+from lineament.records.shapes import EncoderConfig
+from lineament.settings.inspect_file import InspectConfig
+from lineament.settings.invert import InvertConfig
 from lineament.store.inversions import load_inversions
 from tests import tiny
 

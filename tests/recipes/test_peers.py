@@ -10,17 +10,20 @@ import tyro
 
 from lineament.checkpoints.ours import save_network
 from lineament.directions.exchange import FOUND_BY, atlas_of_found, found_of_atlas
-from lineament.directions.peers import PEERS, Method, PeerSettings, find_directions
+from lineament.directions.peers import PEERS, find_directions
 from lineament.directions.steps import affordable_hold, calibrated_step, linear_change, linear_step
 from lineament.errors import ConfigError, DataError, InputError, MismatchError
 from lineament.faces.labelled import Labeller, judge_labeller, label_samples, labels_from_table, sample_w, w_of
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.judge import Judge
 from lineament.networks.stylegan.generator import Generator
 from lineament.networks.stylegan.style_weights import style_weights
 from lineament.ops.seeding import latents
-from lineament.recipes.peers import PeersConfig, labels_of, run
+from lineament.recipes.peers import labels_of, run
 from lineament.records.atlas import Atlas
 from lineament.records.found_directions import FoundDirections
+from lineament.records.peer_settings import Method, PeerSettings
+from lineament.records.shapes import JudgeConfig
+from lineament.settings.peers import PeersConfig
 from lineament.store.atlas import load_atlas
 from tests import tiny
 

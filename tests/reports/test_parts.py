@@ -9,20 +9,21 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import save_network
-from lineament.directions.parts import PartsConfig
 from lineament.directions.steps import linear_step
 from lineament.estimators.part_scores import PartReader
 from lineament.faces.measure import measure, measure_parts, synthesize_edited
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.seeding import latents
-from lineament.recipes.discover import DiscoverConfig, run
+from lineament.recipes.discover import run
 from lineament.records.atlas import Atlas
 from lineament.records.direction import SeenRange
+from lineament.records.part_settings import PartsConfig
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.reports import discovery as report
 from lineament.reports.part_pictures import middle_oval
 from lineament.reports.parts import SDS, cosine_drawing, example_part, moved_most, part_context, part_evidence
+from lineament.settings.discover import DiscoverConfig
 from tests import tiny
 from tests.made_up import with_parts
 

@@ -174,7 +174,7 @@ def test_damaged_rendered_faces_are_one_clear_error(rendered: Path, damage: Call
         (
             lambda f: (f / "depth" / "depth_000001.png").rename(f / "depth" / "depth_000011.png"),
             FileFormatError,
-            r"image/image_000001.png meets depth/depth_000002.png",
+            r"image/image_000001.png is paired with depth/depth_000002.png",
         ),
         (cut("depth/depth_000001.png"), ImageError, r"depth_000001.png is a damaged picture"),
         (lambda f: (f / "depth" / "depth_000001.png").write_bytes(b"?"), ImageError, "is not a readable PNG"),

@@ -1,1 +1,1 @@
-"""From files to networks: shipped ones, our own, those of other programs, grown ones."""
+"""Load networks from files: shipped ones, our own, those of other programs, and grown ones."""

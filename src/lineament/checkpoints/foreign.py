@@ -1,4 +1,4 @@
-"""Checkpoints of other programs as our networks: which family and layout they are, and which of several to take."""
+"""Turn checkpoints of other programs into our networks: find out family and layout, and choose among several."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -31,10 +31,10 @@ Reader: TypeAlias = Callable[[ForeignNetwork, ForeignCheckpoint], Built]
 
 GENERATOR_ROLES = ("G_ema", "Gs", "g_ema", "generator_smooth", "generator_ema", "G", "g", "generator", "")
 DISCRIMINATOR_ROLES = ("D", "d", "discriminator", "")
-"""What files call the networks; the averaged generator first."""
+"""Names of the networks in files, in order of preference: the averaged generator first."""
 
 MEAN_SAMPLES = 4096
-"""Latents behind a mean w that a file does not hold."""
+"""Number of latents averaged to compute the mean w if a file lacks it."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +43,9 @@ class Layout:
 
     Attributes:
         name: of the layout.
-        sign: the name of a tensor that no other layout has.
-        build: our network from its settings.
-        read: settings and tensors by our names.
+        sign: name of a tensor that no other layout has.
+        build: makes our network from its settings.
+        read: gives settings and tensors under our names.
     """
 
     name: str
@@ -144,7 +144,7 @@ DISCRIMINATORS = (
 
 
 def tensorflow_settings(network: ForeignNetwork) -> dict[str, Any]:
-    """What a TensorFlow network and its components were made with."""
+    """Settings of a TensorFlow network and of its components, in one dict."""
     settings: dict[str, Any] = {}
     for values in (*network.module_settings.values(), network.settings):
         settings |= values
@@ -158,8 +158,8 @@ class ForeignModel:
     Attributes:
         network: ours, with its weights, on the CPU.
         layout: program and family.
-        role: what the file calls it.
-        notes: what was not in the file and had to be found.
+        role: its name in the file.
+        notes: what the file lacks, and what is used instead.
     """
 
     network: nn.Module
@@ -169,15 +169,15 @@ class ForeignModel:
 
 
 def without_scope(network: ForeignNetwork) -> ForeignNetwork:
-    """The network with names that do not depend on how its program scoped them: no "G_" before components."""
+    """The network with tensor names without the prefix "G_" that some programs put before them."""
     return replace(network, tensors={name.removeprefix("G_"): tensor for name, tensor in network.tensors.items()})
 
 
 def find(checkpoint: ForeignCheckpoint, layouts: tuple[Layout, ...], roles: tuple[str, ...]) -> ForeignModel | None:
-    """The first network, in the order of the roles, that one of the layouts fits.
+    """The first network, in the order of ``roles``, that has one of the layouts.
 
     Raises:
-        FileFormatError: a network of a known layout lacks tensors or has some too many.
+        FileFormatError: a network of a known layout has missing or extra tensors.
     """
     order = [role for role in roles if role in checkpoint.networks]
     order += [role for role in checkpoint.networks if role not in roles]
@@ -194,16 +194,16 @@ def find(checkpoint: ForeignCheckpoint, layouts: tuple[Layout, ...], roles: tupl
 
 @torch.no_grad()
 def fill_mean_w(generator: Generator) -> None:
-    """Set the mean w to that of many latents, for files that do not hold it."""
+    """Set the mean w to the average over `MEAN_SAMPLES` latents, for files that lack it."""
     ws = [generator.mapping(latents(0, range(i, i + 512), generator.config.z_dim)) for i in range(0, MEAN_SAMPLES, 512)]
     generator.mapping.w_avg.copy_(torch.cat(ws).mean(dim=0))
 
 
 def generator_of(checkpoint: ForeignCheckpoint) -> ForeignModel | None:
-    """The averaged generator of a checkpoint, or the one there is; None if there is none of a known layout.
+    """The averaged generator of a checkpoint, else any other; None if there is none of a known layout.
 
     Raises:
-        FileFormatError: it lacks tensors or has some too many.
+        FileFormatError: it has missing or extra tensors.
     """
     found = find(checkpoint, GENERATORS, GENERATOR_ROLES)
     if found is None or not isinstance(found.network, Generator):
@@ -218,7 +218,7 @@ def discriminator_of(checkpoint: ForeignCheckpoint) -> ForeignModel | None:
     """The discriminator of a checkpoint; None if there is none of a known layout.
 
     Raises:
-        FileFormatError: it lacks tensors or has some too many.
+        FileFormatError: it has missing or extra tensors.
     """
     return find(checkpoint, DISCRIMINATORS, DISCRIMINATOR_ROLES)
 
@@ -227,7 +227,7 @@ DIFFUSION = ("diffusion_model.", "unet.", "down_blocks.", "input_blocks.", "tran
 
 
 def what_it_holds(checkpoint: ForeignCheckpoint) -> str:
-    """A few words on what is in a checkpoint that we cannot use."""
+    """A short description of a checkpoint that we cannot use, for messages."""
     if not checkpoint.networks:
         return "no tensors"
     names = [name for network in checkpoint.networks.values() for name in network.tensors]

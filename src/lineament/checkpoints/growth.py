@@ -1,4 +1,4 @@
-"""A generator of twice the resolution, and what was learned for the one it grew from: atlases and encoders fit on."""
+"""Grow a generator to twice the resolution, and use atlases and latents of the smaller one with it."""
 
 from dataclasses import asdict, replace
 
@@ -9,24 +9,25 @@ from torch import Tensor, nn
 from lineament.checkpoints.ours import network_fingerprint
 from lineament.errors import MismatchError
 from lineament.networks.stylegan.generator import Generator
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.records.atlas import Atlas
+from lineament.records.shapes import GeneratorConfig
 from lineament.store.atlas import check_atlas_matches
 
 SMALLEST = 4
-"""Blocks of the smallest StyleGAN2, of 32 px."""
+"""Number of blocks of the smallest StyleGAN2, of 32 px."""
 
 
 def grown(small: StyleGAN2, channels: int = 0) -> StyleGAN2:
     """A generator of twice the resolution that draws the same image, interpolated.
 
     Args:
-        small: its blocks and its mapping are taken over.
+        small: the generator whose blocks and mapping are copied.
         channels: of the new block; 0 for as many as the last one has.
 
     Raises:
-        MismatchError: it draws no image at every resolution.
-        ConfigError: there is no such resolution.
+        MismatchError: ``small`` does not draw an image at every resolution (architecture skip).
+        ConfigError: twice its resolution is not supported.
     """
     if small.config.architecture != "skip":
         raise MismatchError("only generators that draw an image at every resolution (skip) can be grown")
@@ -39,7 +40,7 @@ def grown(small: StyleGAN2, channels: int = 0) -> StyleGAN2:
 
 
 def _shape_of_grown(before: GeneratorConfig, channels: int) -> GeneratorConfig:
-    """The same at all resolutions that there were, and one more."""
+    """Settings with one more resolution and the same widths at all others."""
     widths = [before.channels(2**i) for i in range(2, before.resolution.bit_length())]
     widths.append(channels or widths[-1])
     size = 2 * before.resolution
@@ -50,9 +51,10 @@ def _shape_of_grown(before: GeneratorConfig, channels: int) -> GeneratorConfig:
 
 
 def layers_then(generator: Generator, fingerprint: str) -> int | None:
-    """How many layers a generator had when it had that fingerprint, before it grew; None if it never had.
+    """Number of layers of this generator, or of the one it grew from, that has this fingerprint; None if neither has.
 
-    Told from its weights: those of the coarser resolutions stay as they were when a generator is grown.
+    Growing leaves the weights of the coarser resolutions unchanged, so leaving out the finest blocks gives the
+    fingerprints of the smaller generators.
     """
     if fingerprint == network_fingerprint(generator):
         return generator.num_ws
@@ -65,7 +67,7 @@ def layers_then(generator: Generator, fingerprint: str) -> int | None:
 
 
 def atlas_for(atlas: Atlas, generator: Generator, name: object = "the generator") -> Atlas:
-    """The atlas for this generator: its own, or that of one it grew from, whose last layer the new ones follow.
+    """The atlas for this generator. If it was made for one it grew from, the new layers move as the last one did.
 
     Raises:
         MismatchError: the atlas belongs to another generator.
@@ -80,6 +82,6 @@ def atlas_for(atlas: Atlas, generator: Generator, name: object = "the generator"
 
 
 def for_all_layers(ws: Float[Tensor, "n l d"], generator: Generator) -> Float[Tensor, "n m d"]:
-    """Latents of a generator that this one grew from: the new layers take what the last one takes."""
+    """Extend latents of a generator that this one grew from: the new layers take the w of the last one."""
     missing = generator.num_ws - ws.shape[1]
     return torch.cat([ws, ws[:, -1:].expand(-1, missing, -1)], dim=1) if missing else ws

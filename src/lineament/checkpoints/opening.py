@@ -1,7 +1,6 @@
-"""Generators from any file that people have: ours as they are, others converted once and kept.
+"""Open generators from any file: ours directly, foreign ones converted once and kept in the user's cache.
 
-The second opening of a foreign file reads our copy in the user's cache. It lies under a name made of the file's path,
-size and time, so that another file at that place is another entry.
+The converted copy is named by a hash of the foreign file's path, size and time, so a changed file is converted again.
 """
 
 import hashlib
@@ -25,7 +24,7 @@ from lineament.store.tensors import is_safetensors
 
 CACHE_VARIABLE = "LINEAMENT_CACHE"
 CACHE_VERSION = 1
-"""Raised when a conversion changes, so that older copies are not used."""
+"""Increase it when a conversion changes, so that older copies are not used."""
 
 PYTHON_NAME = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
@@ -37,7 +36,7 @@ def cache_folder() -> Path:
 
 
 def cache_entry(path: Path) -> Path:
-    """Folder of the converted copy of a foreign file, whether it is there or not.
+    """Folder of the converted copy of a foreign file; it need not exist.
 
     Raises:
         InputError: there is no such file.
@@ -53,25 +52,25 @@ def cache_entry(path: Path) -> Path:
 def write_networks(
     folder: Path, path: Path, *, half: bool = False, judge_alone: bool = True
 ) -> dict[Path, dict[str, Any]]:
-    """The networks of a foreign file as files of ours, beside each other, so that a training finds the discriminator.
+    """Write the networks of a foreign file as our files, in one folder, so that a training finds the discriminator.
 
     Args:
-        folder: is made if it is not there.
+        folder: created if it does not exist.
         path: the foreign file.
         half: half precision.
-        judge_alone: whether a discriminator without a generator is worth writing.
+        judge_alone: accept files with a discriminator but no generator.
 
     Returns:
-        The files written, and where what is in them comes from.
+        Provenance of each written file, by its path.
 
     Raises:
         InputError: there is no such file.
         FileFormatError: not a checkpoint, or one without a network of a known layout.
-        StorageError: the disk refused.
+        StorageError: writing failed.
     """
     checkpoint = open_checkpoint(path)
     written: dict[Path, dict[str, Any]] = {}
-    # One after the other, so that one network is in memory at a time. The generator last: where it is, all is there.
+    # One after the other, to keep one network in memory. The generator last: if its file exists, all files do.
     for kind, find in (("discriminator", discriminator_of), ("generator", generator_of)):
         found = find(checkpoint)
         if found is None:
@@ -100,12 +99,12 @@ def write_networks(
 
 
 def converted(path: Path) -> Path:
-    """The generator of a foreign file as a file of ours in the cache, converted if it is not there yet.
+    """Path of the converted generator of a foreign file in the cache; converts it if it is not there yet.
 
     Raises:
         InputError: there is no such file.
         FileFormatError: not a checkpoint, or one without a generator.
-        StorageError: the disk refused.
+        StorageError: writing failed.
     """
     entry = cache_entry(path)
     target = entry / "generator.safetensors"
@@ -115,10 +114,10 @@ def converted(path: Path) -> Path:
 
 
 def named_in_python(name: str) -> Generator:
-    """A generator of the user's own: what the function "package.module:function" gives.
+    """The generator that the user's function "package.module:function" returns.
 
     Raises:
-        ConfigError: there is no such function, or it gives something else.
+        ConfigError: there is no such function, or it returns something else.
     """
     module, _, attribute = name.partition(":")
     try:
@@ -138,14 +137,14 @@ def open_generator(path: str | Path, device: Device = "cpu", *, half: bool | Non
 
     Args:
         path: the file; or "package.module:function", which is imported and called.
-        device: where it should be.
+        device: where to put it.
         half: draw the finest resolutions in half precision, if the generator was trained so; by default on
             accelerators.
 
     Raises:
         InputError: there is no such file.
         FileFormatError: not a generator.
-        ConfigError: the function cannot be had.
+        ConfigError: the function cannot be found, or does not return a generator.
     """
     if not Path(path).exists() and PYTHON_NAME.fullmatch(str(path)):
         generator = ready(named_in_python(str(path)), device)
@@ -158,5 +157,5 @@ def open_generator(path: str | Path, device: Device = "cpu", *, half: bool | Non
 
 
 def our_file(path: Path) -> Path:
-    """The file itself if it is ours (or missing, so that whoever reads it complains), else its converted copy."""
+    """The file itself if it is ours or missing (reading it then raises), else its converted copy."""
     return path if is_safetensors(path) or not path.is_file() else converted(path)

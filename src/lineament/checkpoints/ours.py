@@ -1,4 +1,4 @@
-"""Networks to files and back."""
+"""Save and load our networks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from lineament.checkpoints.shipped import Pair, shipped_path
 from lineament.errors import FileFormatError, LineamentError
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
-from lineament.networks.encoder import Encoder, EncoderConfig
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.encoder import Encoder
+from lineament.networks.judge import Judge
 from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.stylegan.generator import Generator
@@ -22,18 +22,19 @@ from lineament.networks.stylegan.progressive_discriminator import (
     ProgressiveDiscriminatorConfig,
 )
 from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan.stylegan3 import StyleGAN3
 from lineament.networks.stylegan.stylegan3_plan import StyleGAN3Config
+from lineament.records.shapes import DecomposerConfig, EncoderConfig, GeneratorConfig, JudgeConfig
 from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
 
 SCHEMA_VERSION = 1
 _YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
 _BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False)}
-"""What files say by saying nothing of settings that are younger than they are."""
+"""Values assumed for settings missing from older files."""
 
 _OF_GENERATORS = ("z_dim", "w_dim", "num_mapping_layers")
-"""What discriminators once said of the generator they played against."""
+"""Settings of the generator that older files of discriminators also hold; they are ignored."""
 
 ConfigT = TypeVar("ConfigT")
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
@@ -65,7 +66,7 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
 
 
 def _like(default: Any, value: Any) -> Any:
-    """A value of a header as the setting whose default is given has it; TypeError if it cannot be."""
+    """A header's value converted to the type of a setting's default; TypeError if it does not fit."""
     if isinstance(default, tuple) and isinstance(value, list):
         kinds = (int, float) if default and isinstance(default[0], float) else (int,)
         if (default and len(value) != len(default)) or not all(type(number) in kinds for number in value):
@@ -79,9 +80,9 @@ def _like(default: Any, value: Any) -> Any:
 
 
 def save_block(path: str | Path, generator: StyleGAN2, pair: Pair, provenance: dict[str, Any]) -> None:
-    """Write the finest block alone of a generator that was grown from a shipped one, in half precision.
+    """Write only the finest block of a generator that was grown from a shipped one, in half precision.
 
-    `load_generator` puts it together with that one again; the file is a tenth as large.
+    `load_generator` takes the other blocks from the shipped generator. The file is a tenth as large.
     """
     newest = f"blocks.{len(generator.blocks) - 1}."
     tensors = {k: v.detach().cpu().half().contiguous() for k, v in generator.state_dict().items()}
@@ -98,7 +99,7 @@ def save_block(path: str | Path, generator: StyleGAN2, pair: Pair, provenance: d
 def save_network(
     path: str | Path, kind: str, network: nn.Module, config: dict[str, Any], provenance: dict, *, half: bool = True
 ) -> None:
-    """Write a network, in half precision unless asked, with its configuration and where it came from."""
+    """Write a network, by default in half precision, with its configuration and provenance."""
     dtype = torch.float16 if half else torch.float32
     tensors = {k: v.detach().cpu().to(dtype).contiguous() for k, v in network.state_dict().items()}
     header = {"config": config, "provenance": provenance}
@@ -108,7 +109,7 @@ def save_network(
 
 
 def load_weights(path: str | Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put tensors into a network in single precision; FileFormatError names what is missing, left over or misshapen."""
+    """Put tensors into a network; FileFormatError names those that are missing, left over or of the wrong shape."""
     expected = network.state_dict()
     problems = [f"missing {k}" for k in expected.keys() - tensors.keys()]
     problems += [f"left over {k}" for k in tensors.keys() - expected.keys()]
@@ -141,7 +142,7 @@ def _load(
     mapped: bool = False,
     others: Mapping[str, Tensor] | None = None,
 ) -> NetworkT:
-    """Rebuild a network from a file of ours, and ``others`` that the file does not hold, ready for inference."""
+    """Rebuild a network from our file, ready for inference; ``others`` are tensors that the file does not hold."""
     tensors, header = load_tensors(path, kind=kind, framework="pt", mapped=mapped)
     tensors = {**(others or {}), **tensors}
     values = header.get("config")
@@ -155,7 +156,7 @@ def _load(
 
 
 def ready(network: NetworkT, device: Device = "cpu") -> NetworkT:
-    """The network for inference on a device."""
+    """The network on a device, ready for inference."""
     network.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     return network.eval().requires_grad_(False)
 
@@ -165,7 +166,7 @@ FAMILIES: dict[str, tuple[type, Callable[[Any], Generator]]] = {
     StyleGAN2.family: (StyleGAN2Config, StyleGAN2),
     StyleGAN3.family: (StyleGAN3Config, StyleGAN3),
 }
-"""Settings and network of each family of generators."""
+"""Classes of the settings and the network of each family of generators."""
 
 
 def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = False) -> Generator:
@@ -183,17 +184,19 @@ def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = F
 
 
 def _grown_from(path: str | Path, grown: Any) -> dict[str, Tensor]:
-    """The tensors of the shipped generator that one whose file holds a block alone was grown from.
+    """Tensors of the shipped generator from which a generator was grown whose file holds only the finest block.
 
     Raises:
-        FileFormatError: it is not the one it was.
+        FileFormatError: this release ships no such generator, or a different one.
     """
     pair = grown.get("pair") if isinstance(grown, dict) else None
     if pair is None or pair not in get_args(Pair):
         raise FileFormatError(f"{path} was grown from a generator {pair!r:.40} that does not come with this release")
     base = load_generator(shipped_path("generator.safetensors", pair))
     if network_fingerprint(base) != grown.get("fingerprint"):
-        raise FileFormatError(f"{path} was grown from another {pair} than comes with this release; install its own")
+        raise FileFormatError(
+            f"{path} was grown from another {pair} than comes with this release; install the release that wrote it"
+        )
     return base.state_dict()
 
 
@@ -225,7 +228,7 @@ def load_judge(path: str | Path, device: Device = "cpu") -> Judge:
 
 
 def load_features(path: str | Path, sample: Float[Tensor, "n 3 h w"], device: Device) -> nn.Module:
-    """The perceptual feature from a file of features, or cut out of a discriminator and scaled on ``sample``."""
+    """The perceptual features: read from a file of features, or made from a discriminator and scaled on ``sample``."""
     if read_header(path).kind == "discriminator":
         return DiscriminatorFeatures.from_discriminator(load_discriminator(path, device), sample)
     config_class = ProgressiveDiscriminatorConfig if _is_progressive(path) else DiscriminatorConfig

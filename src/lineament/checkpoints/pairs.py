@@ -1,4 +1,4 @@
-"""Files that belong together, loaded together: those named, or the shipped ones."""
+"""Load files that belong together: those given, or the shipped ones."""
 
 from pathlib import Path
 
@@ -9,16 +9,17 @@ from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_decomposer
 from lineament.checkpoints.shipped import Pair, shipped_path
 from lineament.errors import ConfigError
-from lineament.networks.decomposer import Decomposer, check_face_box
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.atlas import Atlas
+from lineament.records.shapes import check_face_box
 from lineament.store.atlas import load_atlas
 
 
 def load_pair(
     generator: Path | None, decomposer: Path | None, pair: Pair, device: torch.device, *, half: bool | None = None
 ) -> tuple[Generator, Decomposer]:
-    """The networks named; the shipped pair's for those that are not. ``half`` as in `open_generator`.
+    """The given networks; those not given come from the shipped pair. ``half`` as in `open_generator`.
 
     Raises:
         InputError, FileFormatError: a network cannot be read.
@@ -37,12 +38,12 @@ def load_for_judging(
     pair: Pair,
     device: torch.device,
 ) -> tuple[Atlas, Generator, Decomposer]:
-    """An atlas and its networks, to be judged on the faces of a seed.
+    """Load an atlas and its networks, to evaluate them on the faces of a seed.
 
     Raises:
         InputError, FileFormatError: a file cannot be read.
         MismatchError: the atlas belongs to another generator.
-        ConfigError: the seed is the atlas's own, so that the faces would not be unseen.
+        ConfigError: the seed is the atlas's own, so the faces would not be unseen.
     """
     atlas = load_atlas(atlas_path)
     if seed == atlas.seed:
@@ -55,10 +56,10 @@ def load_for_judging(
 
 
 def look_as_in(atlas: Atlas, generator: Generator, decomposer: Decomposer | None) -> None:
-    """Draw the class, and show the decomposer the part of the images, with which an atlas was made.
+    """Set the generator's class and the decomposer's face box to those with which an atlas was made.
 
     Raises:
-        ConfigError: what the atlas says of them cannot be.
+        ConfigError: the atlas's class or face box is impossible.
     """
     number, box = atlas.generator.get("class_number"), atlas.generator.get("face_box")
     generator.choose_class(number if isinstance(number, int) else None)

@@ -7,13 +7,13 @@ from typing import Literal, TypeAlias
 from lineament.errors import InputError
 
 Pair: TypeAlias = Literal["faces64", "faces128", "renders64"]
-"""A generator and its decomposer: trained on photographs; the same with finer images; trained on renders of synthetic
-faces, whose truth is known."""
+"""A pair is a generator and its decomposer. faces64 was trained on photographs, faces128 is faces64 with finer images,
+renders64 was trained on renders of synthetic faces with known truth."""
 
 PAIR: Pair = "faces64"
 
 _GREW_FROM: dict[Pair, Pair] = {"faces128": "faces64"}
-"""Pairs whose generator was grown: whatever else they lack is that of the pair it grew from."""
+"""Pairs whose generator was grown; files that they lack are those of the pair it grew from."""
 
 
 def shipped_path(name: str, pair: Pair = PAIR) -> Path:

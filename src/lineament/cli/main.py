@@ -24,13 +24,15 @@ class Command:
 
     Attributes:
         summary: one line for the list of commands.
-        module: recipe that has ``config`` and ``run``; imported only when the command is called.
-        config: name of the recipe's dataclass.
+        recipe: module that has ``run``; imported only when the command line is right, as it loads PyTorch.
+        settings: module of the dataclass that ``run`` takes.
+        config: name of that dataclass.
         show: prints what ``run`` returned, and gives the exit code.
     """
 
     summary: str
-    module: str
+    recipe: str
+    settings: str
     config: str
     show: Callable[[Any], int]
 
@@ -56,7 +58,8 @@ def _show_renderables(result: Any) -> int:
 def _show_discovery(result: Any) -> int:
     if result is None:  # stopped by the user; the recipe has said so
         return EXIT_INTERRUPTED
-    from lineament.recipes.inspect_file import InspectConfig, run
+    from lineament.recipes.inspect_file import run
+    from lineament.settings.inspect_file import InspectConfig
 
     _show_renderables(run(InspectConfig(result)))
     print(result)
@@ -70,120 +73,140 @@ COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "generator"): Command(
         "Train a StyleGAN2 on a folder or zip of images.",
         "lineament.recipes.train.generator",
+        "lineament.settings.train_generator",
         "TrainGeneratorConfig",
         _show_path,
     ),
     ("train", "details"): Command(
         "Give a trained generator twice the resolution.",
         "lineament.recipes.train.details",
+        "lineament.settings.train_details",
         "TrainDetailsConfig",
         _show_path,
     ),
     ("train", "decomposer"): Command(
         "Train a network that takes faces apart into depth, albedo, view and light.",
         "lineament.recipes.train.decomposer",
+        "lineament.settings.train_decomposer",
         "TrainDecomposerConfig",
         _show_path,
     ),
     ("train", "encoder"): Command(
         "Train a network that finds the latents of photographs.",
         "lineament.recipes.train.encoder",
+        "lineament.settings.train_encoder",
         "TrainEncoderConfig",
         _show_path,
     ),
     ("train", "judge"): Command(
         "Train a network with the truth of renders, to judge directions by.",
         "lineament.recipes.train.judge",
+        "lineament.settings.train_judge",
         "TrainJudgeConfig",
         _show_path,
     ),
     ("discover",): Command(
         "Find a generator's directions: an atlas and a report.",
         "lineament.recipes.discover",
+        "lineament.settings.discover",
         "DiscoverConfig",
         _show_discovery,
     ),
     ("edit",): Command(
         "Turn and relight faces by requested amounts: a generator's own, or inverted photographs.",
         "lineament.recipes.edit",
+        "lineament.settings.edit",
         "EditConfig",
         _show_renderables,
     ),
     ("invert",): Command(
         "Find the latents of photographs, and say how good they are.",
         "lineament.recipes.invert",
+        "lineament.settings.invert",
         "InvertConfig",
         _show_renderables,
     ),
     ("balance",): Command(
         "Fill up a lopsided folder of images with faces changed by as little as possible.",
         "lineament.recipes.balance.run",
+        "lineament.settings.balance",
         "BalanceConfig",
         _show_renderables,
     ),
     ("decompose",): Command(
         "Take faces apart: a picture of the parts, and the numbers.",
         "lineament.recipes.decompose",
+        "lineament.settings.decompose",
         "DecomposeConfig",
         _show_renderables,
     ),
     ("peers",): Command(
         "Find directions by another method: GANSpace, SeFa, InterFaceGAN, regression on labels, or chance.",
         "lineament.recipes.peers",
+        "lineament.settings.peers",
         "PeersConfig",
         _show_renderables,
     ),
     ("directions", "import"): Command(
         "Turn directions of another tool into an atlas.",
         "lineament.recipes.import_directions",
+        "lineament.settings.import_directions",
         "ImportDirectionsConfig",
         _show_renderables,
     ),
     ("directions", "export"): Command(
         "Write an atlas's directions for another tool.",
         "lineament.recipes.export_directions",
+        "lineament.settings.export_directions",
         "ExportDirectionsConfig",
         _show_renderables,
     ),
     ("evaluate", "edits"): Command(
         "Measure what an atlas's edits do on faces it has never seen.",
         "lineament.recipes.evaluate.edits",
+        "lineament.settings.evaluate_edits",
         "EvaluateEditsConfig",
         _show_renderables,
     ),
     ("evaluate", "decomposer"): Command(
         "Measure decomposers on faces whose shape, pose and light are known.",
         "lineament.recipes.evaluate.decomposer",
+        "lineament.settings.evaluate_decomposer",
         "EvaluateDecomposerConfig",
         _show_renderables,
     ),
     ("evaluate", "consistency"): Command(
         "Measure whether a decomposer contradicts itself, on faces of which nothing is known.",
         "lineament.recipes.evaluate.consistency",
+        "lineament.settings.evaluate_consistency",
         "EvaluateConsistencyConfig",
         _show_renderables,
     ),
     ("evaluate", "parts"): Command(
         "Measure whether an atlas's parts act where faces have their named parts.",
         "lineament.recipes.evaluate.parts",
+        "lineament.settings.evaluate_parts",
         "EvaluatePartsConfig",
         _show_renderables,
     ),
     ("evaluate", "directions"): Command(
         "Compare directions of several methods on one generator, by one independent judge.",
         "lineament.recipes.evaluate.directions",
+        "lineament.settings.evaluate_directions",
         "EvaluateDirectionsConfig",
         _show_renderables,
     ),
     ("convert",): Command(
         "Turn a checkpoint of another program into files of Lineament's.",
         "lineament.recipes.convert",
+        "lineament.settings.convert",
         "ConvertConfig",
         _show_renderables,
     ),
     ("inspect",): Command(
         "Say what a file is: one of Lineament's, or a checkpoint of another program.",
         "lineament.recipes.inspect_file",
+        "lineament.settings.inspect_file",
         "InspectConfig",
         _show_renderables,
     ),
@@ -256,15 +279,22 @@ def run_module(module: str, config: str, prog: str, argv: Sequence[str] | None =
     Returns:
         Exit code, as of `main`.
     """
-    return _guarded(lambda: _run(Command("", module, config, _show_renderables), prog, argv))
+    command = Command("", module, module, config, _show_renderables)
+    return _guarded(lambda: _run(command, prog, list(sys.argv[1:] if argv is None else argv)))
 
 
-def _run(command: Command, prog: str, argv: Sequence[str] | None) -> int:
+def _run(command: Command, prog: str, argv: list[str]) -> int:
+    config = getattr(importlib.import_module(command.settings), command.config)
+    if not {"-h", "--help"}.isdisjoint(argv):
+        from lineament.cli.short_help import short_help
+
+        print(short_help(config, prog))
+        return 0
     import tyro
 
-    recipe = importlib.import_module(command.module)
-    settings = tyro.cli(getattr(recipe, command.config), prog=prog, args=argv)
-    code = command.show(recipe.run(settings))
+    words = ["--help" if word == "--help-all" else word for word in argv]
+    settings = tyro.cli(config, prog=prog, args=words)
+    code = command.show(importlib.import_module(command.recipe).run(settings))
     sys.stdout.flush()
     return code
 

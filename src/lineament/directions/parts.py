@@ -3,14 +3,13 @@
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.engine.console import progress_bar
-from lineament.errors import ConfigError
 from lineament.estimators.folds import merged, summed
 from lineament.estimators.local_components import LocalComponents, find_components
 from lineament.estimators.part_analysis import match, place_of, shape_of, zones
@@ -19,12 +18,9 @@ from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.estimators.sparse_factors import SparseFactors
 from lineament.networks.decomposer import Decomposer
 from lineament.ops.shapes import face_oval
-from lineament.records.bounds import check_bounds
 from lineament.records.direction import Direction, SeenRange
+from lineament.records.part_settings import PartsConfig
 from lineament.records.parts import Localization, Part, channel_units
-
-SAMPLES_PER_UNKNOWN = 16
-"""Images for every number of the Jacobian that a pixel has, if nothing else is said."""
 
 MAX_UNIT = 4.0
 """The unit of a part is at most so many standard deviations of the w of its layers."""
@@ -33,75 +29,15 @@ MIN_FACE = 0.3
 """Share of the mask that a face covers at least."""
 
 
-@dataclass(frozen=True)
-class PartsConfig:
-    """How the parts of the face are found."""
-
-    find: bool = True
-    """Look for parts; without, only pose and light are found, in less time."""
-    samples: int | None = None
-    """Images behind the parts; sixteen for every number to be found of a pixel if not given."""
-    layer_groups: int = 5
-    """Runs of layers of the generator, of like length, in each of which parts are looked for by themselves: fine layers
-    move less of the face at a time than all layers together. With 1, parts move all layers, as in the paper."""
-    components: int | None = None
-    """Components of each group of layers; as many as it has principal directions in --parts.energy if not given."""
-    energy: float = 0.99
-    """Share of the Jacobian's energy that decides on the number of components."""
-    max_components: int = 24
-    """At most so many components of each group, if their number is not given."""
-    count: int = 48
-    """At most so many parts: of all components the strongest, by how much they change and how little elsewhere."""
-    max_alike: float = 0.7
-    """A component is no part of its own if the |cosine| of its map with a stronger one's is larger."""
-    sparsity: float = 0.05
-    """Share of a typical pixel's answer that is not worth a part of its own (alpha); more gives smaller parts."""
-    decorrelation: float = 0.3
-    """Weight on directions that are alike (beta), relative to their mean energy."""
-    evenness: float = 0.5
-    """How far pixels are made to vary alike, from 0 to 1, lest hairlines and jaws outweigh eyes and lips."""
-    restarts: int = 2
-    """Starts of the factorisation, of which the best is kept."""
-
-    def __post_init__(self) -> None:
-        counts = ("layer_groups", "max_components", "count", "restarts", "samples", "components")
-        check_bounds(self, *counts, least=1, group="parts.")
-        check_bounds(self, "sparsity", "decorrelation", least=0, group="parts.")
-        check_bounds(self, "evenness", "max_alike", least=0, most=1, group="parts.")
-        if not 0 < self.energy < 1:
-            raise ConfigError(f"parts.energy is {self.energy}, expected between 0 and 1")
-
-    def factors(self) -> SparseFactors:
-        """The factorisation of a group of layers."""
-        return SparseFactors(
-            self.components or self.energy,
-            max_components=self.max_components,
-            alpha=self.sparsity,
-            beta=self.decorrelation,
-            n_restarts=self.restarts,
-        )
-
-    def groups(self, num_layers: int) -> tuple[tuple[int, ...], ...]:
-        """The groups of a generator's layers."""
-        runs = np.array_split(np.arange(num_layers), min(self.layer_groups, num_layers))
-        return tuple(tuple(run.tolist()) for run in runs)
-
-    def num_samples(self, num_layers: int, w_dim: int) -> int:
-        """Images behind the parts of a generator; none if no parts are looked for.
-
-        Raises:
-            ConfigError: half of those asked for do not determine a gradient.
-        """
-        if not self.find:
-            return 0
-        unknown = len(self.groups(num_layers)) * w_dim
-        samples = SAMPLES_PER_UNKNOWN * unknown if self.samples is None else self.samples
-        if samples // 2 <= unknown + 1:
-            raise ConfigError(
-                f"half of {samples} samples do not determine {unknown} coefficients, so nobody can tell whether a part "
-                f"comes back; give --parts.samples more than {2 * unknown + 3}, or --parts.no-find"
-            )
-        return samples
+def factors_of(settings: PartsConfig) -> SparseFactors:
+    """The factorisation of a group of layers."""
+    return SparseFactors(
+        settings.components or settings.energy,
+        max_components=settings.max_components,
+        alpha=settings.sparsity,
+        beta=settings.decorrelation,
+        n_restarts=settings.restarts,
+    )
 
 
 def face_mask(decomposer: Decomposer) -> Bool[np.ndarray, "h w"]:
@@ -161,7 +97,7 @@ def find_parts(
             w_cov,
             scalar_gradients,
             everywhere,
-            config.factors(),
+            factors_of(config),
             evenness=config.evenness,
             count=count,
             max_alike=max_alike,

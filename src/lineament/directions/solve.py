@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 
 from lineament import __version__
 from lineament.checkpoints.ours import network_fingerprint
-from lineament.directions.parts import PartsConfig, face_mask, find_parts, score
+from lineament.directions.parts import face_mask, find_parts, score
 from lineament.directions.steps import HOLDABLE, linear_step, step_length
 from lineament.engine.console import console
 from lineament.errors import ConfigError, DataError
@@ -23,6 +23,7 @@ from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.atlas import Atlas
 from lineament.records.direction import Direction, SeenRange
+from lineament.records.part_settings import PartsConfig
 from lineament.records.parts import Localization
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 

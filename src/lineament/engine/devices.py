@@ -1,31 +1,22 @@
 """Where a recipe computes: device, precision and processes, through Lightning Fabric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Devices:
-    """Device, precision and number of processes."""
-
-    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """What to compute on."""
-    count: int = 1
-    """Number of devices (on the CPU: processes)."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic; bf16-mixed is faster on accelerators."""
+from lineament.records.devices import Device, Devices, TrainingDevices
 
 
-def make_fabric(devices: Devices) -> Fabric:
-    """Launch the processes."""
-    strategy = "ddp" if devices.count > 1 else "auto"
+def make_fabric(devices: Device) -> Fabric:
+    """Launch the processes; a plain `Device` is one, in full precision."""
+    count = devices.count if isinstance(devices, Devices) else 1
     fabric = Fabric(
-        accelerator=devices.accelerator, devices=devices.count, precision=devices.precision, strategy=strategy
+        accelerator=devices.accelerator,
+        devices=count,
+        precision=devices.precision if isinstance(devices, TrainingDevices) else "32-true",
+        strategy="ddp" if count > 1 else "auto",
     )
     fabric.launch()
     return fabric

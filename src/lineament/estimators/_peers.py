@@ -1,4 +1,4 @@
-"""What the estimators of other people's methods share."""
+"""Helpers shared by the estimators of published methods."""
 
 import importlib
 from typing import Any
@@ -37,13 +37,13 @@ def check_samples(method: str, values: Float[np.ndarray, "n d"], least: int) -> 
 
 
 def check_num_components(method: str, asked: int, most: int) -> None:
-    """Raise unless the number of components lies between 1 and what there can be."""
+    """Raise `ConfigError` unless the number of components lies between 1 and ``most``."""
     if not 1 <= asked <= most:
         raise ConfigError(f"{method}: {asked} components were asked for, expected 1 to {most}, the width of w or less")
 
 
 def unit_rows(method: str, rows: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "k d"]:
-    """The rows at length 1.
+    """The rows scaled to length 1.
 
     Raises:
         ConfigError: a row is zero.

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-NUM_ANGLES = 8  # tried of a quarter turn; what is finer is left to the factorisation
+NUM_ANGLES = 8  # angles tried per quarter turn; the factorisation refines the best one
 
 
 def varimax(X: Float[np.ndarray, "k p"], max_iter: int = 20) -> Float[np.ndarray, "k k"]:
@@ -25,13 +25,13 @@ def varimax(X: Float[np.ndarray, "k p"], max_iter: int = 20) -> Float[np.ndarray
 def least_absolute_rotation(X: Float[np.ndarray, "k p"], max_sweeps: int = 5) -> Float[np.ndarray, "k k"]:
     """Rotation R, a product of plane rotations, for which the sum of |RX| is small.
 
-    Varimax weighs peaks by their fourth power and leaves overlapping components mixed in pairs, which the alternation
-    never undoes; a search over angles does. Pairs that did not move in a sweep are not tried again.
+    Varimax weighs peaks by their fourth power and leaves overlapping components mixed in pairs. The alternation never
+    separates them; a search over angles does. Pairs that did not move in a sweep are not tried again.
     """
     X, rotation = X.copy(), np.eye(len(X))
     angles = np.arange(NUM_ANGLES) * (np.pi / 2 / NUM_ANGLES)
     turns = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    turns = np.concatenate([turns, turns[:, ::-1] * [-1, 1]])  # below each first axis, its second
+    turns = np.concatenate([turns, turns[:, ::-1] * [-1, 1]])  # first axes of all angles, then second axes
     small = turns.astype(X.dtype)
     moved = np.ones(len(X), dtype=bool)
     for _ in range(max_sweeps):

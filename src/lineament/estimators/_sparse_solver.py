@@ -1,7 +1,7 @@
 """The steps of the sparse factorisation: codes and directions in turn.
 
-Here U is held as "k p" and V as "k d", one component a row, so that each is contiguous in memory. J is read in blocks
-of rows and never copied whole; whatever is summed over its rows is summed over blocks in float64.
+Here U is stored as "k p" and V as "k d", one component a row, so that each is contiguous in memory. J is read in blocks
+of rows and never copied whole; sums over its rows are accumulated over blocks in float64.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from jaxtyping import Float
 from lineament.estimators.pixel_jacobian import row_blocks
 
 BLOCK_ROWS = 16384
-GRAM_ROWS = 2048  # copied in double precision at a time
+GRAM_ROWS = 2048  # rows copied in double precision at a time
 
 
 @dataclass(frozen=True)
@@ -60,16 +60,16 @@ def update_codes(
 ) -> None:
     """Minimise |J - U'V|^2 + alpha |U|_1 over U in place, by exact coordinate descent, one component after another.
 
-    Since rows of V have unit length, each component's minimiser is the soft threshold of what the others leave of its
-    scores (J V)'. Two sweeps of this led to the same objective as six steps of FISTA, in half the time: V is nearly
-    orthogonal, so that there is little for momentum to gain.
+    Since rows of V have unit length, each component's minimiser is the soft threshold of its scores (J V)' less the
+    contribution of the others. Two sweeps of this led to the same objective as six steps of FISTA, in half the time: V
+    is nearly orthogonal, so momentum gains little.
 
     Args:
-        U: where to start; changed.
+        U: start; changed in place.
         scores: `project` of J on V.
         V: unit rows.
         alpha: weight of the absolute values.
-        num_sweeps: at most so many passes over the components.
+        num_sweeps: maximum number of passes over the components.
         tol: stop when no entry of a block changed by more than this.
     """
     others = (V @ V.T).astype(U.dtype)
@@ -104,13 +104,13 @@ def code_moments(
 def update_directions(
     V: Float[np.ndarray, "k d"], uu: Float[np.ndarray, "k k"], uj: Float[np.ndarray, "k d"], beta: float
 ) -> Float[np.ndarray, "k d"]:
-    """One sweep over the directions, none of which raises the objective.
+    """One sweep over the directions; no update raises the objective.
 
-    In one unit direction v the objective is 2 beta v'Mv - 2 g'v, where M sums vv' of the others and g is what they
-    leave of UJ. On the sphere v'(M - L)v is concave for any L above M's largest eigenvalue, so its tangent lies above
+    In one unit direction v the objective is 2 beta v'Mv - 2 g'v, where M sums vv' of the others and g is UJ less their
+    contribution. On the sphere v'(M - L)v is concave for any L above M's largest eigenvalue, so its tangent lies above
     it, and v <- unit(g + 2 beta (L - M) v) minimises a bound that touches at the old v. The exact minimiser needs the
-    eigenvectors of M for each component, k^4 a sweep; the alternation takes the same way in a few bounds more.
-    L is Gershgorin's bound on the others' cosines, which goes to 1 as the directions become orthogonal.
+    eigenvectors of M for each component, k^4 operations a sweep; with the bound the alternation takes only a few steps
+    more. L is Gershgorin's bound on the others' cosines, which goes to 1 as the directions become orthogonal.
     """
     V = V.copy()
     cosines = V @ V.T
@@ -182,7 +182,7 @@ def alternate(
 
 
 def finish_codes(J: Float[np.ndarray, "p d"], energy: float, found: Solution, alpha: float, beta: float) -> Solution:
-    """The same directions with the codes that minimise the objective for them, not half a turn behind them."""
+    """The same directions with the codes that minimise the objective for them; `alternate` updates directions last."""
     U, V = found.U.copy(), found.V
     update_codes(U, project(J, V), V, alpha, num_sweeps=50, tol=1e-3 * alpha)
     uu, uj = code_moments(J, U)
@@ -199,7 +199,7 @@ def revive(
     alpha: float,
     beta: float,
 ) -> bool:
-    """Turn an empty component, in place, towards the row that is explained worst, if the objective falls by it."""
+    """Turn an empty component, in place, towards the row with the largest residual, if that lowers the objective."""
     small = V.astype(J.dtype)
     residual = np.einsum("ij,ij->i", J, J)
     residual -= np.einsum("ij,ij->j", U, 2 * scores - (small @ small.T) @ U)

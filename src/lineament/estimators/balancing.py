@@ -1,4 +1,4 @@
-"""Which image is changed by how much, so that a histogram is filled with the least extrapolation in all."""
+"""Plan which images to change by how much, so that a histogram is filled with the least total extrapolation."""
 
 from dataclasses import dataclass
 
@@ -12,28 +12,28 @@ from lineament.estimators.histograms import Grid
 from lineament.ops.seeding import philox
 
 BEYOND_PENALTY = 1.0
-"""Added to the length of a change for every standard deviation by which it leaves the range seen."""
+"""Cost added to the length of a change for every standard deviation by which it leaves the range seen."""
 
 MAX_ARCS = 200_000
-"""Pairs of a group of sources and one of wanted values in the linear program, so that plans take seconds."""
+"""Maximum number of pairs (group of sources, group of wanted values) in the linear program: plans then take seconds."""
 
 FINENESS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0, 2.0, 4.0, 8.0)
-"""Sizes of the groups, in bins, from which the finest affordable one is taken."""
+"""Sizes of the groups to try, in bins; the finest that `MAX_ARCS` allows is used."""
 
 MAX_ASSIGNED = 400
-"""Images of a bin that are matched with their values exactly at a time, where there are several semantics."""
+"""Images of a bin that are matched exactly with their values at a time, if there are several semantics."""
 
 _STREAM_ORDER, _STREAM_VALUES = 20, 21
 
 
 @dataclass(frozen=True, eq=False)
 class Extrapolation:
-    """What it costs to change a face from one set of values to another.
+    """The cost of changing a face from one set of values to another.
 
     Attributes:
         metric: M, so that a change c of the values takes a step of sqrt(c' M c) standard deviations of w.
-        low, high: of the values seen when the directions were found.
-        std: of the values, by which being beyond that range is measured.
+        low, high: ends of the range of values seen when the directions were found.
+        std: standard deviation of the values, the unit of distances beyond that range.
     """
 
     metric: Float[np.ndarray, "m m"]
@@ -54,13 +54,13 @@ class Extrapolation:
 
 @dataclass(frozen=True, eq=False)
 class Transport:
-    """What to make of what: one entry for each image to be made.
+    """Which images to make from which sources: one entry for each image to be made.
 
     Attributes:
-        source: number of the image that is changed.
-        bin: joint bin that it is to fill.
-        wanted: the values that it is to have.
-        cost: extrapolation of each.
+        source: index of the image that is changed.
+        bin: joint bin that the new image fills.
+        wanted: values of the new image.
+        cost: extrapolation of each change.
     """
 
     source: Int[np.ndarray, " k"]
@@ -81,11 +81,11 @@ def plan_transport(
     seed: int,
     begun: Int[np.ndarray, " b"] | None = None,
 ) -> Transport:
-    """Fill every bin's gap from sources that are used no more often than they may, with the least extrapolation in all.
+    """Fill every bin's gap with the least total extrapolation, using no source more often than its capacity allows.
 
-    Wanted values are spread evenly within each bin. Which source serves which value is a transport problem, solved
-    exactly as a linear program (its vertices are whole numbers) between groups of nearly equal sources and of nearly
-    equal values, as small as a program of `MAX_ARCS` pairs allows. Then the values of each bin are matched anew
+    Wanted values are spread evenly within each bin. Choosing a source for each value is a transport problem. It is
+    solved exactly as a linear program (its vertices are whole numbers) between groups of nearly equal sources and of
+    nearly equal values, as small as a program of `MAX_ARCS` pairs allows. Then the values of each bin are matched anew
     with its sources: in order for one semantic, by assignment for several.
 
     Args:
@@ -95,10 +95,10 @@ def plan_transport(
         gap: images to make for each joint bin.
         extrapolation: the cost of a change.
         seed: of the choice among equals and of the values within bins.
-        begun: images that were planned for each bin before; their values are not asked for again.
+        begun: number of images planned for each bin before; their values are not used again.
 
     Raises:
-        ConfigError: the sources may not be used often enough to fill the gap.
+        ConfigError: the sources' total capacity does not fill the gap.
     """
     total = int(gap.sum())
     if int(capacity.sum()) < total:
@@ -146,7 +146,7 @@ def _assigned(
 
 
 def spread(grid: Grid, bin_: int, numbers: range, seed: int) -> Float[np.ndarray, "k m"]:
-    """Values within a bin for its images of these numbers, evenly spread however many there are.
+    """Values within a bin for its images with these numbers, evenly spread however many there are.
 
     Source: Roberts, "The Unreasonable Effectiveness of Quasirandom Sequences", 2018 (the sequence R_d).
     """
@@ -161,7 +161,7 @@ def spread(grid: Grid, bin_: int, numbers: range, seed: int) -> Float[np.ndarray
 
 
 def _groups(values: np.ndarray, wanted: np.ndarray, grid: Grid) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
-    """Numbers of groups of nearly equal sources and values, as fine as the linear program can bear."""
+    """Group indices of nearly equal sources and of nearly equal values, as fine as `MAX_ARCS` allows."""
     widths = np.array([np.diff(edges).mean() for edges in grid.edges])
     found = []
     for size in FINENESS:
@@ -202,7 +202,7 @@ def _flow(cost: np.ndarray, supply: np.ndarray, demand: np.ndarray) -> Int[np.nd
 
 
 def _turns(members: np.ndarray, capacity: np.ndarray, count: int) -> Int[np.ndarray, " k"]:
-    """The members in turn, each once, then those that may twice, and so on."""
+    """The members in turn: each once, then those with a capacity of two or more again, and so on."""
     turns: list[np.ndarray] = []
     taken, turn = 0, 0
     while taken < count:
@@ -213,7 +213,7 @@ def _turns(members: np.ndarray, capacity: np.ndarray, count: int) -> Int[np.ndar
 
 
 def _matched(wanted: np.ndarray, values: np.ndarray, extrapolation: Extrapolation) -> Int[np.ndarray, " k"]:
-    """For each wanted value the number of its source."""
+    """For each wanted value the index of its source."""
     match = np.empty(len(wanted), np.int64)
     by_wanted, by_value = np.argsort(wanted[:, 0], kind="stable"), np.argsort(values[:, 0], kind="stable")
     if wanted.shape[1] == 1:

@@ -2,9 +2,9 @@
 
 Source:
     Eastwood, Williams, "A Framework for the Quantitative Evaluation of Disentangled Representations", ICLR 2018.
-    Deviations: a code is how far a direction is moved, drawn at random for all directions at once, and the factors are
-    how a judge's readings of the image change, so that it is asked what directions do, not what they predict; and
-    informativeness is R^2 on samples that were not fitted instead of the root of what it leaves.
+    Deviations: a code is the amount by which a direction is moved, drawn at random for all directions at once. The
+    factors are the changes of a judge's readings of the image. So the scores measure what directions do, not what they
+    predict. Informativeness is R^2 on samples that were not fitted, instead of the root of the unexplained share.
 """
 
 import warnings
@@ -19,10 +19,10 @@ from lineament.estimators._peers import scikit_learn
 from lineament.estimators.direction_measures import IntervalEstimate
 
 TEST_SHARE = 0.25
-"""Of the samples, on which informativeness is measured."""
+"""Share of the samples on which informativeness is measured."""
 
 NUM_REFITS = 50
-"""Times that the samples are drawn again for standard errors; each takes a regression for every factor."""
+"""Number of times the samples are resampled for standard errors; each takes a regression for every factor."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class DCI:
     """Scores of a matrix of importances, one row per direction and one column per factor.
 
     Attributes:
-        of_codes: disentanglement of every direction: 1 if one factor alone depends on it, 0 if all do alike.
-        shares: of all importance, every direction's.
+        of_codes: disentanglement of every direction: 1 if one factor alone depends on it, 0 if all do equally.
+        shares: each direction's share of all importance.
         of_factors: completeness of every factor: 1 if it depends on one direction alone.
         best: the direction on which every factor depends most.
     """
@@ -43,7 +43,7 @@ class DCI:
 
     @property
     def disentanglement(self) -> float:
-        """Of all directions, weighted by their shares."""
+        """Mean over the directions, weighted by their shares."""
         return float(self.of_codes @ self.shares)
 
     @property
@@ -57,10 +57,11 @@ class DCI:
 
 
 def dci(importances: Float[np.ndarray, "k m"]) -> DCI:
-    """Equations 1 to 3: one minus the entropy of each row (each column), in units of the largest there can be.
+    """Equations 1 to 3: one minus the entropy of each row (each column), relative to the largest possible entropy.
 
     Raises:
-        ConfigError: fewer than two directions or factors, of which entropy says nothing; or a negative importance.
+        ConfigError: fewer than two directions or factors, for which the entropy is always zero; or a negative
+            importance.
     """
     k, m = importances.shape
     if k < 2 or m < 2:
@@ -69,13 +70,13 @@ def dci(importances: Float[np.ndarray, "k m"]) -> DCI:
         raise ConfigError("DCI needs importances that are not negative; take absolute values")
     total = importances.sum()
     rows, columns = importances.sum(axis=1, keepdims=True), importances.sum(axis=0, keepdims=True)
-    # A direction (factor) without any importance tells nothing apart: even.
+    # A direction (factor) without any importance counts as evenly distributed, and scores 0.
     of_codes = 1 - _entropy(np.where(rows > 0, importances / np.maximum(rows, 1e-300), 1 / m), axis=1) / np.log(m)
     of_factors = 1 - _entropy(np.where(columns > 0, importances / np.maximum(columns, 1e-300), 1 / k), axis=0) / np.log(
         k
     )
     best = tuple(int(i) for i in importances.argmax(axis=0))
-    # Where nothing matters for anything, all directions count alike, and none tells anything apart.
+    # If all importances are zero, all directions have the same share, and score 0.
     shares = rows[:, 0] / total if total > 0 else np.full(k, 1 / k)
     return DCI(of_codes, shares, of_factors, best)
 
@@ -86,7 +87,7 @@ def _entropy(p: np.ndarray, axis: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class DCIScores:
-    """With intervals over samples and, where there are several, seeds.
+    """Scores with intervals over samples and, if there are several, over seeds.
 
     Attributes:
         disentanglement, completeness: of all directions and factors.
@@ -103,7 +104,7 @@ class DCIScores:
 def pooled(found: Sequence[tuple[Float[np.ndarray, " 4"], Float[np.ndarray, " 4"]]]) -> DCIScores:
     """The scores of several seeds, each with its standard error: their mean, and 1.96 standard errors around it.
 
-    What differs from seed to seed counts as of one seed, not of their mean: a user has one.
+    The interval uses the spread of single seeds, not that of their mean, because a user has one seed.
     """
     values, errors = (np.array(part) for part in zip(*found, strict=True))
     spread = values.var(axis=0, ddof=1) if len(values) > 1 else np.zeros(4)
@@ -121,15 +122,15 @@ def lasso_dci(
 ) -> tuple[Float[np.ndarray, " 4"], Float[np.ndarray, " 4"]]:
     """Scores by the lasso, one of the two regressors of the source, with the importance |coefficient|.
 
-    The lasso and not a forest, because directions are linear: what codes do to readings nearly is, too, and a forest of
-    many weak codes finds importance in noise. Codes and factors are brought to standard deviation 1 first; the penalty
-    of every factor is found by cross-validation on all samples, and kept when samples are drawn again.
+    The lasso fits, because directions are linear and readings depend on codes almost linearly. A forest with many weak
+    codes finds importance in noise. Codes and factors are first scaled to standard deviation 1. The penalty of every
+    factor is found by cross-validation on all training samples, and kept when these are resampled.
 
     Args:
         codes: how far every direction was moved.
         factors: how the readings changed.
-        chosen: numbers of the factors for ``local``.
-        rng: draws the split and the samples again.
+        chosen: indices of the factors for ``local``.
+        rng: draws the split and the resampled samples.
 
     Returns:
         The four numbers of `DCIScores`, and their standard errors over the samples.
@@ -145,7 +146,7 @@ def lasso_dci(
     order = rng.permutation(n)
     train, test = order[: int(n * (1 - TEST_SHARE))], order[int(n * (1 - TEST_SHARE)) :]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of convergence at penalties that are not chosen
+        warnings.simplefilter("ignore")  # warnings of convergence at penalties that are not chosen
         penalties = [
             linear.LassoCV(cv=4, alphas=20, random_state=0).fit(x[train], column).alpha_ for column in y[train].T
         ]
@@ -167,5 +168,5 @@ def lasso_dci(
         return found.disentanglement, found.completeness, float(r2.mean()), found.of_best(chosen)
 
     draws = [scores(train[rng.integers(len(train), size=len(train))]) for _ in range(NUM_REFITS)]
-    # The errors alone: samples that are drawn twice make every fit a little worse than the one of all of them.
+    # Only the errors come from the draws: repeated samples make each of these fits a little worse than the full one.
     return np.array(scores(train)), np.std(draws, axis=0, ddof=1)

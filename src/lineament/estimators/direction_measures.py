@@ -1,11 +1,10 @@
-"""What makes a direction a good one, as numbers; from a judge's readings alone, with no network in sight.
+"""Measures of the quality of a direction, computed from a judge's readings alone, without a network.
 
 Convention:
     ``changes`` are readings of an edited face less those of the same face before, n faces x s amounts x m attributes,
-    in standard deviations of each attribute over faces that nobody edited. A statistic takes weights of the faces,
-    "b n" with rows that sum to 1, and gives one value a row, so that `bootstrap` can draw the faces again. Where a
-    quantity is a ratio, it is the ratio of two means over faces, not the mean of the faces' ratios: a face on which an
-    edit does nothing would make that infinite.
+    in standard deviations of each attribute over unedited faces. A statistic takes weights of the faces, "b n" with
+    rows that sum to 1, and gives one value a row, so that `bootstrap` can resample the faces. A ratio is always the
+    ratio of two means over faces. The mean of the faces' ratios would be infinite if an edit does nothing on one face.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +20,7 @@ Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 """From weights "b n" to values "b" or "b m"."""
 
 NUM_DRAWS = 1000
-"""Times that the faces are drawn again for an interval."""
+"""Number of bootstrap draws for an interval."""
 
 TINY = 1e-9
 
@@ -38,17 +37,17 @@ class IntervalEstimate:
 def bootstrap(
     statistics: Sequence[Statistic], num_faces: int, rng: np.random.Generator, level: float = 0.95
 ) -> IntervalEstimate:
-    """A statistic and its interval over faces and, where there are several, over seeds.
+    """A statistic and its interval over faces and, if there are several, over seeds.
 
     Args:
-        statistics: the same one for every seed of a method, on the same faces; one for a method without chance.
-        num_faces: that every statistic weighs.
-        rng: draws faces and seeds again.
+        statistics: one for every seed of a method, on the same faces; only one for a method without randomness.
+        num_faces: number of faces that every statistic weighs.
+        rng: resamples faces and seeds.
         level: of the interval.
 
     Returns:
-        The mean over the seeds with all faces alike, and the percentiles of the draws. In a draw all seeds see the same
-        faces.
+        The mean over the seeds with equal weights of all faces, and the percentiles of the draws. Within a draw all
+        seeds use the same faces.
 
     Source: Efron, Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13 (percentile intervals).
     """
@@ -62,20 +61,20 @@ def bootstrap(
         draws = np.einsum("bg,gb->b", of_seeds, draws)
     else:
         draws = draws[0]
-    # A draw may be infinite, between which and others nothing can be interpolated.
+    # A draw may be infinite, so the quantile must not interpolate between draws.
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], method="inverted_cdf")
     return IntervalEstimate(value, float(low), float(high))
 
 
 def linearity(amounts: Float[np.ndarray, " s"], values: Float[np.ndarray, "n s"]) -> Float[np.ndarray, " n"]:
-    """R^2 of the judge's value against the step, on each face by itself.
+    """R^2 of the judge's value against the step, separately for each face.
 
     Returns:
         Share of the variance that a straight line through the face's values explains, 0 to 1; 0 for a face on which
         nothing changes.
 
     Raises:
-        ConfigError: fewer than three amounts, through which every line passes.
+        ConfigError: fewer than three amounts; a line always fits two.
     """
     if len(amounts) < 3:
         raise ConfigError(f"linearity needs three amounts or more, got {len(amounts)}; measure more")
@@ -85,7 +84,7 @@ def linearity(amounts: Float[np.ndarray, " s"], values: Float[np.ndarray, "n s"]
 
 
 def moved(changes: Float[np.ndarray, "n s m"], amounts: Float[np.ndarray, " s"], target: int) -> np.ndarray:
-    """Of every face by how much the target moves the way that it was pushed, mean over the amounts: "n"."""
+    """Change of the target in the direction of the edit on every face, mean over the amounts: "n"."""
     return (changes[:, :, target] * np.sign(amounts)).mean(axis=1)
 
 
@@ -93,14 +92,14 @@ def leakages(changes: Float[np.ndarray, "n s m"], amounts: Float[np.ndarray, " s
     """Mean absolute change of every attribute, in its standard deviations, per one standard deviation of the target.
 
     Returns:
-        A statistic with one value for each attribute: a row of the re-scoring matrix. It is infinite where the target
-        does not move the way it was pushed.
+        A statistic with one value for each attribute: a row of the re-scoring matrix. It is infinite if the target
+        does not change in the direction of the edit.
 
     Source:
         The re-scoring of Shen et al., "InterFaceGAN", TPAMI 2020, section 4.3, where it is the signed mean change of a
-        classifier's score. Deviations: absolute, so that changes of opposite sign on two faces do not cancel, and in
-        standard deviations per standard deviation of the target, so that no attribute's unit matters, nor how far each
-        method's step goes.
+        classifier's score. Deviations: absolute, so that changes of opposite sign on two faces do not cancel; and in
+        standard deviations per standard deviation of the target, so that neither an attribute's unit nor the length of
+        a method's step matters.
     """
     own, all_ = moved(changes, amounts, target), np.abs(changes).mean(axis=1)
 
@@ -132,14 +131,14 @@ def ratio_of_means(values: Float[np.ndarray, " n"], others: Float[np.ndarray, " 
 
 
 def calibration_errors(asked: Float[np.ndarray, " s"], judged: Float[np.ndarray, "n s"]) -> tuple[Statistic, Statistic]:
-    """How far what happens is from what was asked, in the attribute's own unit.
+    """Errors of the measured change against the requested one, in the attribute's own unit.
 
-    ``judged`` are changes: reading after less reading before on the same face. So whatever two frames of labels differ
-    by (which way a face looks that counts as looking straight) cancels; a difference of scale does not.
+    ``judged`` are changes: reading after less reading before on the same face. So a constant offset between two frames
+    of labels (such as which pose counts as looking straight) cancels; a difference of scale does not.
 
     Returns:
-        Mean absolute error over faces and amounts, which holds the faces' differences and the judge's errors, too; and
-        the mean over the amounts of the absolute error of the mean change, which does not.
+        The mean absolute error over faces and amounts, which includes differences between faces and the judge's
+        errors; and the mean over the amounts of the absolute error of the mean change, which does not.
     """
     errors = np.abs(judged - asked).mean(axis=1)
 
@@ -152,9 +151,9 @@ def calibration_errors(asked: Float[np.ndarray, " s"], judged: Float[np.ndarray,
 def attribute_dependencies(
     changes: Float[np.ndarray, "n s m"], target: int, *, at: float = 1.0, width: float = 0.5
 ) -> tuple[Statistic, Statistic]:
-    """Mean and largest absolute change of the other attributes on those images whose target did change by ``at``.
+    """Mean and largest absolute change of the other attributes on images whose target changed by ``at``.
 
-    Unlike in `leakages`, whose images are those of one step, these are the images of one effect, whatever step it took.
+    `leakages` compares images of the same step; this compares images with the same effect, whatever step it took.
 
     Returns:
         Statistics mean-AD and max-AD, in standard deviations; NaN if a draw has no such image.
@@ -179,15 +178,15 @@ def attribute_dependencies(
 
 
 def usable_range(effects: Float[np.ndarray, "n s"], spent: Sequence[Float[np.ndarray, "n s"]]) -> Statistic:
-    """The mean effect on the target at the largest step before the mean of anything that is limited passes its limit.
+    """The mean effect on the target at the largest step at which no limited quantity, in the mean, exceeds its limit.
 
     Args:
         effects: on the target, at rising amounts from 0 on.
-        spent: at the same amounts, what was used up of a limit: 1 is all.
+        spent: each limited quantity at the same amounts, as a share of its limit; 1 is the limit.
 
     Returns:
-        A statistic; between two amounts it is interpolated. The largest effect if no limit is passed. The mean effect
-        need not rise with the amount; one that was reached before a limit counts.
+        A statistic, interpolated between two amounts; the largest effect if no limit is exceeded. The mean effect need
+        not rise with the amount; the largest one reached before a limit counts.
     """
 
     def statistic(weights: np.ndarray) -> np.ndarray:
@@ -213,12 +212,12 @@ def smallest_leakage(
     target: int,
     least: float,
 ) -> int | None:
-    """Which of k directions leaks least, of those that move the target by ``least`` standard deviations or more.
+    """Find the direction with the least leakage among those that move the target by ``least`` standard deviations.
 
-    A direction has no sign of its own, so it may move the target either way.
+    The sign of a direction is arbitrary, so it may move the target either way.
 
     Returns:
-        Its number; None if none moves the target so far.
+        Its index; None if no direction moves the target that far.
     """
     even = np.full((1, changes.shape[1]), 1 / changes.shape[1])
     found: list[tuple[float, int]] = []

@@ -1,4 +1,4 @@
-"""Samples in folds: every fold has moments of its own, so that what is found can be tested on what was not used."""
+"""Samples in folds: every fold has its own moments, so that a result can be tested on samples that were not used."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from jaxtyping import Float
 from lineament.estimators.pixel_jacobian import PixelJacobian
 
 NUM_FOLDS = 4
-"""Disjoint parts of the samples; any two of them are the half on which the parts are found again."""
+"""Number of disjoint folds of the samples; any two of them make a half on which the parts are found again."""
 
 
 def add_to_folds(
     folds: Sequence[PixelJacobian], first: int, w: Float[np.ndarray, "n d"], maps: Float[np.ndarray, "n p"]
 ) -> None:
-    """Share samples numbered from ``first`` among the folds; which gets which does not depend on the batches."""
+    """Distribute samples, numbered from ``first``, over the folds by their number alone, whatever the batches."""
     for i, fold in enumerate(folds):
         chosen = slice((i - first) % len(folds), None, len(folds))
         fold.partial_fit(w[chosen], maps[chosen])
 
 
 def merged(folds: Sequence[PixelJacobian]) -> PixelJacobian:
-    """The solved Jacobian of all samples of some folds, which stay as they are."""
+    """The solved Jacobian of all samples of some folds, which are not changed."""
     whole = PixelJacobian(folds[0].max_bytes, folds[0].scratch)
     for fold in folds:
         whole.merge(fold)
@@ -29,6 +29,6 @@ def merged(folds: Sequence[PixelJacobian]) -> PixelJacobian:
 
 
 def summed(jacobian: PixelJacobian, num_groups: int) -> Float[np.ndarray, "p d"]:
-    """The Jacobian for one w of all layers, from that for the w of every group of them."""
+    """The Jacobian for one w shared by all layers, from the Jacobian for one w per group of layers."""
     p = len(jacobian.coef_)
     return jacobian.coef_.reshape(p, num_groups, -1).sum(axis=1)

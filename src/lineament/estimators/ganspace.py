@@ -23,7 +23,7 @@ class GANSpaceW:
         Components have the sign that scikit-learn gives them.
 
     Args:
-        num_components: largest ones that are kept.
+        num_components: number of components kept, largest first.
 
     Attributes:
         components_: unit vectors v, by falling variance.
@@ -74,7 +74,7 @@ class GANSpaceActivations:
         A step is one standard deviation of w along the direction, as published.
 
     Args:
-        num_components: largest ones that are kept.
+        num_components: number of components kept, largest first.
 
     Attributes:
         activation_components_: unit vectors in the space of the activations, by falling variance.
@@ -89,10 +89,10 @@ class GANSpaceActivations:
 
     Source:
         Section 2.1: min_U sum_j ||U x_j - z_j||^2, where x are the coordinates of the activations in units of their
-        standard deviations, and rows of U are brought to unit length. Deviations: the components come from a
-        randomised decomposition of all samples at once, the program's ``fbpca``, instead of its incremental one, which
-        takes thirty times as long for the same; and the regression sees the samples of the components instead of new
-        ones, which gives it no intercept.
+        standard deviations, and rows of U are scaled to unit length. Deviations: the components come from a randomised
+        decomposition of all samples at once, the program's ``fbpca``, instead of its incremental one, which takes
+        thirty times as long for the same result. The regression uses the samples of the components instead of new
+        ones, so it has no intercept.
     """
 
     activation_components_: Float[np.ndarray, "k p"]

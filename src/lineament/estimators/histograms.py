@@ -1,9 +1,9 @@
-"""Histograms of one or several semantics, and what a histogram lacks to be like another one.
+"""Histograms of one or several semantics, and the images that a histogram lacks to match a target.
 
 Convention (all of this module):
     A grid cuts the values of each semantic into bins; the joint bins are numbered with the last semantic running
-    fastest. Shares are those that a target asks for, one per joint bin, with sum 1. Values beyond the grid are in no
-    bin; they count as images of which the target wants none.
+    fastest. Shares are those of a target, one per joint bin, with sum 1. Values beyond the grid are in no bin; the
+    target wants no such images.
 """
 
 import math
@@ -15,10 +15,10 @@ from jaxtyping import Float, Int
 from lineament.errors import ConfigError, ShapeError
 
 MAX_BINS = 1000
-"""Joint bins; with more, ten thousand images would leave most of them to chance."""
+"""Maximum number of joint bins; with more, the counts of ten thousand images would be mostly chance."""
 
 MAX_GROWTH = 100
-"""How many times larger a balanced set may become by itself; whoever wants more says so."""
+"""Maximum growth of a balanced set if no size is given; larger sets must be asked for by --count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Grid:
 
     Attributes:
         names: of the semantics.
-        edges: of the bins of each, rising; a bin holds its lower edge, the last one both.
+        edges: of the bins of each, rising; a bin includes its lower edge, the last bin both edges.
 
     Raises:
         ConfigError: edges that do not rise, or too many joint bins.
@@ -97,7 +97,7 @@ class Grid:
 
 
 def total_variation(counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b"], outside: int = 0) -> float:
-    """Half the sum of the absolute differences of the shares: what part of the images would have to be elsewhere.
+    """Half the sum of the absolute differences of the shares: the share of images that would have to change their bin.
 
     Args:
         counts: images in each bin.
@@ -111,10 +111,10 @@ def total_variation(counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b
 
 
 def water_fill(counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b"], added: int) -> Int[np.ndarray, " b"]:
-    """Where to put ``added`` images so that the emptiest bins rise together, each relative to its share.
+    """Distribute ``added`` images so that the emptiest bins rise together, each relative to its share.
 
-    Where no bin is too full for the new size, this meets the target; where some are, no placement comes nearer to it,
-    and this one treats all others alike.
+    If no bin is too full for the new size, this meets the target. Otherwise no distribution comes nearer to it, and
+    this one treats all other bins alike.
 
     Returns:
         Images to add to each bin; their sum is ``added``.
@@ -130,7 +130,7 @@ def water_fill(counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b"], a
             break
     exact = np.maximum(np.where(shares > 0, level * shares - counts, 0.0), 0.0)
     whole = np.floor(exact + 1e-9).astype(np.int64)
-    # What rounding leaves goes to the largest remainders, the first ones among equals.
+    # Images left over by rounding go to the largest remainders, the first ones among equals.
     rest = added - int(whole.sum())
     whole[np.argsort(-(exact - whole), kind="stable")[:rest]] += 1
     return whole
@@ -139,7 +139,7 @@ def water_fill(counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b"], a
 def smallest_size(
     counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b"], outside: int, max_variation: float
 ) -> int:
-    """The fewest images, those at hand included, with which the target is met within a total variation.
+    """The smallest number of images, including those at hand, that meets the target within a total variation.
 
     Raises:
         ConfigError: more than `MAX_GROWTH` times those at hand.
@@ -171,9 +171,9 @@ def smallest_size(
 def importance_weights(
     bins: Int[np.ndarray, " n"], counts: Int[np.ndarray, " b"], shares: Float[np.ndarray, " b"]
 ) -> Float[np.ndarray, " n"]:
-    """Weights that give a histogram the target's shares; their mean over the images is 1, and 0 counts out.
+    """Weights that give a histogram the target's shares; their mean over the images is 1, and 0 excludes an image.
 
-    Where the target wants images and there are none, no weight helps; the others then share its part.
+    If the target wants images in a bin that has none, no weight helps; the other bins then share its part.
     """
     ratio = np.where(counts > 0, shares / np.maximum(counts, 1), 0.0)
     weights = np.where(bins >= 0, ratio[bins], 0.0)

@@ -1,4 +1,4 @@
-"""InterFaceGAN: the normals of hyperplanes that tell labelled samples apart."""
+"""InterFaceGAN: the normals of hyperplanes that separate labelled samples."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from lineament.ops.seeding import philox
 
 _STREAM_SPLIT = 31
 MIN_TRAINING = 2
-"""Samples of either class that a hyperplane is fitted to, at least."""
+"""Minimum number of samples of each class in the fit of a hyperplane."""
 
 
 class InterFaceGAN:
@@ -21,9 +21,9 @@ class InterFaceGAN:
         A step is the unit normal, pointing to higher labels, as published: w + alpha n.
 
     Args:
-        share: of the samples that are taken as positive, and as many as negative ones.
-        training_share: of the chosen samples that are fitted; on the others ``accuracy_`` is measured.
-        conditional: whether every normal is freed of those of all other attributes (`conditional_normal`).
+        share: share of the samples taken as positive; the same share is taken as negative.
+        training_share: share of the chosen samples used for the fit; ``accuracy_`` is measured on the others.
+        conditional: whether every normal is made orthogonal to those of all other attributes (`conditional_normal`).
         seed: of the split.
 
     Attributes:
@@ -35,7 +35,7 @@ class InterFaceGAN:
     Source:
         Shen, Gu, Tang, Zhou, "Interpreting the Latent Space of GANs for Semantic Face Editing", CVPR 2020, section 3.1
         and its released program (2 % of the samples for either class, 70 % of these for the fit, C = 1). Deviation:
-        labels that do not tell the two classes apart are refused.
+        labels that do not separate two classes are refused.
     """
 
     normals_: Float[np.ndarray, "m d"]
@@ -84,7 +84,7 @@ class InterFaceGAN:
         return self
 
     def _hyperplane(self, W: np.ndarray, y: np.ndarray, name: str, number: int) -> tuple[np.ndarray, float]:
-        """Unit normal, and accuracy on what was not fitted."""
+        """Unit normal, and accuracy on the chosen samples that were not fitted."""
         chosen = min(int(len(y) * self.share), len(y) // 2)
         fitted = int(chosen * self.training_share)
         if fitted < MIN_TRAINING:
@@ -115,14 +115,14 @@ class InterFaceGAN:
 def conditional_normal(
     primal: Float[np.ndarray, " d"], conditions: Float[np.ndarray, "c d"]
 ) -> Float[np.ndarray, " d"]:
-    """The unit vector next to ``primal`` that is orthogonal to all ``conditions``.
+    """The unit vector closest to ``primal`` that is orthogonal to all ``conditions``.
 
-    Moving along it leaves the decision values of the conditions as they are.
+    Moving along it does not change the decision values of the conditions.
 
     Raises:
-        ConfigError: the conditions leave nothing of it.
+        ConfigError: ``primal`` lies in the span of the conditions.
 
-    Source: Shen et al., section 3.2: n_1 - (n_1'n_2) n_2, and for more conditions the rest of a projection.
+    Source: Shen et al., section 3.2: n_1 - (n_1'n_2) n_2, and for more conditions the residual of a projection.
     """
     rest = primal - np.linalg.lstsq(conditions.T, primal, rcond=None)[0] @ conditions
     length = float(np.linalg.norm(rest))
@@ -134,7 +134,7 @@ def conditional_normal(
 
 
 def all_conditional(normals: Float[np.ndarray, "m d"], names: Sequence[str]) -> Float[np.ndarray, "m d"]:
-    """Every normal freed of all others."""
+    """Every normal made orthogonal to all others."""
     freed = []
     for i, name in enumerate(names):
         try:

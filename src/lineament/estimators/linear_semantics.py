@@ -18,11 +18,11 @@ class LinearSemantics:
         not the direction to move along; `lineament.estimators.steps` turns it into one.
 
     Directions of w whose variance is below ``w_dim * 2.2e-16`` of the largest count as absent: the solution there is
-    zero (pseudo-inverse), and ``rank_`` tells how many are left. That tolerance is on eigenvalues, so directions of
-    less than about 1e-7 of the largest standard deviation cannot be told apart from rounding.
+    zero (pseudo-inverse), and ``rank_`` is the number of remaining ones. The tolerance is on eigenvalues, so directions
+    of less than about 1e-7 of the largest standard deviation cannot be told apart from rounding.
 
     Args:
-        ridge: penalty on |v|^2 in units of the mean eigenvalue of ``w_cov_``, so that it is free of the scale of w.
+        ridge: penalty on |v|^2 in units of the mean eigenvalue of ``w_cov_``, so that the scale of w does not matter.
 
     Attributes:
         coef_: gradients, "m d".
@@ -96,7 +96,7 @@ class LinearSemantics:
         return self.score_moments(StreamingMoments().update(W, Y))
 
     def score_moments(self, moments: StreamingMoments) -> Float[np.ndarray, " m"]:
-        """R^2 of each semantic on (held-out) samples of which only the moments are known.
+        """R^2 of each semantic on (held-out) samples, from their moments alone.
 
         Returns:
             At most 1, and negative if worse than the samples' own mean; 0 for a semantic that is constant there.
@@ -128,7 +128,7 @@ class LinearSemantics:
         coef = ((vectors * weights) @ (vectors.T @ moments.wy)).T
         unexplained = _residual_squares(coef, moments)
         freedom = moments.count - 1 - float((values * weights).sum())
-        # With no degree of freedom left the residuals are zero whatever the noise: the error is unknown, not small.
+        # Without degrees of freedom the residuals are zero whatever the noise: the error is unknown, not small.
         determined = freedom > 1e-9 * moments.count
         variance = unexplained / freedom if determined else np.full(len(coef), np.inf)
         spread = ((vectors * weights) ** 2 * values).sum(axis=1)

@@ -1,9 +1,9 @@
-"""Localized semantics out of a pixel Jacobian: units made equal, pose and light taken out, latents whitened.
+"""Localized semantics from a pixel Jacobian: units made equal, pose and light removed, latents whitened.
 
 Convention (all of this module):
-    The generator's layers are cut into groups, each with a w of its own, and the Jacobian has d columns for each group:
-    summed over the groups it is that of one w for all layers. A component moves the w of one group and leaves the
-    others. For such V the objective of `lineament.estimators.sparse_factors` falls into one of each group, so each is
+    The generator's layers are cut into groups, each with its own w, and the Jacobian has d columns for each group.
+    Summed over the groups it is the Jacobian of one w for all layers. A component moves the w of one group only. For
+    such V the objective of `lineament.estimators.sparse_factors` splits into one objective per group, so each group is
     factorised by itself.
 """
 
@@ -19,40 +19,39 @@ from lineament.estimators.pixel_jacobian import PixelJacobian, kind_scales, kind
 from lineament.estimators.sparse_factors import SparseFactors
 
 MIN_VARIANCE = 1e-7
-"""Directions of w with a smaller share of the largest variance count as absent: `LinearSemantics` looks closer, but
-dividing by their deviation would make gradients of rounding errors."""
+"""Directions of w with a smaller share of the largest variance count as absent. `LinearSemantics` allows smaller ones,
+but here gradients are divided by the standard deviation, which would amplify rounding errors."""
 
 MIN_REST = 1e-8
-"""Less of the Jacobian's energy beside pose and light is rounding."""
+"""Minimum share of the Jacobian's energy left after removing pose and light; below it the rest is rounding."""
 
 MIN_SPREAD = 0.1
-"""Pixels that vary less than this share of their kind are not evened out further: what they show is rounding."""
+"""Minimum standard deviation, relative to that of the kind, for evening out pixels: smaller changes are rounding."""
 
 SUPPORT = 0.3
 """A component acts where its sparse map exceeds this share of its largest value."""
 
 RIDGE = 0.1
-"""Added to what a direction changes beside its support, as a share of what a random one does: what changes less than
-that is not worth a direction that changes less of everything."""
+"""Ridge on the energy outside the part, as a share of that of a random direction, against directions that hardly change
+anything."""
 
 _CHANNELS = 4
 
 
 @dataclass(frozen=True, eq=False)
 class LocalComponents:
-    """What acts on parts of the face and on neither pose nor light; strongest first.
+    """Components that act on parts of the face but not on pose or light; strongest first.
 
     Attributes:
-        maps: what one standard deviation of each component changes, in the maps' own units, "p k"; 0 outside of the
-            mask.
+        maps: change by one standard deviation of each component, in the maps' own units, "p k"; 0 outside of the mask.
         gradients: of the components with respect to the w of their group, "k d", in standard deviations: each has
             variance 1.
         groups: the group of layers that each moves, " k".
-        explained: share of the Jacobian's energy, pose and light taken out, that lies along each; as directions may be
-            alike, shares need not add up, " k".
-        contrasts: mean change of a pixel where a component acts over that of the others, " k".
-        scales: what each kind of map was divided by to be comparable.
-        units: what each value of the maps was divided by, to be comparable and even, " p".
+        explained: share of the Jacobian's energy, without pose and light, that lies along each, " k". Directions may
+            be similar, so the shares need not add up.
+        contrasts: mean change of the pixels where a component acts, divided by that of the other pixels, " k".
+        scales: divisor that makes each kind of map comparable.
+        units: divisor of each value of the maps, which makes them comparable and even, " p".
     """
 
     maps: Float[np.ndarray, "p k"]
@@ -81,9 +80,9 @@ def find_components(
     """Factorise a solved Jacobian into localized components.
 
     The Jacobian is divided by `kind_scales`, freed of the scalar semantics (`remove_span`) and multiplied by
-    Sigma^(1/2), the symmetric root of the covariance of w: then a column of V is a direction in which a step of length
-    one is a standard deviation, whatever the shape of W, and directions that hardly occur do not count. Where a
-    component's sparse map says that it acts, its direction is then concentrated (`concentrated`).
+    Sigma^(1/2), the symmetric root of the covariance of w. Then a step of length one along a column of V is one
+    standard deviation, whatever the shape of W, and directions that hardly occur do not count. Last, each direction is
+    concentrated on the pixels of its sparse map (`concentrated`).
 
     Components are ordered by their strength: the contrast times the norm of their maps, in comparable units.
 
@@ -91,12 +90,12 @@ def find_components(
         jacobian: after `PixelJacobian.solve`; its columns are those of the groups, one group after the other.
         w_cov: covariance of the w of a group, the same for all.
         scalar_gradients: of pose and light with respect to the w of each group; may have no rows.
-        mask: pixels that are looked at.
+        mask: pixels that are used.
         factors: how to factorise each group; fitted in place.
-        evenness: each pixel is further divided by its own standard deviation, relative to its kind's, to this power: 1
-            makes all pixels vary alike, 0 leaves those that vary most (hairlines, jaws) to say what the parts are.
-        count: keep the strongest only; all if not given.
-        max_alike: leave out components of whose map the |cosine| with that of a stronger one exceeds this.
+        evenness: each pixel is further divided by its own standard deviation, relative to its kind's, to this power. 1
+            makes all pixels vary equally; at 0 the pixels that vary most (hairlines, jaws) decide the parts.
+        count: keep only this many of the strongest; all if not given.
+        max_alike: leave out components whose map has a larger |cosine| with the map of a stronger one.
 
     Raises:
         ShapeError: the mask or the gradients do not fit the Jacobian.
@@ -159,7 +158,7 @@ def find_components(
 def comparable_units(
     y_std: Float[np.ndarray, " p"], scales: dict[str, float], evenness: float
 ) -> Float[np.ndarray, " p"]:
-    """What every pixel is divided by; see `find_components`."""
+    """Divisor of every pixel; see `find_components`."""
     unit = np.ones(len(y_std))
     for kind, part in kind_slices(len(y_std)).items():
         unit[part] = scales[kind] * np.maximum(y_std[part] / scales[kind], MIN_SPREAD) ** evenness
@@ -169,11 +168,12 @@ def comparable_units(
 def concentrated(
     rows: Float[np.ndarray, "q d"], U: Float[np.ndarray, "q k"], V: Float[np.ndarray, "d k"]
 ) -> tuple[Float[np.ndarray, "d k"], Float[np.ndarray, " k"]]:
-    """For every component the direction that changes most where it acts for what it changes elsewhere.
+    """For every component the direction with the largest change where it acts, relative to the change elsewhere.
 
-    A factorisation says where a part is, but its direction also has to explain what no other direction does. With S
-    the pixels on which column k of U says that the component acts (`SUPPORT`), this maximises the mean energy of a
-    step's changes in S over that in the other pixels (a generalised Rayleigh quotient). Nobody draws S.
+    A factorisation finds where a part is, but its direction also has to explain changes that no other direction
+    explains. Let S be the pixels where the component acts by column k of U (`SUPPORT`). This maximises the ratio of the
+    mean energy of a step's changes in S to that in the other pixels (a generalised Rayleigh quotient). S is found, not
+    drawn by a user.
 
     Args:
         rows: of the Jacobian in whitened coordinates, the channels of all pixels one after the other.
@@ -181,8 +181,9 @@ def concentrated(
         V: unit directions.
 
     Returns:
-        Unit directions, each with the sign that makes its largest change positive; those of maps that act everywhere
-        are left as they are. And of each the mean change of a pixel in S over that of the others; 1 without others.
+        Unit directions, each with the sign that makes its largest change positive; if a map acts everywhere, its
+        direction changes at most its sign. And the mean change of the pixels in S of each, divided by that of the
+        others; 1 if there are no others.
 
     Source:
         Ours. With S drawn by the user: Zhu et al., "Region-Based Semantic Factorization in GANs", ICML 2022.
@@ -215,7 +216,7 @@ def concentrated(
 def _distinct(
     unit_maps: Float[np.ndarray, "q k"], order: Int[np.ndarray, " k"], count: int | None, max_alike: float
 ) -> Int[np.ndarray, " c"]:
-    """The first ``count`` of an order, without those too much like one before."""
+    """The first ``count`` of an order, without those that are too similar to an earlier one."""
     kept: list[int] = []
     for k in order.tolist():
         if len(kept) == (count or len(order)):
@@ -226,7 +227,7 @@ def _distinct(
 
 
 def _energy(rows: np.ndarray, cov: np.ndarray) -> float:
-    """Of the changes that gradients predict for w of this covariance; without a whitened copy of them."""
+    """Energy of the changes that gradients predict for w of this covariance, without a whitened copy of them."""
     return float(np.vdot(gram(rows), cov))
 
 

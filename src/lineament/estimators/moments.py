@@ -86,7 +86,7 @@ class StreamingMoments:
         return self.yy / self._degrees_of_freedom()
 
     def to_dict(self) -> dict[str, np.ndarray]:
-        """The state as arrays, to go on later; the inverse of `from_dict`."""
+        """The state as arrays, to continue later; the inverse of `from_dict`."""
         return {name: np.array(getattr(self, name)) for name in _STATE_NAMES}
 
     @classmethod
@@ -146,14 +146,14 @@ def check_pair(w: np.ndarray, y: np.ndarray) -> None:
 
 
 def check_widths(widths: Mapping[str, tuple[int, int]]) -> None:
-    """Raise ShapeError unless every kind of sample has as many columns, the first number, as before, the second."""
+    """Raise ShapeError unless samples have as many columns as before; values are (columns now, columns before)."""
     for name, (got, expected) in widths.items():
         if got != expected:
             raise ShapeError(f"{name} has {got} columns, but the samples so far had {expected}; do not mix sources")
 
 
 def check_state(state: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise ShapeError unless saved moments have all arrays of these names, and in these shapes."""
+    """Raise ShapeError unless saved moments have all arrays with these names and shapes."""
     missing = [name for name in shapes if name not in state]
     if missing:
         raise ShapeError(f"the saved moments lack {', '.join(missing)}; start the accumulation anew")

@@ -1,10 +1,10 @@
-"""What a localized component is like: where it acts, on depth or colour, whether it comes back, and whom it resembles.
+"""Describe localized components: where they act, on depth or colour, and how alike components are.
 
 Convention (all of this module):
     Maps are those of `lineament.records.parts`: four channels in comparable units, depth and albedo, in the canonical
     frame, so that the midline is the middle column. Positions (x, y) are in [-1, 1], -1 and 1 at the centres of the
-    outermost pixels; x right, y down; "left" is the image's left. Gradients are covectors in w; their cosine is the
-    correlation g S h' / sqrt(g S g' h S h') of what they measure, for w of the covariance S.
+    outermost pixels; x right, y down; "left" is the image's left. Gradients are covectors in w. The cosine of two
+    gradients is the correlation g S h' / sqrt(g S g' h S h') of the values they measure, for w of covariance S.
 """
 
 from collections.abc import Mapping
@@ -23,22 +23,22 @@ EXTENT_SHARE = 0.8
 """Share of its energy that lies within the extent of a map."""
 
 MAX_EXTENT = 0.5
-"""A map of larger extent acts on the whole face; one that moves all pixels alike has an extent of 0.8."""
+"""A map of larger extent acts on the whole face; one that changes all pixels equally has an extent of 0.8."""
 
 MIN_DENSITY = 2.0
-"""A zone gives its name to a map if its energy per pixel is at least that many times the mean of the mask."""
+"""A zone gives its name to a map if its energy per pixel is at least this many times the mean over the mask."""
 
 ONE_SIDED = 0.5
-"""What has this sidedness or more, either way, is on one side: three quarters of the energy are."""
+"""Minimum |sidedness| of a one-sided component; at 0.5, three quarters of its energy are on that side."""
 
 SINGULAR = {"brows": "brow", "temples": "temple", "eyes": "eye", "cheeks": "cheek"}
-"""The zones of which a face has two."""
+"""Zones that occur twice in a face, with the name of one of the two."""
 
 
 def shape_of(change: Float[np.ndarray, "4 h w"], mask: Bool[np.ndarray, "h w"]) -> MapShape:
     """Describe the map of a component.
 
-    A decomposer of symmetric depth has even depth only; then an odd or one-sided part is known by its albedo alone.
+    A decomposer with symmetric depth has even depth only; then only the albedo shows that a part is odd or one-sided.
 
     Args:
         change: depth and albedo in comparable units.
@@ -57,7 +57,7 @@ def shape_of(change: Float[np.ndarray, "4 h w"], mask: Bool[np.ndarray, "h w"]) 
     total = float(energy.sum())
     x, y = positions(mask.shape)
     falling = np.sort(energy[mask])[::-1].cumsum()
-    # A hair less than the share: else the rounding of the sum decides whether one more pixel counts.
+    # Slightly less than the share, so that rounding of the sum does not decide whether one more pixel counts.
     within = int((falling < EXTENT_SHARE * total * (1 - 1e-9)).sum()) + 1
     return MapShape(
         depth_share=float((values[0] ** 2).sum()) / total,
@@ -70,22 +70,22 @@ def shape_of(change: Float[np.ndarray, "4 h w"], mask: Bool[np.ndarray, "h w"]) 
 
 
 def zones(mean_depth: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> dict[str, Bool[np.ndarray, "h w"]]:
-    """The mask cut into zones by a template of a face's proportions, laid upon what the mean shape shows.
+    """The mask cut into zones by a template of a face's proportions, placed on the mean shape.
 
-    This is a prior on proportions and no knowledge about these faces: nothing looks for an eye, and a zone is where an
-    eye should be, give or take a tenth of the face. The template is the draughtsman's canon (from hairline to brows,
-    to the base of the nose, to the chin are equal thirds; the face is five eyes wide), in units of the height of the
-    eyes above the tip of the nose. Two things are read from the mean canonical depth: the tip, the nearest pixel in
-    the middle third of the square; and the unit, 0.64 of half the face's width (where the tip's row is nearer than
-    halfway to its farthest pixel). The hollow at the root of the nose, which would give the unit, too, is missing in
-    shapes that are hardly trained, and was found no better in others.
+    The zones are a prior on proportions; eyes are not detected in these faces. A zone is where an eye should be, give
+    or take a tenth of the face. The template is the draughtsman's canon (from hairline to brows, to the base of the
+    nose, to the chin are equal thirds; the face is five eyes wide), in units of the height of the eyes above the tip of
+    the nose. The mean canonical depth gives the tip, which is the nearest pixel in the middle third of the square, and
+    the unit, which is 0.64 of half the face's width (where the tip's row is nearer than halfway to its farthest pixel).
+    The hollow at the root of the nose would give the unit, too, but hardly trained shapes lack it, and it was no better
+    in others.
 
     Args:
         mean_depth: canonical depth, mean of many faces.
-        mask: pixels that are looked at.
+        mask: pixels that are used.
 
     Returns:
-        Disjoint maps that together are the mask: hair and border (outside of the face's oval), brows, temples,
+        Disjoint masks whose union is ``mask``: hair and border (outside of the face's oval), brows, temples,
         forehead, eyes, nose, mouth, chin and jaw (with what is below the chin), cheeks.
 
     Raises:
@@ -116,13 +116,13 @@ def zones(mean_depth: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -
 def place_of(shape: MapShape, energy: Float[np.ndarray, "h w"], regions: Mapping[str, Bool[np.ndarray, "h w"]]) -> str:
     """Words for where a component acts, such as "brows, both sides", "left eye", "mouth" or "whole face".
 
-    The zone of most energy per pixel gives the name; a map larger than `MAX_EXTENT` acts on the "whole face", and a
-    smaller one of which no zone has `MIN_DENSITY` lies across "several parts".
+    The zone with the most energy per pixel gives the name. A map larger than `MAX_EXTENT` acts on the "whole face". A
+    smaller map in which no zone reaches `MIN_DENSITY` acts on "several parts".
 
     Args:
         shape: of its map, see `shape_of`.
         energy: of its map per pixel, the sum of squares over the channels.
-        regions: see `zones`, whose docstring says how far such words can be trusted.
+        regions: see `zones`, whose docstring says how reliable these words are.
     """
     whole = np.logical_or.reduce(list(regions.values()))
     densities = {name: float(energy[zone].mean()) for name, zone in regions.items() if zone.any()}
@@ -146,11 +146,11 @@ def match(
     Args:
         a: rows of one fit: gradients in w, or maps.
         b: those of the other.
-        w_cov: covariance of w, for gradients; not given, cosines are the plain ones.
+        w_cov: covariance of w, for gradients; plain cosines if not given.
 
     Returns:
-        For every component of `a` its partner in `b` and their cosine, whose sign says whether one is turned round;
-        -1 and 0 where `b` has too few.
+        For every component of `a` its partner in `b` and their cosine, which is negative if the two are opposite; -1
+        and 0 where `b` has too few.
     """
     between = _cosines(a, b, w_cov)
     rows, columns = linear_sum_assignment(-np.abs(between))
@@ -168,10 +168,10 @@ def cosine_matrix(gradients: Float[np.ndarray, "k d"], w_cov: Float[np.ndarray, 
 
 
 def cluster_order(cosines: Float[np.ndarray, "k k"]) -> Int[np.ndarray, " k"]:
-    """An order that puts alike components side by side, for drawing their cosine matrix.
+    """An order that puts similar components side by side, for drawing their cosine matrix.
 
-    Average linkage on 1 - |cosine|; among the orders that the tree allows, the one whose neighbours are most alike, and
-    of its two directions the one that starts with the smaller number.
+    Average linkage on 1 - |cosine|. Among the orders that the tree allows, it is the one with the most similar
+    neighbours; it starts at the end with the smaller number.
     """
     k = len(cosines)
     if k < 2:
@@ -189,7 +189,7 @@ def positions(shape: tuple[int, int]) -> tuple[Float[np.ndarray, "1 w"], Float[n
 
 def _sidedness(energy: np.ndarray) -> float:
     x, _ = positions((1, energy.shape[1]))
-    # The middle column of an odd width lies on no side; linspace may miss 0 by a rounding.
+    # The middle column of an odd width lies on neither side; linspace may miss 0 by rounding.
     side = np.sign(np.where(np.abs(x) < 1e-9, 0.0, x))
     return float((energy * side).sum() / energy.sum())
 

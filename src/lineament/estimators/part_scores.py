@@ -7,14 +7,14 @@ from lineament.errors import ShapeError
 from lineament.records.parts import Localization
 
 MAX_CONDITION = 1e4
-"""Combinations of parts that their maps tell apart less sharply than this are read as zero."""
+"""Maximum condition of the parts' maps: combinations of parts that the maps separate less well are read as zero."""
 
 
 class PartReader:
-    """Scores of the parts: least squares of a face's deviation from the mean face on the maps of all of them.
+    """Scores of the parts: least squares of a face's deviation from the mean face on the maps of all parts.
 
-    The maps of the scalar semantics are fitted along, so that what turning or relighting does to the maps (a decomposer
-    is not perfect) is not taken for a part.
+    The maps of the scalar semantics are fitted too. An imperfect decomposer changes its maps when a face is turned or
+    relit, and this change must not be taken for a part.
 
     Args:
         local: the parts and their maps.
@@ -32,7 +32,7 @@ class PartReader:
         self._mean = local.mean.reshape(4, -1)[:, inside]
 
     def gradients(self, J: Float[np.ndarray, "p d"]) -> Float[np.ndarray, "k d"]:
-        """What the scores answer to w, for maps of this Jacobian."""
+        """Gradients of the scores with respect to w, for maps with this Jacobian."""
         rows = J.reshape(4, self._inside.size, -1)[:, self._inside] / self.local.units[:, None, None]
         return self._decoder @ rows.reshape(-1, J.shape[1])
 

@@ -1,4 +1,4 @@
-"""The pixel Jacobian: how depth and albedo of every canonical pixel answer to w, by streaming least squares.
+"""The pixel Jacobian: how depth and albedo of every canonical pixel respond to w, by streaming least squares.
 
 Convention (all of this module):
     The p outputs are the canonical depth of h w pixels and then their albedo, 3 h w values; a row of a Jacobian is the
@@ -17,10 +17,10 @@ from lineament.errors import ConfigError, DataError, ShapeError, StorageError
 from lineament.estimators.moments import StreamingMoments, check_pair, check_state, check_widths
 
 KINDS = ("depth", "albedo")
-MAX_BYTES = 2 << 30  # of the cross moments of w and the pixels; beyond it they live on disk
-BLOCK_VALUES = 1 << 21  # numbers in the float64 copies that are made of a block of pixels
+MAX_BYTES = 2 << 30  # limit for the cross moments of w and the pixels in memory; larger ones are kept on disk
+BLOCK_VALUES = 1 << 21  # numbers in the float64 copy of a block of pixels
 MIN_RELATIVE_STD = 1e-6
-"""A pixel that varies by less than this share of its mean is constant: single precision ends there."""
+"""A pixel that varies by less than this share of its mean counts as constant: single precision resolves no less."""
 
 _STATE_NAMES = ("pixel_mean", "pixel_squares", "pixel_cross")
 
@@ -28,12 +28,12 @@ _STATE_NAMES = ("pixel_mean", "pixel_squares", "pixel_cross")
 class PixelJacobian:
     """Least squares of many outputs on w, in memory that holds one "p d" array and never a "p p" one.
 
-    Samples are added by `partial_fit` and `merge`, in any order and of any batch size; `solve` then sets what ends in
-    ``_``, and adding more samples takes it away again. Directions of w that never vary get zero (pseudo-inverse).
+    Samples are added by `partial_fit` and `merge`, in any order and of any batch size. `solve` then sets the attributes
+    ending in ``_``; adding more samples removes them. Directions of w that never vary get zero (pseudo-inverse).
 
     Args:
-        max_bytes: what the moments (float64, 8 p d bytes) may take in memory; beyond it they, and ``coef_``, are kept
-            in nameless files in `scratch`, which vanish with this object or with the process.
+        max_bytes: limit for the moments (float64, 8 p d bytes) in memory. Larger ones, and ``coef_``, are kept in
+            unnamed files in `scratch`, which vanish with this object or with the process.
         scratch: folder for them.
 
     Attributes:
@@ -124,7 +124,7 @@ class PixelJacobian:
         return self
 
     def solve(self) -> "PixelJacobian":
-        """Find the Jacobian from what was added so far.
+        """Find the Jacobian from the samples added so far.
 
         Raises:
             ConfigError: too few samples.
@@ -172,9 +172,9 @@ class PixelJacobian:
         return np.outer(self.noise_[pixels], self._spread)
 
     def to_dict(self) -> dict[str, np.ndarray]:
-        """The state as arrays, to go on later; the inverse of `from_dict`.
+        """The state as arrays, to continue later; the inverse of `from_dict`.
 
-        The large ones are views, not copies: save them before adding more.
+        The large arrays are views, not copies: save them before adding more samples.
         """
         return self.moments.to_dict() | dict(zip(_STATE_NAMES, (self._y_mean, self._yy, self._wy), strict=True))
 
@@ -203,14 +203,14 @@ class PixelJacobian:
             check_widths({"w": (d, self._wy.shape[1]), "y": (p, len(self._wy))})
 
     def _prepare(self, d: int, p: int) -> None:
-        """Make room before the first samples; forget a solution that they outdate."""
+        """Allocate the moments before the first samples; drop a solution that new samples make outdated."""
         if not self.moments.count:
             self._y_mean, self._yy, self._wy = np.zeros(p), np.zeros(p), self._array(p, d, np.float64)
         for name in [name for name in vars(self) if name.endswith("_")]:
             delattr(self, name)
 
     def _array(self, p: int, d: int, dtype: type) -> np.ndarray:
-        """Zeros, in memory or on disk as the size of the moments demands."""
+        """Zeros, in memory or on disk, depending on the size of the moments."""
         size, needed = p * d * np.dtype(dtype).itemsize, 8 * p * d
         if needed <= self.max_bytes:
             return np.zeros((p, d), dtype)
@@ -221,7 +221,7 @@ class PixelJacobian:
             )
         try:
             with tempfile.TemporaryFile(dir=self.scratch) as file:
-                # A sparse file would meet a full disk only when written to, and the process would be killed for it.
+                # Reserve the space: a sparse file meets a full disk only when written to, which kills the process.
                 if hasattr(os, "posix_fallocate"):
                     os.posix_fallocate(file.fileno(), 0, size)
                 return np.memmap(file, dtype, "w+", shape=(p, d))
@@ -236,19 +236,19 @@ class PixelJacobian:
 
 
 def _pixel_blocks(p: int, width: int) -> Iterator[slice]:
-    """Runs of pixels of which ``width`` numbers each fit into a block."""
+    """Blocks of pixels, with ``width`` numbers each, of at most `BLOCK_VALUES` numbers."""
     return row_blocks(p, max(BLOCK_VALUES // width, 1))
 
 
 def remove_span(
     J: Float[np.ndarray, "p d"], A: Float[np.ndarray, "m d"], w_cov: Float[np.ndarray, "d d"]
 ) -> Float[np.ndarray, "p d"]:
-    """Take out of every pixel what the scalar semantics say: J - J S A' (A S A')^-1 A, S the covariance of w.
+    """Remove the scalar semantics from every pixel's gradient: J - J S A' (A S A')^-1 A, S the covariance of w.
 
-    For w of this covariance it is the regression of the pixels' changes on those of the semantics that goes, so that
-    what is left is uncorrelated with pose and light, and a Mahalanobis step S v along a row v of it changes none of
-    them (A S v = 0). Removing the rows of A in the plain sense, J - J A' (A A')^-1 A, gives neither: gradients are
-    covectors, and without a metric they have no angles. The same in whitened coordinates, where it is plain.
+    This removes the regression of the pixels' changes on those of the semantics, for w of this covariance. The rest is
+    uncorrelated with pose and light, and a Mahalanobis step S v along one of its rows v changes none of them
+    (A S v = 0). The plain projection J - J A' (A A')^-1 A gives neither: gradients are covectors, and without a metric
+    they have no angles. In whitened coordinates the projection used here is the plain one.
 
     Args:
         J: gradients of the pixels.
@@ -256,7 +256,7 @@ def remove_span(
         w_cov: covariance of w.
 
     Returns:
-        What is left of J, in its precision.
+        The rest of J, in its precision.
     """
     pulled = w_cov @ A.T
     gram = A @ pulled
@@ -283,8 +283,8 @@ def kind_slices(p: int) -> dict[str, slice]:
 def kind_scales(y_std: Float[np.ndarray, " p"], mask: Bool[np.ndarray, " p"]) -> dict[str, float]:
     """The unit of each kind of map: the root mean square of its pixels' standard deviations within the mask.
 
-    Divided by it, depth and albedo weigh the same in a sum of squares over the mask. The upper hundredth of the
-    pixels counts as no more than the 99th percentile, so that a few at the edge of the hair do not set the unit.
+    Divided by it, depth and albedo weigh the same in a sum of squares over the mask. Values above the 99th percentile
+    are clipped to it, so that a few pixels at the edge of the hair do not set the unit.
 
     Raises:
         DataError: a kind does not vary within the mask.
@@ -310,8 +310,8 @@ def agreement(
         J1: one estimate.
         J2: the other.
         mask: outputs that count.
-        w_cov: if given, the cosine of the changes of pixels that they predict for w of this covariance, tr(J1 S J2');
-            without it directions in which w hardly varies, and which are known worst, weigh as much as all others.
+        w_cov: if given, the cosine of the changes of pixels that they predict for w of this covariance, tr(J1 S J2').
+            Without it, directions in which w hardly varies weigh as much as all others, though their error is largest.
 
     Returns:
         Cosines in [-1, 1]; 0 where one Jacobian is zero.

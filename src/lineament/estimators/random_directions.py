@@ -1,4 +1,4 @@
-"""Random directions of w: the floor under every method."""
+"""Random directions of w: the baseline that every method has to beat."""
 
 import numpy as np
 from jaxtyping import Float
@@ -10,13 +10,13 @@ _STREAM_DIRECTIONS = 32
 
 
 class RandomDirections:
-    """Directions drawn evenly from the sphere.
+    """Directions drawn uniformly from the sphere.
 
     Convention:
         A step is one standard deviation of w along the direction, so that it is as long as those of `GANSpaceW`.
 
     Args:
-        num_components: how many are drawn; unlike components they may be more than w is wide.
+        num_components: number of directions; it may exceed the width of w.
         seed: of the draw; direction i depends on (seed, i) alone.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""SeFa: eigenvectors of the weights that turn w into styles; in closed form, from no sample at all."""
+"""SeFa: eigenvectors of the weights that turn w into styles; in closed form, without samples."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,10 @@ class SeFa:
     """Directions of w that change the styles most, to first order.
 
     Convention:
-        A step is a unit vector, as published. An eigenvector has no sign of its own: its largest entry is positive.
+        A step is a unit vector, as published. The sign of an eigenvector is arbitrary; its largest entry is positive.
 
     Args:
-        num_components: largest ones that are kept.
+        num_components: number of components kept, largest first.
 
     Attributes:
         components_: unit eigenvectors, by falling eigenvalue.
@@ -27,8 +27,8 @@ class SeFa:
 
     Source:
         Shen, Zhou, "Closed-Form Factorization of Latent Semantics in GANs", CVPR 2021: the maximum of ||A n||^2 over
-        unit n, by A'A n = lambda n. As in its released program the weights of the chosen layers are stacked and the
-        weights of every style brought to length 1 first. Deviations: eigenvectors are ordered by their values (the
+        unit n, by A'A n = lambda n. As in its released program, the weights of the chosen layers are stacked after the
+        weights of every style are scaled to length 1. Deviations: eigenvectors are ordered by their eigenvalues (the
         program leaves the order to the solver), and styles whose weights are zero are left out.
     """
 

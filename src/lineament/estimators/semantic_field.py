@@ -1,11 +1,11 @@
-"""Semantic fields: which pixels of the face answer to w as a chosen one does, and whether nearness explains it.
+"""Semantic fields: which pixels of the face respond to w like a chosen pixel, and whether distance explains it.
 
 Convention (all of this module):
-    J is a pixel Jacobian (`lineament.estimators.pixel_jacobian`), normally freed of pose and light by `remove_span`:
-    else every pixel resembles every other by what turning the head does to both. The local direction of a pixel is
-    its row of the depth, or its three rows of the albedo as one vector; cosines are taken in the metric of S, the
-    covariance of w, so that they are those of the changes that w brings about. Pixels are (row, column); positions and
-    distances on the face are those of `lineament.estimators.part_analysis.positions`, where the square is 2 wide.
+    J is a pixel Jacobian (`lineament.estimators.pixel_jacobian`), normally without pose and light (`remove_span`):
+    otherwise all pixels are alike, because turning the head changes them all. The local direction of a pixel is its row
+    of the depth, or its three rows of the albedo as one vector. Cosines are taken in the metric of S, the covariance of
+    w, so that they compare the changes that w causes. Pixels are (row, column); positions and distances on the face are
+    those of `lineament.estimators.part_analysis.positions`, where the square is 2 wide.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,35 +21,35 @@ from lineament.estimators.pixel_jacobian import BLOCK_VALUES, KINDS, kind_slices
 from lineament.ops.seeding import philox
 
 MIN_MIRROR_DISTANCE = 0.4
-"""Mirror pairs are no nearer to each other: each pixel is a tenth of the width off the axis, or more."""
+"""Minimum distance of mirror pairs: each pixel is at least a tenth of the width off the axis."""
 
 MAX_AXIS_OFFSET = 0.3
-"""How far from the middle of the square other axes pass by, with which the midline is compared."""
+"""Maximum distance between the middle of the square and the other axes, with which the midline is compared."""
 
 DISTANCE_BINS = 24
 """Intervals of distance in which the similarity of pairs is averaged."""
 
 MIN_COUNT = 20
-"""Pixels, mirror pairs and permutations below which nothing is tested."""
+"""Minimum number of pixels, of mirror pairs and of permutations for a test."""
 
 NULL_QUANTILES = (0.05, 0.5, 0.95)
 
 
 @dataclass(frozen=True)
 class SpatialTest:
-    """Whether the similarity |cosine| of pixels' directions follows where they lie; see `spatial_test`.
+    """Whether the similarity |cosine| of pixels' directions depends on their positions; see `spatial_test`.
 
     Attributes:
         kind: of the map, depth or albedo.
-        num_pixels: sampled pixels; all pairs of them are looked at for the distance.
+        num_pixels: sampled pixels; the distance test uses all their pairs.
         num_pairs: mirror pairs among the sampled pixels and their mirror images.
-        distance_correlation: Spearman's, of similarity and distance on the face; negative if the near are alike.
-        distance_null: `NULL_QUANTILES` of it for permuted pixels.
-        distance_p: share of permutations that correlate as negatively.
-        mirror_similarity: mean of left-right mirror pairs.
-        equal_distance_similarity: mean of all pairs that are as far from each other as the mirror pairs.
+        distance_correlation: Spearman's, of similarity and distance on the face; negative if near pixels are alike.
+        distance_null: `NULL_QUANTILES` of the correlation for permuted pixels.
+        distance_p: share of permutations with a correlation at least as negative.
+        mirror_similarity: mean similarity of left-right mirror pairs.
+        equal_distance_similarity: mean similarity of all pairs at the distances of the mirror pairs.
         mirror_null: `NULL_QUANTILES` of the excess for other axes.
-        mirror_p: share of other axes with as large an excess.
+        mirror_p: share of other axes with at least as large an excess.
     """
 
     kind: str
@@ -65,7 +65,7 @@ class SpatialTest:
 
     @property
     def mirror_excess(self) -> float:
-        """By how much mirror pairs are more alike than pairs at their distance."""
+        """Excess of the similarity of mirror pairs over that of pairs at the same distance."""
         return self.mirror_similarity - self.equal_distance_similarity
 
 
@@ -120,27 +120,28 @@ def spatial_test(
     permutations: int = 999,
     seed: int = 0,
 ) -> SpatialTest:
-    """Test whether pixels that belong together in space have like directions.
+    """Test whether pixels that are near each other, or mirror images, have similar directions.
 
     - Distance: the rank correlation of |cosine| and distance over all pairs of sampled pixels, against permutations of
       the pixels (Mantel).
-    - Mirror images: by how much |cosine| of mirror pairs exceeds the mean of all pairs at the same distance, against
-      the same for other axes of reflection: of any angle, through the middle of the square or near it, those in which
-      at least half as many pairs lie on the mask. Permuting partners at the same distance one by one instead would
-      count neighbouring pairs, which say nearly the same, as independent: in smooth random fields without symmetry
-      that found mirror images (p <= 0.05) in 8 to 20 % of them, the smoother the more, and other axes in 0 to 7 %.
+    - Mirror images: the excess of |cosine| of mirror pairs over the mean of all pairs at the same distance, against
+      the excess for other axes of reflection. These have any angle, pass through the middle of the square or near it,
+      and have at least half as many pairs on the mask. The alternative, to permute partners at the same distance one by
+      one, would count neighbouring pairs as independent although they are nearly equal. In smooth random fields without
+      symmetry it found mirror images (p <= 0.05) in 8 to 20 % of them, the smoother the more; the test with other axes
+      found them in 0 to 7 %.
 
-    A p value is (1 + those as extreme) / (1 + those compared).
+    A p value is (1 + number at least as extreme) / (1 + number compared).
 
-    What they do not say: that neighbours are alike is partly the smoothness of whatever a convolution draws, and of the
-    noise in an estimated Jacobian. Likeness along bands across the face counts as that of mirror images, as pairs at
-    one height are then more alike than others. A decomposer of symmetric depth (``symmetric_depth`` of
-    `DecomposerConfig`) makes mirror images in the depth alike by construction; there only the albedo is evidence.
+    Limits: neighbours are alike partly because the output of a convolution is smooth, and so is the noise in an
+    estimated Jacobian. Similarity along bands across the face counts as mirror symmetry, as pairs at one height are
+    then more alike than others. A decomposer with symmetric depth (``symmetric_depth`` of `DecomposerConfig`) makes
+    mirror images in the depth alike by construction; then only the albedo is evidence.
 
     Args:
         J: Jacobian, the depth's rows first.
         w_cov: covariance of w.
-        mask: pixels that are looked at.
+        mask: pixels that are used.
         kind: "depth" or "albedo".
         num_pixels: sampled pixels, of those in the mask that move with w; all of them if there are fewer.
         permutations: of the pixels; and number of other axes that are drawn.
@@ -152,7 +153,7 @@ def spatial_test(
 
     Source:
         Mantel, "The detection of disease clustering and a generalized regression approach", Cancer Research 1967. The
-        claim that is tested is that of Zheng et al., CVPR 2021; the test of mirror images is ours.
+        tested claim is that of Zheng et al., CVPR 2021; the test of mirror images is ours.
     """
     rows = _rows_of(J, mask, kind)
     sizes = _sizes(rows, mask, w_cov)
@@ -167,13 +168,13 @@ def spatial_test(
     alike = np.abs(_cosines(own, rows, sample, sizes))
     x, y = np.broadcast_arrays(*positions(mask.shape))
     places = np.stack([x.ravel(), y.ravel()], axis=1)[sample]
-    apart = np.linalg.norm(places[:, None] - places, axis=2).round(9)  # equal ones are to be equal
+    apart = np.linalg.norm(places[:, None] - places, axis=2).round(9)  # so that ties are exact
     correlation, null = _mantel(alike, apart, philox(seed, 0, 1), permutations)
 
     usual = _mean_by_distance(alike, apart)
 
     def mirrored(angle: float, offset: float) -> tuple[int, float, float]:
-        """Pairs that an axis reflects into each other: number, mean similarity, and the usual one at their distance."""
+        """Pairs that an axis reflects into each other: number, mean similarity, and that of all at their distance."""
         which, partners, distances = _reflected(places, mask.shape, angle, offset)
         moves = sizes[partners] > 0
         if not moves.any():
@@ -209,10 +210,11 @@ def spatial_test(
 def _reflected(
     places: np.ndarray, shape: tuple[int, ...], angle: float, offset: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mirror images in an axis whose normal has this angle and which passes the middle at this distance.
+    """Mirror images across the axis whose normal has this angle and that passes the middle at distance ``offset``.
 
     Returns:
-        Which of the places have one on the map and far enough away; its pixel, to the nearest; and their distance.
+        Indices of the places whose mirror image is on the map and far enough away; the nearest pixel of the image; and
+        their distance.
     """
     normal = np.array([np.cos(angle), np.sin(angle)])
     ahead = places @ normal - offset
@@ -234,9 +236,9 @@ def _rows_of(J: np.ndarray, mask: np.ndarray, kind: str) -> Float[np.ndarray, "c
 
 
 def _sizes(rows: np.ndarray, mask: np.ndarray, w_cov: np.ndarray) -> Float[np.ndarray, " q"]:
-    """Standard deviation of what each pixel's direction measures; 0 off the mask. Never in single precision.
+    """Standard deviation of each pixel's change by w, sqrt(r S r'); 0 off the mask. Computed in double precision.
 
-    The noise in a Jacobian is largest where w hardly varies, and cancels in r S r' only if that is exact.
+    The noise in a Jacobian is largest where w hardly varies, and it cancels in r S r' only if the product is exact.
     """
     inner, sizes = np.flatnonzero(mask), np.zeros(mask.size)
     with np.errstate(invalid="ignore"):
@@ -250,12 +252,12 @@ def _sizes(rows: np.ndarray, mask: np.ndarray, w_cov: np.ndarray) -> Float[np.nd
 
 
 def _directions(rows: np.ndarray, pixels: np.ndarray, w_cov: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """r S / sqrt(r S r') of some pixels, "c n d": what a row is multiplied by for its share in the cosine."""
+    """r S / sqrt(r S r') of some pixels, "c n d": the factor of another pixel's row in the cosine."""
     return rows[:, pixels].astype(np.float64) @ w_cov / sizes[pixels, None]
 
 
 def _cosines(own: np.ndarray, rows: np.ndarray, pixels: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Of all `_directions` with all of these pixels; 0 where these do not move."""
+    """Cosines of all `_directions` with all of these pixels; 0 for pixels that do not move."""
     size = sizes[pixels]
     products = sum(mine @ row[pixels].T for mine, row in zip(own, rows, strict=True))
     return np.where(size > 0, products / np.where(size > 0, size, 1.0), 0.0).clip(-1, 1)
@@ -264,7 +266,7 @@ def _cosines(own: np.ndarray, rows: np.ndarray, pixels: np.ndarray, sizes: np.nd
 def _mantel(
     alike: np.ndarray, apart: np.ndarray, rng: np.random.Generator, permutations: int
 ) -> tuple[float, np.ndarray]:
-    """Rank correlation of two symmetric matrices without their diagonals; and with the first one's pixels permuted."""
+    """Rank correlation of two symmetric matrices without diagonals; and with the first one's pixels permuted."""
     upper = np.triu_indices(len(alike), 1)
     ranked = []
     for values in (alike, apart):

@@ -15,7 +15,7 @@ from lineament.ops.seeding import philox
 from lineament.records.bounds import check_bounds
 
 EXPLORED_ROWS = 8192  # rows on which starts are compared, so that their cost does not grow with the image
-ROUNDS = 2  # of rotation and alternation from each start
+ROUNDS = 2  # rounds of rotation and alternation from each start
 SHORT_RUN = 8  # alternations in a round
 
 
@@ -23,35 +23,36 @@ class SparseFactors:
     """min over U, V of |J - U V'|^2 + alpha_ |U|_1 + beta_ sum_{i != j} (v_i'v_j)^2, with unit columns of V.
 
     Convention:
-        U says where, V which direction. J is taken as it is, neither centred nor scaled. Components are ordered by
+        U holds the maps, V the directions. J is neither centred nor scaled. Components are ordered by
         ``explained_variance_ratio_``, largest first, and the entry of largest absolute value in a column of U is
-        positive. Scaling J by c > 0 leaves V as it is and scales U by c.
+        positive. Scaling J by c > 0 does not change V and scales U by c.
 
     Args:
-        n_components: number of components; or a share between 0 and 1: as many as J'J has leading eigenvalues that hold
-            this share of |J|^2 (as in scikit-learn's PCA); or "auto": as many as it has eigenvalues above
-            (1 + sqrt(d / p))^2 of their mean, the largest that a matrix of J's size and energy without any structure
-            would have (parallel analysis in the limit of Marchenko and Pastur); at least one, at most
-            ``max_components``. Components weaker than that do not count even if noise is weaker still, so that a
-            spectrum that merely decays has an end.
-        max_components: bound on "auto" and on the number that a share leads to.
+        n_components: number of components. A share between 0 and 1 takes as many as J'J has leading eigenvalues that
+            hold this share of |J|^2 (as in scikit-learn's PCA). "auto" takes as many as it has eigenvalues above
+            (1 + sqrt(d / p))^2 of their mean, at least one, at most ``max_components``. This is the largest eigenvalue
+            of a matrix of J's size and energy without any structure (parallel analysis in the limit of Marchenko and
+            Pastur). Weaker components do not count even if the noise is weaker still, so that the number stays bounded
+            for a spectrum that merely decays.
+        max_components: bound on "auto" and on the number that a share gives.
         alpha: sparsity, relative: ``alpha_`` = 2 alpha s, so that codes shrink by the fraction alpha of s, the norm of
-            a typical row of J within its k leading directions: s^2 = sum |r|^4 / sum |r|^2 over rows r, which
-            rows that nothing moves do not change.
+            a typical row of J within its k leading directions: s^2 = sum |r|^4 / sum |r|^2 over rows r. Rows that do
+            not move with w do not change s.
         beta: decorrelation, relative: ``beta_`` = beta times the mean energy of the k leading directions.
-        max_iter: alternations of the final run, at most.
+        max_iter: maximum number of alternations of the final run.
         tol: the final run ends when five alternations lower the objective by less than this fraction.
-        n_restarts: starts that are tried on part of the rows; the best is finished. The first is the SVD, rotated to
-            sparsity; the others rotate it from random positions.
+        n_restarts: starts that are tried on part of the rows; the best is continued on all rows. The first is the SVD,
+            rotated to sparsity; the others rotate it from random positions.
         random_state: seed of the rows tried and of the random starts.
 
     Attributes:
         U_: sparse maps, "p k", in J's precision.
         V_: unit directions, "d k", in float64.
         components_: ``V_.T``.
-        explained_variance_ratio_: what the squared error would rise by if a component were left out and nothing else
-            changed, as a share of |J|^2, " k". The shares need not add up.
-        objective_: its path, one value per alternation and one for the last codes; it never rises, up to rounding.
+        explained_variance_ratio_: rise of the squared error if a component were left out and nothing else changed, as
+            a share of |J|^2, " k". The shares need not add up.
+        objective_: values of the objective, one per alternation and one for the last codes; they never rise, up to
+            rounding.
         converged_: False if ``max_iter`` was hit; `fit` then warns.
         n_components_: number of components kept; fewer than asked for if some stayed empty, of which `fit` warns.
         n_iter_: alternations of the final run.
@@ -117,9 +118,9 @@ class SparseFactors:
         """Factorise J, forgetting earlier fits.
 
         Raises:
-            ShapeError: J is not a matrix of finite numbers of which some are not zero.
+            ShapeError: J is not a matrix of finite numbers, or is zero.
             ConfigError: a setting out of its range, fewer than two rows, more components than J has rank, or an alpha
-                that leaves nothing of U.
+                so large that U is zero.
 
         Warns:
             RuntimeWarning: the fit did not converge, or components stayed empty and were dropped.
@@ -128,7 +129,7 @@ class SparseFactors:
         values, vectors, energy = _spectrum(J)
         self.rank_, self.n_features_in_ = len(values), J.shape[1]
         k = self._number_of_components(values, energy, J.shape)
-        # Starts need no more of J than its leading directions; twice k leaves room beside the strongest.
+        # Starts need only the leading directions of J; twice k leaves room beside the strongest.
         leading = vectors[: min(2 * k, len(values))]
         scores = solver.project(J, leading)
         norms = np.square(scores[:k], dtype=np.float64).sum(axis=0)
@@ -188,7 +189,7 @@ class SparseFactors:
             rows = np.sort(philox(self.random_state, 0, 0).choice(rows, EXPLORED_ROWS, replace=False))
         part = np.ascontiguousarray(scores[:, rows].T)
         energy = float(np.square(part, dtype=np.float64).sum())
-        # The error shrinks with the rows; the decorrelation has to shrink along.
+        # The error is smaller on fewer rows; the decorrelation is scaled down with it.
         beta = self.beta_ * energy / float(np.square(scores, dtype=np.float64).sum())
         best: Solution | None = None
         for restart in range(self.n_restarts):
@@ -196,7 +197,7 @@ class SparseFactors:
             if restart:
                 V = np.linalg.qr(philox(self.random_state, 1, restart).standard_normal((k, k)))[0] @ V
             V = varimax(solver.project(part, V)) @ V
-            for _ in range(ROUNDS):  # directions found are a better place to rotate from than principal ones
+            for _ in range(ROUNDS):  # found directions are a better start for a rotation than principal ones
                 left, _, right = np.linalg.svd(V, full_matrices=False)
                 V = left @ right
                 V = least_absolute_rotation(solver.project(part, V)) @ V
@@ -264,7 +265,7 @@ def _spectrum(J: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     if energy == 0:
         raise ShapeError("J is zero everywhere, expected maps that move with w; take other maps or more samples")
     values, vectors = np.linalg.eigh(gram)
-    # Singular values below the rounding of J's entries are no directions of J.
+    # Singular values below the rounding of J's entries are noise, not directions of J.
     noise = max(4 * J.shape[1] * np.finfo(np.float64).eps, (4 * float(np.finfo(J.dtype).eps)) ** 2)
     kept = values > noise * values[-1]
     return values[kept][::-1], vectors[:, kept].T[::-1], energy

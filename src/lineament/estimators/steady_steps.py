@@ -1,8 +1,8 @@
-"""Steps that may differ from layer to layer, and that leave the rest of the face as it is, as far as it can be seen.
+"""Steady steps: they may differ from layer to layer and change the rest of the face as little as possible.
 
-A face can be turned by many steps in w: all that the gradient of yaw allows. The most probable one takes along whatever
-turned faces have in common in the generator's eyes. Among all steps of the layers these take the one that changes depth
-and albedo least, which neither pose nor light may change; the decomposer sees both, so no label is needed.
+Many steps in w turn a face: all that satisfy the gradient of yaw. The most probable of them also changes whatever the
+generator's turned faces have in common. A steady step is the one, among all steps of the layers, that changes depth and
+albedo least, as neither depends on pose or light. The decomposer measures both, so no label is needed.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lineament.estimators.steps import mahalanobis_step
 
 
 def mean_square_change(jacobian: PixelJacobian, mask: Bool[np.ndarray, " p"]) -> Float[np.ndarray, "k k"]:
-    """M such that s' M s is how much a step s changes the maps: mean squares of depth and of albedo, added.
+    """M such that s' M s is the change of the maps by a step s: the mean squares of depth and of albedo, added.
 
     Args:
         jacobian: solved, of canonical depth and albedo, for the w of all groups of layers side by side.
@@ -50,7 +50,7 @@ def steady_steps(
     *,
     names: Sequence[str] | None = None,
 ) -> Float[np.ndarray, "m k"]:
-    """For each semantic the step that raises it by one, holds the others and disturbs the maps least.
+    """For each semantic the step that raises it by one, holds the others and changes the maps least.
 
     Minimises s' S^-1 s + weight s' M s under A s = e_i: the most probable step under (S^-1 + weight M)^-1.
 
@@ -58,8 +58,8 @@ def steady_steps(
         gradients: A, one row for each semantic.
         cov: S, of the w of all groups of layers; may be singular.
         change: M of `mean_square_change`.
-        weight: of a change of the maps by one standard deviation in the root mean square, relative to a step of one
-            standard deviation of w. 0 gives the most probable step.
+        weight: of a root mean square change of the maps by one standard deviation, relative to a step of one standard
+            deviation of w. 0 gives the most probable step.
         names: of the semantics, for messages.
 
     Raises:

@@ -9,12 +9,12 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
 
-MAX_INFLATION = 1e4  # of the squared length of a step by holding the others; beyond it the edit is a wish
-MIN_END_SLOPE = 0.2  # of the mean slope of its side; a saturated end would else ask for endless steps
+MAX_INFLATION = 1e4  # maximum growth of a step's squared length by holding the others; beyond it, edits are refused
+MIN_END_SLOPE = 0.2  # share of the mean slope of its side; a saturated end would otherwise ask for endless steps
 
 
 def euclidean_step(coef: Float[np.ndarray, " d"], delta: float) -> Float[np.ndarray, " d"]:
-    """The shortest step, in the plain sense, that changes ``coef . w`` by ``delta``: delta v / (v.v).
+    """The step of the smallest Euclidean norm that changes ``coef . w`` by ``delta``: delta v / (v.v).
 
     It leaves the region where the generator was trained sooner than `mahalanobis_step`, and achieves less.
 
@@ -84,7 +84,8 @@ def mahalanobis_norm(dw: Float[np.ndarray, "n d"], cov: Float[np.ndarray, "d d"]
 
 
 def told_apart(A: Float[np.ndarray, "m d"], cov: Float[np.ndarray, "d d"], target: int) -> list[int]:
-    """The target and the semantics that can be held beside it, in order: without those that follow from the others."""
+    """Rows of the target and of the semantics that can be held with it, in order; those that follow from the others are
+    left out."""
     gram = A @ cov @ A.T
     scale = 1 / np.sqrt(np.maximum(np.diagonal(gram), np.finfo(np.float64).tiny))
     correlation, rows = gram * np.outer(scale, scale), list(range(len(A)))
@@ -98,7 +99,7 @@ def told_apart(A: Float[np.ndarray, "m d"], cov: Float[np.ndarray, "d d"], targe
 
 
 def _inflation(correlation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """By how much holding the others lengthens each semantic's step, squared; and the eigenvectors, smallest first."""
+    """Growth of the squared length of each semantic's step by holding the others; and eigenvectors, smallest first."""
     values, vectors = np.linalg.eigh(correlation)
     # Diagonal of the inverse; the floor keeps exactly singular matrices finite.
     return (vectors**2 / np.maximum(values, 1e-15)).sum(axis=1), vectors
@@ -126,8 +127,8 @@ class StepCalibration:
 
     Convention:
         A linear step t is the change that the linear model promises, in the semantic's unit. Piecewise linear
-        through ``knots``, always through (0, 0), straight on beyond both ends with the slope of the end segment (but
-        at least `MIN_END_SLOPE` of its side's mean slope). The two sides may differ.
+        through ``knots``, always through (0, 0). Beyond both ends it is a straight line with the slope of the end
+        segment (but at least `MIN_END_SLOPE` of its side's mean slope). The two sides may differ.
 
     Attributes:
         knots: pairs (linear step, measured change), both strictly rising; empty means the identity.
@@ -151,8 +152,8 @@ class StepCalibration:
     def fit(cls, steps: Float[np.ndarray, " n"], measured: Float[np.ndarray, " n"]) -> "StepCalibration":
         """Fit to measured pairs, in any order; repeated steps are averaged.
 
-        Each side of zero is made monotone by pooling adjacent violators, a pool becoming one knot. A side that
-        answers with the wrong sign throughout counts as not measured; with both such, the result is the identity.
+        Each side of zero is made monotone by pooling adjacent violators; a pool becomes one knot. A side whose changes
+        all have the wrong sign counts as not measured; if both sides do, the result is the identity.
 
         Args:
             steps: linear steps taken.

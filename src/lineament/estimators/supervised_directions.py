@@ -1,4 +1,4 @@
-"""Least squares of true labels on w, with our geometry of steps: what is lost by not having labels."""
+"""Least squares of true labels on w, with our geometry of steps; shows how much is lost without labels."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from lineament.estimators.steps import mahalanobis_step, told_apart
 
 
 class SupervisedDirections:
-    """The upper bound: our own regression and steps, but on labels that are true.
+    """The upper bound: our own regression and steps, but with true labels.
 
     Convention:
         A step changes its label by one unit, in the linear model, by the smallest Mahalanobis step.
 
     Args:
-        hold: whether a step keeps all other labels as they are (in the linear model too); but for those that follow
-            from the others all but exactly, such as one of several shares whose sum is one.
+        hold: whether a step holds all other labels fixed (in the linear model too). Labels that follow almost exactly
+            from the others are not held, such as one of several shares whose sum is one.
 
     Attributes:
         model_: the regression.

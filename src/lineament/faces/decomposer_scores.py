@@ -31,9 +31,7 @@ from lineament.ops.shape_metrics import (
 from lineament.ops.warp import inverse_warp_grid, warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
-from lineament.records.truth import FaceTruth
-
-NULL_ROW, MEAN_ROW, TRUTH_ROW = "null depth", "mean depth", "truth in our representation"
+from lineament.records.truth import MEAN_ROW, NULL_ROW, TRUTH_ROW, FaceTruth
 
 RARE_SHARE = 0.01
 """Pixels that a smaller share of the faces covers have no mean of their own."""

@@ -9,7 +9,7 @@ Source:
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -20,11 +20,11 @@ from lineament.checkpoints.growth import for_all_layers, layers_then
 from lineament.checkpoints.ours import network_fingerprint
 from lineament.errors import MismatchError, ShapeError
 from lineament.faces.latent_spread import LatentSpread, latent_spread
-from lineament.faces.likeness import Likeness, LikenessConfig
+from lineament.faces.likeness import Likeness
 from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.ssim import ssim
-from lineament.records.bounds import check_bounds
+from lineament.records.inversion_settings import InversionSettings
 from lineament.store.tensors import short_fingerprint
 
 WARMUP_STEPS = 5
@@ -35,30 +35,6 @@ WITHOUT_ENCODER = 2
 
 FALLING_SHARE = 0.5
 """Last share of the steps, in which the learning rate falls to 0, so that the last step is a small one."""
-
-
-@dataclass(frozen=True)
-class InversionSettings:
-    """How photographs are inverted. The defaults were chosen on photographs, for likeness and for edits."""
-
-    steps: int = 100
-    """Steps of the optimisation, and twice as many where there is no encoder; 0 takes the encoder's answer."""
-    learning_rate: float = 0.1
-    """Adam's, in standard deviations of w."""
-    distance_weight: float = 0.02
-    """Pull of the common w towards the generator's mean w, in standard deviations squared."""
-    offset_weight: float = 0.3
-    """Pull of the layers' w towards the common one, in standard deviations squared. More keeps edits true, less makes
-    the image more like the photograph."""
-    coarse_factor: float = 10.0
-    """How many times stronger that pull is at the coarsest layer, which holds the pose, than at the finest."""
-    likeness: LikenessConfig = field(default_factory=lambda: LikenessConfig(perceptual=0.4))
-    """What image and photograph are compared by."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "learning_rate", above=0)
-        check_bounds(self, "coarse_factor", least=1)
-        check_bounds(self, "steps", "distance_weight", "offset_weight", least=0)
 
 
 @dataclass(frozen=True)

@@ -1,28 +1,11 @@
 """How unlike two images are, for fitting one to the other: pixels, structure and label-free features."""
 
-from dataclasses import dataclass
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.ops.ssim import ssim
-from lineament.records.bounds import check_bounds
-
-
-@dataclass(frozen=True)
-class LikenessConfig:
-    """Weights of what two images are compared by."""
-
-    pixels: float = 1.0
-    """Of the mean absolute difference of the pixels, black at -1 and white at 1."""
-    structure: float = 1.0
-    """Of 1 - SSIM."""
-    perceptual: float = 0.1
-    """Of the mean square difference of perceptual features, where there are any."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "pixels", "structure", "perceptual", least=0)
+from lineament.records.inversion_settings import LikenessConfig
 
 
 class Likeness:

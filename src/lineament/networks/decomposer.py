@@ -1,4 +1,4 @@
-"""The decomposer: four small networks that take a face image apart into depth, albedo, view and light.
+"""The decomposer: four small networks that split a face image into depth, albedo, view and light.
 
 Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
@@ -9,8 +9,7 @@ Source:
 
 import math
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -25,97 +24,27 @@ from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.ops.warp import warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
+from lineament.records.shapes import DecomposerConfig
 
 VIEW_SIGNS = (1, -1, -1, -1, 1, 1)
-"""What mirroring the image does to (pitch, yaw, roll, tx, ty, tz)."""
+"""Factors that mirroring the image applies to (pitch, yaw, roll, tx, ty, tz)."""
 
 LIGHT_SIGNS = (1, 1, -1, 1)
-"""What mirroring the image does to (ambient, diffuse, dx, dy)."""
+"""Factors that mirroring the image applies to (ambient, diffuse, dx, dy)."""
 
 NUM_BORDER_COLUMNS = 2
 HEAD_GAIN = 0.1
 MEAN_SHAPE_SPACING = 4
-"""Pixels between the points of the mean shape. One for every pixel would be free to etch what is not relief, such as
-the outline of the eyes, into the shape of everybody."""
+"""Pixels between the points of the mean shape. With one point per pixel, outlines that are not relief, such as those of
+the eyes, would appear in the shape of every face."""
 
 MEAN_GAIN = 5.0
-"""Adam moves every parameter by about the learning rate: this lets the mean shape and albedo move in tens of steps and
-not in hundreds, as all the weights of a network together would."""
+"""Gain of the mean shape and albedo. Adam moves every parameter by about the learning rate. With this gain they move in
+tens of steps instead of hundreds, as a network does through all its weights together."""
 CONFIDENCE_CHANNEL_MAX = 64
 
 MIN_SHADING, MAX_ALBEDO = 0.15, 2.0
-"""Of the albedo as seen: darker shading is not divided by, and this times white is the brightest."""
-
-
-WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
-
-
-def check_face_box(box: tuple[float, ...]) -> None:
-    """Raise ConfigError unless these are left, top, right and bottom of a box within an image."""
-    if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-        raise ConfigError(
-            f"the face box is {box}, expected left, top, right and bottom as shares of the image, such as 0.2 0.3 0.8 1"
-        )
-
-
-@dataclass(frozen=True)
-class DecomposerConfig:
-    """Shape of a decomposer."""
-
-    resolution: int = 64
-    """Side of the images in pixels, 64 or 128."""
-    channels: int = 24
-    """Channels of the depth and albedo networks at half resolution; they double at every further halving."""
-    channel_max: int = 128
-    """Most channels anywhere."""
-    code_dim: int = 128
-    """Size of the bottlenecks."""
-    pose_channels: int = 16
-    """As `channels`, of the view and light networks and of the confidence network."""
-    max_rotation_deg: float = 60.0
-    """Largest angle about each axis."""
-    max_translation: float = 0.1
-    """Largest shift in world units; at the centre depth the image is 0.175 wide."""
-    min_sigma: float = 0.1
-    """Smallest standard deviation that the confidence maps can claim."""
-    mean_shape: bool = True
-    """Whether the depth network says how a face differs from one learned mean shape. Without it the network must be
-    taught its first shape, and learns in doing so to answer alike to every image."""
-    mean_albedo: bool = True
-    """As `mean_shape`, of the albedo: one learned map, its own mirror image. What all faces share, such as brows, is
-    then known within tens of steps; until the albedo has it, the shape is bent to look like it."""
-    equivariant: bool = True
-    """Whether view and light answer exactly to mirroring: yaw, roll, horizontal shift and light_x change their sign."""
-    symmetric_depth: bool = True
-    """Whether the canonical depth is exactly its own mirror image; else it is only drawn towards it in training."""
-    symmetric_albedo: bool = False
-    """As `symmetric_depth`, of the albedo. Real faces have partings, moles and patches."""
-    aligned: bool = True
-    """Whether the depth and albedo networks see the face from the front: the image is first turned back through the
-    mean shape by the view found, and its mirror image stands beside it. Then the same pixels show the same part of
-    every face. Needs `mean_shape`."""
-    face_box: tuple[float, float, float, float] = WHOLE_IMAGE
-    """Left, top, right and bottom of the face in a generator's images, as shares of their width and height: what is
-    cut out of them and made smaller. Photographs come cut out already."""
-    confidence: bool = True
-    """Whether the network says how wrong its reconstruction may be, too. Training needs that, and nothing else does."""
-
-    def __post_init__(self) -> None:
-        check_face_box(self.face_box)
-        if self.resolution not in (64, 128):
-            raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
-        if self.aligned and not self.mean_shape:
-            raise ConfigError(
-                "aligned networks look through the mean shape; give --network.no-aligned with --network.no-mean-shape"
-            )
-
-    def widths(self, base: int) -> list[int]:
-        """Channels at half, quarter ... of the resolution, down to 4 px."""
-        return [min(base * 2**i, self.channel_max) for i in range(int(math.log2(self.resolution)) - 2)]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the header of a file."""
-        return asdict(self)
+"""Limits of `Decomposer.seen_albedo`: the smallest shading to divide by, and the brightest albedo, in units of white."""
 
 
 class Decomposer(nn.Module):
@@ -151,19 +80,19 @@ class Decomposer(nn.Module):
         self.light_net = ScalarEncoder(4, slim, config.code_dim)
         self.confidence_net: ConfidenceNet | None = None
         if config.confidence:
-            # How wrong a reconstruction may be is a smooth, simple map: half the channels do.
+            # The error of a reconstruction is a smooth, simple map: half the channels are enough.
             narrow = [min(width, CONFIDENCE_CHANNEL_MAX) for width in slim]
             self.confidence_net = ConfidenceNet(narrow, min(config.code_dim, CONFIDENCE_CHANNEL_MAX))
         border = torch.zeros(config.resolution, config.resolution)
         border[:, :NUM_BORDER_COLUMNS] = 1
         border[:, -NUM_BORDER_COLUMNS:] = 1
         self.register_buffer("border", border, persistent=False)
-        # Nothing ties the canonical face to being upright: it may settle tilted, every view tilting it back. So the
-        # mean pitch of the training views is kept, and `measure` speaks of angles and light relative to it.
+        # Nothing forces the canonical face to be upright: it may be tilted, and every view then tilts it back. So the
+        # mean pitch of the training views is stored, and `measure` gives angles and light relative to it.
         self.register_buffer("tilt", torch.zeros(()))
 
     def parts(self) -> tuple[list[nn.Parameter], ...]:
-        """The parameters of what learns apart: shape, albedo, view, light and confidence."""
+        """The parameters in groups that are trained separately: shape, albedo, view, light and confidence."""
         shape, albedo = list(self.depth_net.parameters()), list(self.albedo_net.parameters())
         shape += [] if self.mean_shape is None else [self.mean_shape]
         albedo += [] if self.mean_albedo is None else [self.mean_albedo]
@@ -171,17 +100,17 @@ class Decomposer(nn.Module):
         return shape, albedo, *(list(net.parameters()) for net in others if net is not None)
 
     def for_use(self) -> "Decomposer":
-        """A copy without what only training needs."""
+        """A copy without the confidence network, which only training needs."""
         copy = deepcopy(self)
         copy.config, copy.confidence_net = replace(self.config, confidence=False), None
         return copy
 
     def front(self, image: Float[Tensor, "n 3 h w"], view: Float[Tensor, "n 6"]) -> Float[Tensor, "n c h w"]:
-        """What the depth and albedo networks see: the face from the front beside its mirror image, if `aligned`.
+        """Input of the depth and albedo networks: if `aligned`, the face from the front beside its mirror image.
 
-        Every point of the mean shape takes the colour of the pixel on which it falls in the view. What is hidden there
-        takes a wrong one, but its mirror image is then seen. Differentiable in image and view; in training nothing is
-        learned through this about the view or the mean shape, which have better teachers.
+        Every point of the mean shape takes the colour of the pixel on which it falls in the view. Hidden points take a
+        wrong colour, but their mirror images are then visible. Differentiable in image and view. In training no
+        gradient reaches the view or the mean shape here, because they learn better from the reconstruction.
         """
         if not self.config.aligned:
             return image
@@ -193,7 +122,7 @@ class Decomposer(nn.Module):
         return torch.cat([face, face.flip(3)], dim=1).contiguous(memory_format=torch.channels_last)
 
     def shown(self, images: Float[Tensor, "n c h0 w0"]) -> Float[Tensor, "n 3 h w"]:
-        """What this network is shown of images: the face alone, at its resolution; see `face_of`."""
+        """Input of this network from images: the face alone, at its resolution; see `face_of`."""
         return face_of(images, self.config.resolution, self.face_box)
 
     def depth(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n h w"]:
@@ -203,12 +132,12 @@ class Decomposer(nn.Module):
     def seen_albedo(self, image: Float[Tensor, "n 3 h w"], parts: Decomposition) -> Float[Tensor, "n 3 h w"]:
         """Canonical albedo of images as their pixels show it: the image turned to the front, without its shading.
 
-        The albedo of `forward` is a network's guess and blurs what is small, such as irises; this one keeps every
-        pixel, and also what is hidden in the view, which takes a wrong colour. Differentiable.
+        The albedo of `forward` is predicted by a network and blurs small details such as irises. This one keeps every
+        pixel; points hidden in the view take a wrong colour. Differentiable.
 
         Args:
             image: in [-1, 1].
-            parts: what `forward` says of it.
+            parts: result of `forward` for it.
 
         Returns:
             In [-1, 3]: brighter than white where the shading found is darker than the image.
@@ -240,10 +169,11 @@ class Decomposer(nn.Module):
 
     @torch.no_grad()
     def init_he(self) -> None:
-        """Random weights that carry the image through to the outputs; biases 0.
+        """Random weights that keep the signal's variance from the image to the outputs; biases 0.
 
-        PyTorch's default shrinks the signal at every layer without a norm, until only biases are left: at the end of
-        the depth network images differ by 1/25 of what they differ by at its bottleneck, and faces get one shape.
+        PyTorch's default shrinks the signal at every layer without a norm, until only biases are left. At the end of
+        the depth network, images then differ by 1/25 of their difference at its bottleneck, and all faces get one
+        shape.
 
         Source: He et al., "Delving Deep into Rectifiers", ICCV 2015; for transposed convolutions with the number of
         inputs that an output pixel really sees.
@@ -256,7 +186,7 @@ class Decomposer(nn.Module):
                 nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        # Outputs start small, so that no tanh is saturated; how faces differ from the mean shape starts at nothing.
+        # Outputs start small, so that no tanh is saturated; the faces' differences from the mean shape start at zero.
         heads = [self.view_net.layers[-1], self.light_net.layers[-1], self.albedo_net.head]
         if self.confidence_net is not None:
             heads += [self.confidence_net.feature_head, self.confidence_net.pixel_head[-1]]
@@ -267,7 +197,7 @@ class Decomposer(nn.Module):
 
     @torch.no_grad()
     def start_from(self, depth: Float[Tensor, "h w"]) -> None:
-        """Make this the mean shape, but for a common shift: the raw values are centred in `depth`.
+        """Make this the mean shape, up to a common shift: the raw values are centred in `depth`.
 
         Raises:
             ConfigError: the network has no mean shape.
@@ -281,7 +211,7 @@ class Decomposer(nn.Module):
 
     @staticmethod
     def _resized(raw: Tensor, size: int) -> Tensor:
-        """A square map, bicubic; its corners stay."""
+        """A square map, resized bicubically; its corners stay."""
         return F.interpolate(raw[None, None], (size, size), mode="bicubic", align_corners=True)[0, 0]
 
     def albedo(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
@@ -299,7 +229,7 @@ class Decomposer(nn.Module):
     def view(self, image: Float[Tensor, "n 3 h w"], *, rough: bool = False) -> Float[Tensor, "n 6"]:
         """Rotation (pitch, yaw, roll) in radians and translation; no translation along the line of sight.
 
-        A rough look takes half the time: it leaves out the mirror image, by which an equivariant network's is exact.
+        With ``rough`` it takes half the time: it leaves out the mirror image, so equivariance is not exact.
         """
         unit = self.view_net(image, VIEW_SIGNS if self.config.equivariant and not rough else None)
         rotation = unit[:, :3] * math.radians(self.config.max_rotation_deg)
@@ -323,7 +253,7 @@ class Decomposer(nn.Module):
         return pixels + self.config.min_sigma, features + self.config.min_sigma
 
     def forward(self, image: Float[Tensor, "n 3 h w"]) -> Decomposition:
-        """Take images apart."""
+        """Decompose images."""
         view = self.view(image)
         front = self.front(image, view)
         return Decomposition(self._depth_from(front), self._albedo_from(front), view, self.light(image))
@@ -331,8 +261,8 @@ class Decomposer(nn.Module):
     def measure(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
         """The scalar semantics of images, in the order and units of `SCALAR_SEMANTICS`.
 
-        Where the network is not equivariant, averaged over the image and its mirror image, which removes the part of
-        the error that breaks the mirror symmetry of the problem.
+        If the network is not equivariant, they are averaged over the image and its mirror image, which removes the part
+        of the error that breaks the mirror symmetry of the problem.
         """
         both = image if self.config.equivariant else torch.cat([image, image.flip(3)])
         view, light = self.upright(self.view(both), self.light(both))
@@ -354,7 +284,8 @@ class Decomposer(nn.Module):
     ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
         """View and light relative to the upright face, which is the canonical face pitched by ``tilt``.
 
-        A head that turns about its own upright axis then shows yaw alone; about a tilted one it shows roll as well.
+        A head that turns about its own upright axis then shows yaw alone; relative to a tilted face it would show roll
+        as well.
         """
         lean = torch.zeros_like(view[:1])
         lean[:, 0] = self.tilt

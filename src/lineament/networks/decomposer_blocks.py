@@ -1,4 +1,4 @@
-"""Blocks that the decomposer's networks are built of."""
+"""Building blocks of the decomposer's networks."""
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +29,7 @@ def _downward(in_channels: int, widths: list[int], *, norm: bool) -> list[nn.Mod
 
 
 class EncoderDecoder(nn.Module):
-    """Image to image through a bottleneck without skips, so that the canonical map forgets the view."""
+    """Image to image through a bottleneck without skips, so that the canonical map does not depend on the view."""
 
     def __init__(self, in_channels: int, out_channels: int, widths: list[int], code_dim: int) -> None:
         super().__init__()

@@ -3,57 +3,23 @@
 Source:
     Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021: one w and small offsets from it
     for every layer. Deviations: a far smaller network, residual blocks as in the discriminator of StyleGAN2, and
-    latents predicted in whitened coordinates, in which the generator's own are about standard normal.
+    latents predicted in whitened coordinates, in which the generator's own latents are about standard normal.
 """
 
 import math
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.errors import ConfigError
 from lineament.networks.stylegan.layers import Conv, Dense
 from lineament.ops.resample import shrink
-from lineament.records.bounds import check_bounds
+from lineament.records.shapes import EncoderConfig
 
 COARSEST = 4
-"""Pixels of the last feature map's side."""
-
-
-@dataclass(frozen=True)
-class EncoderConfig:
-    """Shape of an encoder, and whose latents it predicts."""
-
-    resolution: int = 64
-    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
-    w_dim: int = 128
-    """Size of the generator's w."""
-    num_ws: int = 10
-    """Layers of the generator that take a w each."""
-    channels: int = 24
-    """Feature maps at half of the resolution; twice as many at each following one ..."""
-    channel_max: int = 128
-    """... but never more than this."""
-    offsets: bool = True
-    """Whether every layer gets a w of its own, near a common one; else all get that one."""
-    offset_dim: int = 64
-    """Width of what the offsets are computed from."""
-    generator: str = ""
-    """Fingerprint of the generator."""
-
-    def __post_init__(self) -> None:
-        if self.resolution < 16 or self.resolution & (self.resolution - 1):
-            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
-        check_bounds(self, "w_dim", "num_ws", "channels", "channel_max", "offset_dim", least=1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the header of a file."""
-        return asdict(self)
+"""Side of the last feature map in pixels."""
 
 
 class EncoderBlock(nn.Module):

@@ -1,64 +1,31 @@
-"""The judge: an image of a face to the named parameters it was rendered from, learned with their truth.
+"""The judge: predicts the named parameters that a face was rendered from, trained on their true values.
 
-It shares nothing with the decomposer: another network, other data, another way of learning. So it can mark directions
-that the decomposer found.
+It shares nothing with the decomposer: it has another network, other data and another way of learning. So it can score
+directions that the decomposer found.
 """
 
 import math
-from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.errors import ConfigError
 from lineament.ops.resample import shrink
 from lineament.records.attributes import MIRRORED
-from lineament.records.bounds import check_bounds
+from lineament.records.shapes import JudgeConfig
 
 COARSEST = 4
-"""Pixels of the last feature map's side."""
+"""Side of the last feature map in pixels."""
 
 
 LEAST_LOG_VARIANCE = -4.0
-"""So much the best attributes outweigh the worst in the loss, and no more: else these are never learned."""
-
-
-@dataclass(frozen=True)
-class JudgeConfig:
-    """Shape of a judge, and what it reads."""
-
-    attributes: str = ""
-    """Names of the attributes, with spaces between; those of the truth, set by the training."""
-    resolution: int = 64
-    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
-    channels: int = 32
-    """Feature maps at half of the resolution; twice as many at each following one ..."""
-    channel_max: int = 96
-    """... but never more than this."""
-    hidden_dim: int = 160
-    """Width of the features from which all attributes are read."""
-
-    def __post_init__(self) -> None:
-        if self.resolution < 16 or self.resolution & (self.resolution - 1):
-            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
-        check_bounds(self, "channels", "channel_max", "hidden_dim", least=1)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The attributes, in order."""
-        return tuple(self.attributes.split())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the header of a file."""
-        return asdict(self)
+"""Lower bound of log variances in the loss: otherwise the best attributes outweigh the worst, which are never learned."""
 
 
 class JudgeBlock(nn.Module):
-    """Two convolutions beside a shortcut, to half the resolution.
+    """Two convolutions and a shortcut, to half the resolution.
 
     Source: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016 (normalise and rectify first).
     """
@@ -79,13 +46,14 @@ class JudgeBlock(nn.Module):
 class Judge(nn.Module):
     """Images to attributes.
 
-    The mean is what it predicts where it sees nothing, so a prediction's variance is the share that it can see. The
-    mean of a sum is the sum of the means: a sum of attributes is read by adding their readings.
+    If the image does not show an attribute, the judge predicts the mean, so the variance of predictions is the share
+    that it can see. Readings are means, and the mean of a sum is the sum of the means: a sum of attributes is read by
+    adding their readings.
 
     Attributes:
         mean, std: of each attribute over the training's truth, " m".
-        r2: share of the variance that it explains on renders it never saw, " m"; 0 until measured.
-        log_variance: of what it does not explain, in units of ``std``, " m"; weighs the attributes in the loss.
+        r2: share of the variance that it explains on held-out renders, " m"; 0 until measured.
+        log_variance: of the residual, in units of ``std``, " m"; weighs the attributes in the loss.
     """
 
     mean: Tensor
@@ -125,7 +93,7 @@ class Judge(nn.Module):
         for block in self.blocks:
             x = block(x)
         x = F.relu(self.norm(x)).flatten(1)
-        # Convolutions may be in half precision; three digits are too few for what is read.
+        # Convolutions may be in half precision; its three digits are too few for the attributes.
         with torch.autocast(x.device.type, enabled=False):
             return self.out(F.relu(self.hidden(x.float())))
 
@@ -134,9 +102,9 @@ class Judge(nn.Module):
         return (self(images) + self(images.flip(3)) * self.signs) / 2
 
     def loss(self, images: Float[Tensor, "n 3 h w"], truth: Float[Tensor, "n m"]) -> tuple[Tensor, Tensor]:
-        """Mean negative log-likelihood, with an error of its own for each attribute; and the mean squared errors.
+        """Mean negative log-likelihood, with a separate variance for each attribute; and the mean squared errors.
 
-        What can be read well then weighs more than what cannot be read at all.
+        Attributes that can be read well then weigh more than those that cannot be read at all.
 
         Source: Kendall et al., "Multi-Task Learning Using Uncertainty to Weigh Losses", CVPR 2018, equation 7.
         """

@@ -1,4 +1,4 @@
-"""Feature maps in which images are compared: the GAN's own discriminator, which has seen no label."""
+"""Feature maps for comparing images, from the GAN's own discriminator, which has seen no label."""
 
 import torch
 import torch.nn.functional as F
@@ -12,13 +12,13 @@ from lineament.networks.stylegan.progressive_discriminator import (
 )
 
 QUARTER_BLOCKS = 2
-"""Blocks of the discriminator after which its features are a quarter of the image's size."""
+"""Number of blocks of the discriminator after which its features have a quarter of the image's size."""
 
 
 class DiscriminatorFeatures(nn.Module):
     """The first two residual blocks of a discriminator, each channel scaled to unit variance on generated images.
 
-    A discriminator has seen no label, only which images are real: what it looks at is what makes a face a face.
+    A discriminator has seen no label, only which images are real. So its features describe what makes a face look real.
     """
 
     scale: Tensor
@@ -55,5 +55,5 @@ class DiscriminatorFeatures(nn.Module):
 
 
 def downsample_mask(mask: Tensor, size: int) -> Tensor:
-    """A mask at the size of a feature map: true where every pixel below is true."""
+    """A mask at the size of a feature map: true where all pixels that it covers are true."""
     return -F.adaptive_max_pool2d(-mask[:, None].float(), size).squeeze(1) > 0.5

@@ -1,4 +1,4 @@
-"""Networks that know fine details: one that draws an image at twice the size, and a critic of what it draws.
+"""Networks for fine details: an upsampler to twice the size, and a critic of its images.
 
 Source:
     Lim et al., "Enhanced Deep Residual Networks for Single Image Super-Resolution", CVPR Workshops 2017 (residual
@@ -7,9 +7,6 @@ Source:
     details).
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
@@ -17,31 +14,14 @@ from torch import Tensor, nn
 
 from lineament.networks.stylegan.layers import LRELU_SLOPE, Conv
 from lineament.ops.resample import upsample_fir
-from lineament.records.bounds import check_bounds
+from lineament.records.shapes import UpsamplerConfig
 
 DETAIL_GAIN = 16.0
-"""Details are so much weaker than images; the critic sees them this much stronger."""
-
-
-@dataclass(frozen=True)
-class UpsamplerConfig:
-    """Shape of an upsampler."""
-
-    channels: int = 32
-    """Feature maps, at the size of the image given."""
-    num_blocks: int = 3
-    """Residual blocks of two convolutions."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "channels", "num_blocks", least=1)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the header of a file."""
-        return asdict(self)
+"""Factor on the details that the critic sees, because they are about this much weaker than the images."""
 
 
 class Upsampler(nn.Module):
-    """An image to the same at twice the size; untrained it interpolates."""
+    """Draws an image at twice its size; untrained it interpolates."""
 
     def __init__(self, config: UpsamplerConfig) -> None:
         super().__init__()
@@ -65,7 +45,7 @@ class Upsampler(nn.Module):
 
 
 class DetailCritic(nn.Module):
-    """Coarse images and their details to logits, one for each patch, positive for those of photographs."""
+    """Coarse images and their details to logits, one for each patch, positive for details of photographs."""
 
     def __init__(self, channels: int = 32) -> None:
         super().__init__()
@@ -77,8 +57,8 @@ class DetailCritic(nn.Module):
     def forward(
         self, coarse: Float[Tensor, "n 3 h w"], images: Float[Tensor, "n 3 2*h 2*w"]
     ) -> Float[Tensor, "n 1 h2 w2"]:
-        """Logits of images, beside the coarse ones that they were drawn from."""
+        """Logits of images, given the coarse images that they were drawn from."""
         smooth = upsample_fir(coarse)
-        # Two by two pixels as channels: a filter in front of a stride would take away just what is to be judged.
+        # Two by two pixels as channels: the low-pass filter before a stride would remove the details to be judged.
         x = F.pixel_unshuffle(torch.cat([smooth, (images - smooth) * DETAIL_GAIN], dim=1), 2)
         return self.logit(self.third(self.second(self.first(x))))

@@ -14,14 +14,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 STRIP_BYTES = 24 * 2**20
-"""Upsampled rows that are alive at a time on a CPU: below the 32 MiB from which the C library asks the system for
-fresh, zeroed pages for every tensor; for whole maps these cost more than the filters do."""
+"""Size of the upsampled rows held at a time on a CPU. From 32 MiB on, the C library asks the system for fresh, zeroed
+pages for every tensor; for whole maps these cost more than the filters."""
 
 
 def kaiser_beta(num_taps: int, width: float) -> float:
     """Shape of the Kaiser window of a filter with a transition band of ``width`` (1 is half the sampling rate).
 
-    Source: appendix C: the attenuation that so many taps can reach, and the window that reaches it.
+    Source: appendix C: the attenuation that this number of taps can reach, and the window that reaches it.
     """
     attenuation = 2.285 * (num_taps - 1) * math.pi * width + 7.95
     if attenuation > 50:
@@ -72,9 +72,9 @@ def filtered_leaky_relu(
     """Leaky rectifier at a higher sampling rate, so that the frequencies it makes can be filtered away.
 
     Upsample (``up - 1`` zeros after each pixel, then the filter), rectify, filter and keep every ``down``-th pixel.
-    Upsampling is a transposed depthwise convolution, which never touches the zeros, axis by axis; filtering and
-    downsampling a strided one. In channels_last both run near the speed of the memory, twice as fast as polyphase
-    filters as banded matrix products. On a CPU done in strips of rows (see ``STRIP_BYTES``).
+    Upsampling is a transposed depthwise convolution along each axis, which never touches the zeros. Filtering and
+    downsampling is a strided convolution. In channels_last both run near the speed of the memory, twice as fast as
+    polyphase filters written as banded matrix products. A CPU works in strips of rows (see ``STRIP_BYTES``).
 
     Convention:
         Filters are convolved, not correlated: tap 0 comes first in the impulse response.
@@ -82,29 +82,29 @@ def filtered_leaky_relu(
     Args:
         x: feature maps; fast in channels_last.
         up_filter: taps of the separable filter after zeros are inserted; scaled by ``up`` for every axis.
-        down_filter: taps of the filter before pixels are dropped: of a separable one, or all of a filter's.
+        down_filter: taps of the filter before pixels are dropped: 1D of a separable filter, or all taps in 2D.
         up: upsampling factor.
         down: downsampling factor.
         padding: zeros before and after the upsampled rows and columns; negative numbers crop.
-        gain: scales what goes into the rectifier.
+        gain: scales the input of the rectifier.
         slope: of the rectifier below zero.
-        clamp: rectified values are held within plus and minus this; 0 for no limit.
+        clamp: rectified values are clamped to plus and minus this; 0 for no limit.
 
     Returns:
-        Of height ``(h up + sum(padding) - (tu - 1) - td) // down + 1``, and width likewise; pixels beyond the border
-        of ``x`` are zero. Differentiable in ``x`` and the filters.
+        Feature maps of height ``(h up + sum(padding) - (tu - 1) - td) // down + 1``, and width likewise; pixels beyond
+        the border of ``x`` count as zero. Differentiable in ``x`` and the filters.
 
     Source:
-        Section 3.2 and appendix D. Equal to the official operation of that name, less its bias.
+        Section 3.2 and appendix D. Equal to the official operation of that name, without its bias.
     """
     taps_up, taps_down = len(up_filter), len(down_filter)
-    # The whole convolution of x with the filter has more rows than asked for, or fewer: crop it, or extend x by zeros.
+    # The full convolution of x with the filter has more rows than needed, or fewer: crop it, or pad x with zeros.
     before, after = (math.ceil(max(p - taps_up + more, 0) / up) for p, more in zip(padding, (1, up), strict=True))
     crop = taps_up - 1 - padding[0] + before * up
     height, width = (s * up + sum(padding) - taps_up + 1 for s in x.shape[2:])
     if before or after:
         x = F.pad(x, (before, after, before, after))
-    # One column more on the right, where there is one: what is cropped there is then never less than on the left.
+    # Take one more column on the right if there is one, so that at least as much is cropped there as on the left.
     left, right = _reach(crop, crop + width + up, taps_up, up, x.shape[3])
     if (left, right) != (0, x.shape[3]):
         x = x[..., left:right]
@@ -122,7 +122,7 @@ def filtered_leaky_relu(
     for image in x.split(1 if strip < num_rows else len(x)):
         strips = []
         for start in range(0, num_rows, strip):
-            # Rows [first, last) of the whole convolution make rows [start, start + strip) of the result.
+            # Rows [first, last) of the full convolution give rows [start, start + strip) of the result.
             first = start * down + crop
             last = (min(start + strip, num_rows) - 1) * down + taps_down + crop
             top, bottom = _reach(first, last, taps_up, up, x.shape[2])
@@ -143,7 +143,7 @@ def filtered_leaky_relu(
 
 
 def _reach(first: int, last: int, num_taps: int, up: int, size: int) -> tuple[int, int]:
-    """Range of pixels, of ``size``, that samples [first, last) of the whole convolution are made of."""
+    """Range of pixels, out of ``size``, that samples [first, last) of the full convolution depend on."""
     return max(-((num_taps - 1 - first) // up), 0), min((last - 1) // up + 1, size)
 
 
@@ -164,7 +164,7 @@ def _kernels(
 
 
 def _rectify(x: Tensor, slope: float, clamp: float) -> Tensor:
-    """Leaky rectifier and clamp, in place where nothing remembers ``x`` and no derivative follows it."""
+    """Leaky rectifier and clamp, in place in inference mode, where no gradient needs ``x``."""
     if not torch.is_inference_mode_enabled():
         x = F.leaky_relu(x, slope)
         return x.clamp(-clamp, clamp) if clamp else x

@@ -1,4 +1,4 @@
-"""From a face that was found in a photograph to a crop in which it sits as a generator's faces do."""
+"""Crop a face found in a photograph so that it is placed like a generator's faces."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from lineament.errors import ConfigError
 
 MAX_OUTSIDE = 0.3
-"""Share of a crop that may lie outside of the photograph, where its border is repeated."""
+"""Maximum share of a crop that lies outside of the photograph, where its border is repeated."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class FoundFace:
 
 
 def usual_face(faces: Sequence[FoundFace]) -> FoundFace:
-    """Medians over faces, eyes over those that have any.
+    """Medians over faces; those of the eyes are over faces with eyes.
 
     Raises:
         ConfigError: no face has eyes.
@@ -57,17 +57,17 @@ def usual_face(faces: Sequence[FoundFace]) -> FoundFace:
 
 
 def similarity_to(face: FoundFace, usual: FoundFace) -> Float[np.ndarray, "2 3"]:
-    """From places in the crop to places in the photograph: turned, scaled and moved, never sheared.
+    """Similarity transform (rotation, scale and shift) from the crop to the photograph.
 
-    Eyes give the angle and the place, eyes and box together the size: eyes come closer when a head turns, boxes
-    jitter. Without eyes the face is taken to be upright.
+    The eyes give the angle and the position. Eyes and box together give the size, because the eyes come closer when a
+    head turns, and boxes jitter. Without eyes the face is taken to be upright.
 
     Args:
         face: in the photograph, in pixels.
-        usual: where a generator's faces are, in shares of the crop's side, with eyes.
+        usual: where a generator's faces are, in shares of the crop's side; it needs eyes.
 
     Returns:
-        A matrix that takes (x, y, 1), x and y in shares of the crop's side, to pixels of the photograph.
+        A matrix that maps (x, y, 1), x and y in shares of the crop's side, to pixels of the photograph.
     """
     angle, scale = 0.0, face.width / usual.width
     source, target = usual.centre, face.centre
@@ -90,8 +90,8 @@ def crop(
     """A square crop of a photograph, antialiased; beyond its borders the nearest pixel is repeated.
 
     Args:
-        photograph: the whole of it.
-        matrix: of `similarity_to`.
+        photograph: the whole photograph.
+        matrix: result of `similarity_to`.
         resolution: side of the crop.
 
     Returns:
@@ -99,12 +99,12 @@ def crop(
     """
     height, width, _ = photograph.shape
     pixels = math.hypot(matrix[0, 0], matrix[1, 0]) / resolution
-    # So many samples a side for each pixel of the crop, and then their mean, that no pixel of the photograph is missed.
+    # Samples per side of a crop pixel, later averaged; enough that no pixel of the photograph is missed.
     fine = max(math.ceil(pixels), 1)
     places = (torch.arange(resolution * fine, dtype=torch.float64) + 0.5) / (resolution * fine)
     y, x = torch.meshgrid(places, places, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)], dim=-1) @ torch.from_numpy(matrix).T
-    # Found places count pixels by their edges, as boxes do: a photograph reaches from 0 to its width.
+    # Coordinates of found faces refer to pixel edges, as boxes do: a photograph spans 0 to its width.
     grid = points / torch.tensor([width, height], dtype=torch.float64) * 2 - 1
     outside = float((grid.abs() > 1).any(dim=-1).double().mean())
     image = torch.tensor(photograph).permute(2, 0, 1)[None].double()

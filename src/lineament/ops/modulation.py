@@ -13,7 +13,7 @@ from lineament.ops.resample import fir_filter
 
 DEMODULATION_EPSILON = 1e-8
 TINY = 1e-20
-"""Largest absolute values below this are taken for it."""
+"""Lower bound of the largest absolute values by which weights and styles are divided, so that none is zero."""
 
 
 def demodulation(weight: Float[Tensor, "o c kh kw"], style: Float[Tensor, "n c"]) -> Float[Tensor, "n o"]:
@@ -41,8 +41,9 @@ def modulated_conv2d(
     samples share one ordinary convolution; the paper's grouped form needs one weight tensor per sample and is
     several times slower on a CPU (``make bench``).
 
-    Feature maps may be in half precision: the weights stay in single precision until they are used, and demodulated
-    ones are scaled, which changes no result, so that no product leaves the range of half precision.
+    Feature maps may be in half precision; the weights stay in single precision until they are used. Before
+    demodulation, weights and styles are then scaled so that no product leaves the range of half precision;
+    demodulation cancels the scale.
 
     Args:
         x: feature maps, in single or half precision.
@@ -61,7 +62,7 @@ def modulated_conv2d(
     kernel = weight.to(x.dtype)
     x = x * style[:, :, None, None].to(x.dtype)
     if upsample:
-        # As in the official code the kernel is not flipped here, so that its weights mean the same in ours.
+        # The kernel is not flipped, as in the official code, so that official weights keep their meaning.
         x = F.conv_transpose2d(x, kernel.transpose(0, 1), stride=2)
         x = fir_filter(x, padding=1, gain=4.0)
     else:
@@ -80,9 +81,9 @@ def modulated_conv2d_grouped(
     upsample: bool = False,
     gain: float = 1.0,
 ) -> Float[Tensor, "n o h2 w2"]:
-    """The paper's form of `modulated_conv2d`: weights of each sample's own, in one grouped convolution.
+    """The paper's form of `modulated_conv2d`: one weight tensor per sample, in one grouped convolution.
 
-    The yardstick of ``make bench`` and of the tests; equal in value, slower.
+    Reference of ``make bench`` and of the tests: the same values, slower.
     """
     n, c, h, w = x.shape
     o, _, kh, kw = weight.shape

@@ -1,11 +1,11 @@
-"""What an inversion misses of a photograph, put back where an edit leaves the image alone."""
+"""Put back the details of a photograph that its inversion misses, where an edit leaves the image unchanged."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 TOLERANCE = 0.15
-"""Change of the image, in [-1, 1], at which half of what was missed is put back."""
+"""Change of the image (values in [-1, 1]) at which half of the missing detail is put back."""
 
 
 def paste_back(
@@ -16,17 +16,18 @@ def paste_back(
 ) -> Float[Tensor, "n c h w"]:
     """Add the residual ``photograph - unedited`` where ``edited`` looks like ``unedited``.
 
-    Where the edit changed the image by d (the mean over colours and a neighbourhood of a sixteenth of the side), the
-    residual counts ``1 / (1 + (d / tolerance)^2)``: detail at its old place would be a ghost where the face has moved.
+    The residual is weighted by ``1 / (1 + (d / tolerance)^2)``, where d is the change of the image by the edit (mean
+    over colours and a neighbourhood of a sixteenth of the side). Where the face has moved, the old detail would appear
+    as a ghost.
 
     Args:
         edited: the generator's images after the edit, in [-1, 1].
-        unedited: its images before: the inversions.
-        photograph: what was inverted.
+        unedited: its images before the edit: the inversions.
+        photograph: the images that were inverted.
         tolerance: change at which the residual counts half.
 
     Returns:
-        Images in [-1, 1]; the photograph itself where nothing was edited. Differentiable in all but where
+        Images in [-1, 1]; the photograph itself where nothing was edited. Differentiable in all images, except where
         ``edited`` equals ``unedited``.
     """
     side = (min(edited.shape[2:]) // 16) | 1

@@ -1,4 +1,4 @@
-"""Losses between an image and its reconstruction that know how sure they are.
+"""Losses between an image and its reconstruction, with a predicted uncertainty sigma.
 
 Source: Wu et al., CVPR 2020, section 3.1 equation 3 and section 3.3 equation 6; Kendall and Gal, NeurIPS 2017.
 """

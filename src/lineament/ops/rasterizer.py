@@ -37,7 +37,7 @@ the frontal view and no gap opens between neighbours."""
 MIN_AREA_PX2 = 1e-4
 """Triangles whose projection has less than half of this area are seen edge-on and cover nothing.
 
-Not above the tolerance, so that the neighbours cover a pixel on such a sliver; it bounds every gradient."""
+Not above the tolerance, so that the neighbours cover a pixel on such a sliver. It also bounds every gradient."""
 
 NEAREST_DEPTH = 1e-2
 """Cells with a point nearer than this, or behind the camera, are not drawn."""
@@ -241,7 +241,7 @@ def _hits(
         hit = torch.nonzero(found > 0).view(-1)
         depth = found.index_select(0, hit).reciprocal().float()
         triangle = corner.index_select(0, hit).long() * 2 + half
-        # The bits of a positive float order as the float does.
+        # Positive floats and their bits, read as integers, have the same order.
         keys.append(depth.view(torch.int32).long() << 32 | triangle)
         found_pixels.append(pixel.index_select(0, hit).long())
     return torch.cat(found_pixels), torch.cat(keys)

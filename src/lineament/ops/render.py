@@ -1,4 +1,4 @@
-"""Depth, albedo, view and light put together into an image.
+"""Render an image from depth, albedo, view and light.
 
 Source:
     Wu et al., CVPR 2020, section 3.2: the canonical image is shaded, its depth is rasterised in the view, and the
@@ -30,7 +30,7 @@ def render(parts: Decomposition, camera: Camera, *, max_slope: float | None = No
     shading = lambert_shading(normal, parts.light)
     image = shade(parts.canon_albedo, shading)
     depth, covered = rasterize_depth(parts.canon_depth, parts.view, camera, max_slope=max_slope)
-    # Depth outside of what a face may fill only occurs at folds of the border columns; keep the warp sane there.
+    # Depth outside of the camera's interval only occurs at folds of the border columns; keep the warp sane there.
     margin = (camera.max_depth - camera.min_depth) / 2
     depth = depth.clamp(camera.min_depth - margin, camera.max_depth + margin)
     grid = inverse_warp_grid(depth, parts.view, camera)

@@ -49,7 +49,7 @@ def downsample_fir(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
 
 
 def shrink(images: Float[Tensor, "n c h w"], resolution: int) -> Float[Tensor, "n c r r"]:
-    """Antialiased resize to a square; images of that size stay as they are."""
+    """Antialiased resize to a square; images of that size are returned unchanged."""
     if images.shape[2:] == (resolution, resolution):
         return images
     size = (resolution, resolution)
@@ -69,9 +69,9 @@ def crop_box(images: Float[Tensor, "n c h w"], box: tuple[float, ...]) -> Float[
 
 
 def face_of(images: Float[Tensor, "n c h w"], resolution: int, box: tuple[float, ...]) -> Float[Tensor, "n 3 r r"]:
-    """The face in images: what lies within a box (see `crop_box`), antialiased; grey images in colour.
+    """The face in images: the part within a box (see `crop_box`), antialiased; grey images become RGB.
 
-    Images of that resolution are faces already and pass as they are.
+    Images of that resolution are taken to be faces already and are not cropped.
     """
     if images.shape[2:] != (resolution, resolution):
         images = shrink(crop_box(images, box), resolution)

@@ -89,16 +89,16 @@ def shade(albedo: Float[Tensor, "n 3 h w"], shading: Float[Tensor, "n h w"]) -> 
         shading: not negative.
 
     Returns:
-        Image of which -1 is black; it exceeds 1 where the shading exceeds 1 and is not clipped, so that an
-        overexposed pixel still has a gradient. Differentiable in both arguments.
+        Image in which -1 is black. It may exceed 1 where the shading does; it is not clipped, so that an overexposed
+        pixel still has a gradient. Differentiable in both arguments.
     """
     return (albedo / 2 + 0.5) * shading[:, None] * 2 - 1
 
 
 def _log_slope(depth: Tensor, coordinate: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Change of depth per pixel over its mean, between the two neighbours, or the pixel and its one neighbour.
+    """Change of depth per pixel between the two neighbours, divided by their mean depth; and their mean coordinate.
 
-    Also the coordinate in the middle between the two.
+    At the border the pixel itself stands for the missing neighbour.
     """
     low, high = _neighbours(depth, dim)
     low_at, high_at = _neighbours(coordinate, dim)
@@ -106,7 +106,7 @@ def _log_slope(depth: Tensor, coordinate: Tensor, dim: int) -> tuple[Tensor, Ten
 
 
 def _neighbours(values: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """The values before and after each along an axis; at the ends, itself."""
+    """The neighbours before and after each value along an axis; at the ends, the value itself."""
     size = values.shape[dim]
     low = torch.cat([values.narrow(dim, 0, 1), values.narrow(dim, 0, size - 1)], dim)
     high = torch.cat([values.narrow(dim, 1, size - 1), values.narrow(dim, size - 1, 1)], dim)

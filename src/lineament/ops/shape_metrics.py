@@ -26,7 +26,7 @@ def eroded(mask: Bool[Tensor, "n h w"]) -> Bool[Tensor, "n h w"]:
 def scale_invariant_depth_error(
     pred: Float[Tensor, "n h w"], true: Float[Tensor, "n h w"], mask: Bool[Tensor, "n h w"]
 ) -> Float[Tensor, " n"]:
-    """SIDE: the standard deviation of log pred - log true; a common factor of the depth costs nothing.
+    """SIDE: the standard deviation of log pred - log true; a common factor of the depth is not penalised.
 
     Args:
         pred: positive in the mask.
@@ -37,8 +37,8 @@ def scale_invariant_depth_error(
         Not negative.
 
     Source:
-        Eigen et al., NeurIPS 2014, Equation 1, as its square root and as the published evaluation of Wu et al., CVPR
-        2020, has it: sqrt(mean(e^2) - mean(e)^2). Computed as the mean square about the mean, which cannot cancel.
+        Eigen et al., NeurIPS 2014, square root of Equation 1, as in the published evaluation of Wu et al., CVPR 2020:
+        sqrt(mean(e^2) - mean(e)^2). Computed as the mean square about the mean, which loses no digits to cancellation.
     """
     error = torch.where(mask, pred / true, 1).log()
     centred = error - _mean_in(error, mask)[:, None, None]
@@ -73,7 +73,7 @@ def angle_between_deg(a: Float[Tensor, "n 3 ..."], b: Float[Tensor, "n 3 ..."]) 
 def scale_invariant_albedo_error(
     pred: Float[Tensor, "n 3 h w"], true: Float[Tensor, "n 3 h w"], mask: Bool[Tensor, "n h w"]
 ) -> Float[Tensor, " n"]:
-    """Root mean square of s pred - true with the best factor s of each face: brightness is the light's to choose.
+    """Root mean square of s pred - true with the best factor s of each face, as brightness belongs to the light.
 
     Args:
         pred: linear, black at 0.
@@ -88,7 +88,7 @@ def scale_invariant_albedo_error(
 
 
 def is_convex(canon_depth: Float[Tensor, "n h w"]) -> Bool[Tensor, " n"]:
-    """Whether the nose is nearer than the cheeks, seen from the front; a hollow mask says no."""
+    """Whether the nose is nearer than the cheeks, seen from the front; False for a hollow mask."""
     size = canon_depth.shape[-1]
     middle, side = slice(int(size * 0.45), int(size * 0.55)), slice(int(size * 0.22), int(size * 0.3))
     rows = slice(int(size * 0.45), int(size * 0.65))
@@ -96,12 +96,11 @@ def is_convex(canon_depth: Float[Tensor, "n h w"]) -> Bool[Tensor, " n"]:
 
 
 def mean_rotation(pred: Float[Tensor, "n 3 3"], true: Float[Tensor, "n 3 3"]) -> Float[Tensor, "3 3"]:
-    """The one rotation G with pred ~ true G: how the predicted canonical frame stands in the true one.
+    """The one rotation G with pred ~ true G, which turns the predicted canonical frame into the true one.
 
     Convention:
-        Both turn their own canonical frame into the view, p_view = R_true p = R_pred q, so p = G q: a direction that
-        is known in the predicted frame, such as the light's, is turned into the true one by G, and a predicted pose
-        by R_pred G^T.
+        Both rotations turn their own canonical frame into the view: p_view = R_true p = R_pred q, so p = G q. G turns
+        a direction, such as the light's, from the predicted into the true frame. A predicted pose becomes R_pred G^T.
 
     Returns:
         A proper rotation, in double precision.
@@ -134,7 +133,7 @@ def extend_outside(maps: Float[Tensor, "n c h w"], mask: Bool[Tensor, "n h w"]) 
     """Maps whose pixels outside of the mask take the value of the nearest pixel inside.
 
     Raises:
-        ShapeError: a mask is empty, so that there is nothing to take.
+        ShapeError: a mask is empty, so there is no value to take.
     """
     if not bool(mask.flatten(1).any(dim=1).all()):
         raise ShapeError("a mask without a pixel, expected at least one inside; leave such faces out")

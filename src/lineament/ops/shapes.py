@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 OVAL_AXES, OVAL_EXPONENT = (0.82, 0.92), 2.5
-"""Half axes, 1 being half of the canonical image, and exponent of the superellipse that a face is shown in."""
+"""Half axes (1 is half of the canonical image) and exponent of the superellipse that a face fills."""
 
 
 def ellipsoid_depth(
@@ -29,7 +29,7 @@ def ellipsoid_depth(
 
 
 def distance_in_oval(grid: Float[Tensor, "*b 2"]) -> Float[Tensor, "*b"]:
-    """How far points of the canonical image lie from its middle: 1 on the oval that a face is shown in."""
+    """How far points of the canonical image lie from its middle: 1 on the oval that a face fills."""
     x, y = (grid[..., i].abs() / OVAL_AXES[i] for i in (0, 1))
     return x**OVAL_EXPONENT + y**OVAL_EXPONENT
 

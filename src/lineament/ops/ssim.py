@@ -29,7 +29,7 @@ def ssim(
         data_range: of the values: 2 for [-1, 1], 1 for [0, 1].
 
     Returns:
-        At most 1, which equal images have and no others; differentiable in both.
+        At most 1, which only equal images reach; differentiable in both.
 
     Raises:
         ShapeError: images smaller than the window.
@@ -52,7 +52,7 @@ def ssim(
 
 
 def _window_means(size: int, *, like: Tensor) -> Float[Tensor, "m s"]:
-    """The matrix that takes the window's mean at every place of a line of ``size`` pixels where it fits."""
+    """Matrix that gives the window's weighted mean at every position where it fits a line of ``size`` pixels."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     taps = torch.exp(-offsets.square() / (2 * WINDOW_STD**2))
     matrix = torch.zeros(size - WINDOW + 1, size, dtype=torch.float64)

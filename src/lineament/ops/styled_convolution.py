@@ -1,7 +1,7 @@
 """A whole layer of StyleGAN2 for inference on a CPU: `modulated_conv2d`, noise, bias and activation in few passes.
 
-What depends on the weight alone is kept from call to call. All that is done to a pixel is done while it is in the
-cache. Not differentiable; equal to the plain form (see `ops.modulation`) up to rounding.
+Whatever depends on the weight alone is computed once and reused. Each pixel is finished while it is in the cache. Not
+differentiable; equal to the plain form (see `ops.modulation`) up to rounding.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,19 +17,20 @@ from lineament.ops.resample import fir_kernel
 from lineament.ops.tiled_convolution import TILE, tile_filters, tiled_conv2d
 
 STRIP_SIZE = 1 << 18
-"""Numbers that are worked on at a time: a megabyte, which stays in a core's second level cache."""
+"""Numbers processed at a time: one megabyte, which fits a core's second-level cache."""
 LEAST_TILED = 96
-"""Channels from which fewer multiplications are worth the additions around them."""
+"""Minimum number of input and of output channels at which tiling is faster."""
 
 
 @dataclass(frozen=True)
 class PreparedWeight:
-    """A layer's weight as its convolution takes it.
+    """A layer's weight in the form that its convolution takes.
 
     Attributes:
-        kernel: the weight of a direct or of a transposed convolution, in channels_last; or what `tile_filters` made.
+        kernel: with ``tiled``, the result of `tile_filters`; else the weight of a direct or of a transposed
+            convolution, in channels_last.
         energy: sum of the squares of every kernel, for the demodulation.
-        tiled: which of them it is.
+        tiled: whether the convolution is done in tiles.
     """
 
     kernel: Tensor
@@ -38,12 +39,12 @@ class PreparedWeight:
 
 
 def prepare_weight(weight: Float[Tensor, "o c 3 3"], *, upsample: bool, size: int) -> PreparedWeight:
-    """What `styled_conv2d` needs of a weight, for results of ``size`` pixels a side."""
+    """Prepare a weight for `styled_conv2d`, for results of ``size`` pixels a side."""
     energy = weight.square().sum(dim=(2, 3))
     tiled = not upsample and min(weight.shape[:2]) >= LEAST_TILED and size >= 2 * TILE
     if tiled:
         return PreparedWeight(tile_filters(weight), energy, tiled=True)
-    # oneDNN wants this layout: from any other it makes it in every call, which costs more than small layers themselves.
+    # oneDNN needs this layout. It converts any other in every call, which costs more than a small layer itself.
     kernel = weight.transpose(0, 1) if upsample else weight
     return PreparedWeight(kernel.clone(memory_format=torch.channels_last), energy, tiled=False)
 
@@ -65,16 +66,16 @@ def styled_conv2d(
     Args:
         x: feature maps; fast in channels_last.
         style: scale of every input channel.
-        weight: what `prepare_weight` made of the weight.
+        weight: result of `prepare_weight`.
         bias: added before the rectifier, not scaled by ``gain``.
         noise: one map for all samples, or one for each; not scaled by ``gain`` either.
         upsample: double the size on the way.
         gain: of the convolution.
         slope: of the rectifier below zero.
-        limit: results stay within plus and minus this; 0 is no limit.
+        limit: results are clamped to plus and minus this; 0 is no limit.
 
     Returns:
-        In channels_last, in memory of their own.
+        Feature maps in channels_last, in new memory.
     """
     scale = torch.rsqrt(style.square() @ weight.energy.T + DEMODULATION_EPSILON) * gain
 
@@ -118,7 +119,7 @@ def _scaled(x: Tensor, style: Tensor) -> Tensor:
 
 
 def _strips(x: Tensor) -> Iterator[slice]:
-    """Rows that fit the cache together."""
+    """Ranges of rows that each fit the cache."""
     height = x.shape[2]
     size = max(STRIP_SIZE * height // x.numel(), 1)
     return (slice(start, min(start + size, height)) for start in range(0, height, size))
@@ -132,7 +133,7 @@ def _low_pass(x: Tensor, scale: Tensor, bias: Tensor, finish: Callable[[Tensor, 
     for i, kernel in enumerate(kernels):
         for rows in _strips(result[i : i + 1]):
             first, last = max(rows.start - 1, 0), min(rows.stop + 2, height)
-            # Padding on both sides, or on none: at the border one row too many is made.
+            # conv2d pads both sides or neither: at the border it computes one row too many, which is cut off.
             edge = int(rows.start == 0 or rows.stop == height - 1)
             strip = F.conv2d(x[i : i + 1, :, first:last], kernel, bias, padding=(edge, 1), groups=channels)
             strip = strip[:, :, (edge if rows.start else 0) :][:, :, : rows.stop - rows.start]

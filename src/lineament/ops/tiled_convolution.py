@@ -2,8 +2,8 @@
 
 Source:
     Winograd, "Arithmetic Complexity of Computations", 1980; Lavin and Gray, "Fast Algorithms for Convolutional Neural
-    Networks", CVPR 2016: their F(4 x 4, 3 x 3). Deviation: the points, which are 0, 2/3, -2/3, 3/2, -3/2 and infinity.
-    Theirs, 0, 1, -1, 2, -2 and infinity, give twice the rounding errors on average, four times at the worst.
+    Networks", CVPR 2016: their F(4 x 4, 3 x 3). Deviation: our points are 0, 2/3, -2/3, 3/2, -3/2 and infinity. Their
+    points 0, 1, -1, 2, -2 and infinity give twice the rounding errors on average, and four times at worst.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,22 +13,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 TILE = 4
-"""Side in pixels of what one tile of the result covers; a tile of the input covers two more."""
+"""Side in pixels of one tile of the result; a tile of the input is two pixels larger."""
 STRIP_BYTES = 2 * 2**20
-"""Transformed tiles that are alive at a time, at least; so many stay in the cache."""
+"""Minimum size of the transformed tiles held at a time; this much stays in the cache."""
 
 _A, _B = 2 / 3, 3 / 2  # the points; their product is 1, which saves multiplications
 _A2, _B2 = _A**2, _B**2
 _RATIO = _B / _A
 
 Finish = Callable[[Float[Tensor, "n o rows w"], slice], object]
-"""What is done to some rows of a result, in place, while they are in the cache; the slice says which rows these are."""
+"""Changes some rows of a result in place while they are in the cache; the slice says which rows these are."""
 
 
 def tile_filters(weight: Float[Tensor, "o c 3 3"]) -> Float[Tensor, "36 c o"]:
-    """The filters of `tiled_conv2d`: values of the kernel, as a polynomial of two variables, at pairs of points.
+    """The filters of `tiled_conv2d`: the kernel as a polynomial of two variables, evaluated at pairs of points.
 
-    Scaled so that the transform of the result needs the ratios of the points' powers only (see `_from_points`).
+    Scaled so that the transform of the result needs only ratios of the points' powers (see `_from_points`).
     """
     a, b = 2 * _A2 * (_A2 - _B2), 2 * _B2 * (_B2 - _A2)
     at_points = weight.new_tensor(
@@ -56,28 +56,29 @@ def tiled_conv2d(
 ) -> Float[Tensor, "n o h w"]:
     """``conv2d(x * scale, weight, padding=1) * out_scale + bias``, then `finish`; on a CPU, without gradients.
 
-    Worked through in strips of rows. All that is added up around the matrix products is added up in the cache.
+    Works in strips of rows, so that the sums before and after the matrix products are done in the cache.
 
     Args:
         x: feature maps of a height and width that are multiples of 4; fast in channels_last.
         scale: of every input channel.
-        filters: what `tile_filters` made of the weight.
+        filters: result of `tile_filters`.
         out_scale: of every output channel.
         bias: of every output channel.
         finish: called with each strip of the result.
 
     Returns:
-        In channels_last. Rounding errors are about those of the direct convolution in that layout, 1e-6 relative.
+        Feature maps in channels_last. Rounding errors are about those of the direct convolution in that layout, 1e-6
+        relative.
     """
     n, c, h, w = x.shape
     num_out = filters.shape[2]
     columns, num_tiles = w // TILE, h // TILE
     row_bytes = 36 * n * columns * c * x.element_size()
-    # The filters are read once for every strip: where they are large, so are the strips.
+    # Every strip reads all filters once, so large filters get large strips.
     size = min(max(max(STRIP_BYTES, filters.nbytes) // row_bytes, 1), num_tiles)
     source, result = x.permute(0, 2, 3, 1), x.new_empty(n, h, w, num_out)
     padded = x.new_zeros(n, TILE * size + 2, w + 2, c)
-    # What the phases of a tile lack (see `_from_points`) comes with the scale.
+    # `_from_points` divides each phase of a tile by a power of the first point; the scale multiplies it back.
     powers = _A ** torch.arange(TILE, dtype=x.dtype)
     phase_scale = (powers[:, None, None] * powers[:, None])[:, None, None, None] * out_scale[:, None, None, None]
     phase_bias = bias.repeat(TILE, 1)
@@ -106,7 +107,7 @@ def tiled_conv2d(
 
 
 def _to_points(d: Sequence[Tensor], out: Tensor) -> None:
-    """Six neighbours, as a polynomial, at the six points; ``out`` has those first."""
+    """Evaluate six neighbours, as a polynomial, at the six points, the first axis of ``out``."""
     torch.sub(d[4], d[2], alpha=_A2 + _B2, out=out[0]).add_(d[0])
     torch.sub(d[5], d[3], alpha=_A2 + _B2, out=out[5]).add_(d[1])
     even, odd = torch.sub(d[4], d[2], alpha=_B2), torch.sub(d[3], d[1], alpha=_B2)
@@ -119,7 +120,7 @@ def _to_points(d: Sequence[Tensor], out: Tensor) -> None:
 
 
 def _from_points(m: Tensor, out: Sequence[Tensor]) -> None:
-    """The four results that six products make, number i divided by the first point's power i; overwrites products."""
+    """Turn six products into four results, result i divided by the first point to the power i; overwrites products."""
     sum_a, sum_b = m[1] + m[2], m[3] + m[4]
     difference_a, difference_b = m[1].sub_(m[2]), m[3].sub_(m[4])
     torch.add(sum_a, sum_b, out=out[0]).add_(m[0])

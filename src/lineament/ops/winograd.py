@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 TILE_BYTES = 24 * 2**20
-"""Transformed rows that are alive at a time; from 32 MiB on the C library asks the system for fresh pages each time."""
+"""Size of the transformed rows held at a time; from 32 MiB on the C library asks for fresh pages each time."""
 
 # Values of the filter, as a polynomial, at 0, -1, 1, 2, -2 and infinity, scaled.
 _FILTER_POINTS = ((6, 0, 0), (-4, -4, -4), (-4, 4, -4), (1, 2, 4), (1, -2, 4), (0, 0, 24))
@@ -28,18 +28,18 @@ def winograd_conv2d(
 ) -> Float[Tensor, "1 o h2 w2"]:
     """``conv2d(x * scale[:, :, None, None], weight, padding=padding)`` of one image, on a CPU, without gradients.
 
-    Four rows of the result take six convolutions with kernels of one row instead of twelve; rows of a map in
-    channels_last are whole vectors, so what is added around them costs little. Not done over columns as well: that
-    leaves plain matrix products, which run slower than a convolution here, and larger rounding errors.
+    Four rows of the result take six convolutions with kernels of one row instead of twelve. Rows of a map in
+    channels_last are contiguous, so the additions cost little. Transforming columns too would leave plain matrix
+    products, which run slower than a convolution here, and give larger rounding errors.
 
     Args:
         x: feature maps; fast in channels_last.
         scale: of every input channel.
-        filters: what `winograd_filters` made of the weight.
+        filters: result of `winograd_filters`.
         padding: zeros on every side.
 
     Returns:
-        In channels_last. Rounding errors are about three times those of the direct convolution.
+        Feature maps in channels_last. Rounding errors are about three times those of the direct convolution.
     """
     _, channels, h, w = x.shape
     num_out, height, width = filters.shape[1], h + 2 * padding - 2, w + 2 * padding - 2

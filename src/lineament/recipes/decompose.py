@@ -1,12 +1,10 @@
 """Take faces apart: one picture of the parts, the semantics as a table and, if asked, all numbers as arrays."""
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from rich.console import RenderableType
 from rich.table import Table
@@ -16,10 +14,10 @@ from torch import Tensor
 from lineament import __version__
 from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_decomposer, network_fingerprint
-from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, number
-from lineament.engine.devices import Devices, make_fabric
-from lineament.errors import ConfigError, ImageError, InputError, MismatchError
+from lineament.engine.devices import make_fabric
+from lineament.errors import ConfigError, ImageError, MismatchError
 from lineament.faces.batch_size import images_at_a_time
 from lineament.faces.measure import measure
 from lineament.faces.subjects import parse_seeds
@@ -27,67 +25,18 @@ from lineament.networks.decomposer import Decomposer
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents
 from lineament.ops.shading import normals_from_depth
-from lineament.records.bounds import check_bounds
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.reports.figures import MIN_TILE_PX, PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
+from lineament.settings.decompose import MAX_FACES, DecomposeConfig
 from lineament.store.atomic import atomic_write
 from lineament.store.images import ImageSource, SkippedImages, decode_image
 from lineament.store.pictures import save_png
 
-MAX_FACES = 100
 TURNS_DEG = (-30.0, 30.0)
 LIGHTS_X = (1.2, -1.2)
 ROWS = (*PART_NAMES, *(f"turned {turn:+g}°" for turn in TURNS_DEG), "lit from left", "lit from right")
 _BATCH = 8
-
-
-@dataclass(frozen=True)
-class DecomposeConfig:
-    """Take faces apart into depth, albedo, view and light, and put them together anew: turned and relit.
-
-    The faces are a generator's or, with --images, photographs. The picture has a column for each face; the depth is
-    shown as a relief lit from above left. Without files, the shipped networks are used.
-
-    Example: ``lineament decompose --seeds 0-7 --out parts.png``
-    """
-
-    out: Path = Path("parts.png")
-    """Picture (.png)."""
-    images: Path | None = None
-    """Folder or zip of images to take apart, instead of a generator's; cropped to squares like training images."""
-    faces: int = 8
-    """How many of --images, in the order of their names."""
-    seeds: str | None = None
-    """Which of the generator's faces: numbers and ranges, such as 0-7,12; 0-7 if not given."""
-    decomposer: Path | None = None
-    """The network that takes apart; the shipped one if not given."""
-    generator: Path | None = None
-    """The network that draws the faces; the shipped one if not given."""
-    truncation: float = 0.7
-    """Truncation of the generator's faces."""
-    maps: Path | None = None
-    """File (.npz) for the numbers: depth, albedo, normals, view, light and semantics of each face."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        for name in ("seeds", "generator"):
-            if self.images is not None and getattr(self, name) is not None:
-                raise ConfigError(f"--images and --{name} were given, expected one of them; leave one out")
-        if not 1 <= self.faces <= MAX_FACES:
-            raise ConfigError(f"faces is {self.faces}, expected 1 to {MAX_FACES}; take more apart in parts")
-        check_bounds(self, "truncation", above=0, most=1)
-        for path, option, suffix in ((self.out, "--out", ".png"), (self.maps, "--maps", ".npz")):
-            if path is None:
-                continue
-            if path.suffix.lower() != suffix:
-                raise ConfigError(f"{option} is {path}, expected a name in {suffix}")
-            if not path.absolute().parent.is_dir():
-                raise InputError(f"the folder {path.parent} does not exist; create it or choose another {option}")
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,9 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-import tyro
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -23,6 +22,7 @@ from lineament.records.atlas import Atlas
 from lineament.records.inversions import SCHEMA_VERSION as INVERSIONS_VERSION
 from lineament.records.inversions import Inversions
 from lineament.records.parts import Localization
+from lineament.settings.inspect_file import InspectConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.foreign.checkpoints import open_checkpoint
 from lineament.store.inversions import load_inversions
@@ -53,17 +53,6 @@ _WHAT = {
     "atlas": "the directions of one generator",
     "training-state": "where a training or a discovery can go on",
 }
-
-
-@dataclass(frozen=True)
-class InspectConfig:
-    """Say what a file is: its kind, settings, origin and fingerprint; of checkpoints of other programs the family too.
-
-    Example: ``lineament inspect found/atlas.safetensors``
-    """
-
-    path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
-    """A file that Lineament wrote, a checkpoint of another program, or the folder of a training or a discovery."""
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,13 @@
 import json
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import UInt8
 from rich.console import RenderableType
 from rich.table import Table
@@ -21,28 +20,26 @@ from lineament import __version__
 from lineament.checkpoints.growth import layers_then
 from lineament.checkpoints.opening import open_generator, our_file
 from lineament.checkpoints.ours import load_encoder, load_features, network_fingerprint
-from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, number
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.engine.run_folder import GentleStop
 from lineament.engine.work import Piece, Stopped, Work
 from lineament.errors import ConfigError, ImageError, InputError
 from lineament.faces.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
-from lineament.faces.inversion import InversionSettings, check_encoder_matches, invert_images, quality
+from lineament.faces.inversion import check_encoder_matches, invert_images, quality
 from lineament.faces.latent_spread import latent_spread
 from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.alignment import FoundFace
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents
-from lineament.records.bounds import check_bounds
 from lineament.records.inversions import Inversions
 from lineament.reports.figures import MIN_TILE_PX, labelled_rows
+from lineament.settings.invert import InvertConfig
 from lineament.store.images import MAX_BYTES, ImageSource, decode_image, decode_whole
 from lineament.store.inversions import save_inversions
 from lineament.store.pictures import enlarge, save_png
-
-Align: TypeAlias = Literal["none", "detect", "auto"]
 
 NO_ENCODER = Path("none")
 NUM_PICTURED = 10
@@ -51,59 +48,6 @@ NUM_WORST = 5
 """Of inversions and of reasons that are named in the table."""
 ROWS = ("photograph", "inversion", "difference")
 _ARRAYS = ("ws", "photographs", "ssim", "rmse", "distance", "offset")
-
-
-@dataclass(frozen=True)
-class InvertConfig:
-    """Find latents for which a generator draws given photographs; without files, the shipped networks are used.
-
-    Every photograph is inverted by itself: the encoder's answer, then a short optimisation. Beside the latents stands
-    how good they are. Files that cannot be used are listed with the reason and stop nothing.
-
-    Example: ``lineament invert --images photographs --out inversions.safetensors``
-    """
-
-    images: Path
-    """Folder or zip of PNG, JPEG or WebP files; the first picture of animated ones."""
-    out: Path = Path("inversions.safetensors")
-    """File of the latents (.safetensors). The same command goes on where it was stopped; what is done so far is kept in
-    a folder beside it."""
-    generator: Path | None = None
-    """Generator; the shipped one if not given."""
-    encoder: Path | None = None
-    """The generator's encoder, or none to start at its mean w; if not given, the shipped one or the one beside the
-    generator, if it is the generator's."""
-    features: Path | None = None
-    """Discriminator (or its features) for the perceptual term; if not given, the shipped one's or the one beside the
-    generator."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
-    align: Align = "none"
-    """none: images are aligned crops already, and only cut to squares; detect: the largest face is found and cropped as
-    the generator's own are (needs the extra 'align'); auto: detect where the image is no square."""
-    alone: bool = False
-    """With --align, skip photographs in which several faces are found, instead of taking the largest."""
-    fit: Annotated[InversionSettings, tyro.conf.arg(name="")] = field(default_factory=InversionSettings)
-    """How each photograph is fitted."""
-    batch_size: int = 16
-    """Photographs at a time."""
-    picture: Path | None = None
-    """Picture (.png) of some photographs, their inversions and the differences."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute; several processes share the work."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "batch_size", least=1)
-        for path, option, suffix in ((self.out, "--out", ".safetensors"), (self.picture, "--picture", ".png")):
-            if path is None:
-                continue
-            if path.suffix.lower() != suffix:
-                raise ConfigError(f"{option} is {path}, expected a name in {suffix}")
-            if not path.absolute().parent.is_dir():
-                raise InputError(f"the folder {path.parent} does not exist; create it or choose another {option}")
-        if self.out.exists():
-            raise ConfigError(f"{self.out} exists already; delete it, or choose another --out")
 
 
 @dataclass(frozen=True)

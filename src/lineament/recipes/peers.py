@@ -3,21 +3,18 @@
 A new method is an estimator, a function that hands it what it asks of the generator, and one entry of `PEERS`.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import tyro
 from rich.console import RenderableType
 
 from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_judge
-from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.exchange import atlas_of_found
-from lineament.directions.peers import PEERS, Method, PeerSettings, find_directions
+from lineament.directions.peers import PEERS, find_directions
 from lineament.engine.console import facts_table
-from lineament.engine.devices import Devices, make_fabric
-from lineament.errors import ConfigError, InputError
+from lineament.engine.devices import make_fabric
 from lineament.faces.labelled import (
     LabelledSamples,
     chosen_columns,
@@ -28,48 +25,8 @@ from lineament.faces.labelled import (
 )
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.found_directions import FoundDirections
+from lineament.settings.peers import PeersConfig
 from lineament.store.atlas import save_atlas
-
-
-@dataclass(frozen=True)
-class PeersConfig:
-    """Find a generator's directions by the methods of others, for comparison.
-
-    The atlas holds the methods' own steps, which ``lineament edit`` takes as they are, holding nothing: "component
-    0=+3" moves w by three of them.
-
-    Example: ``lineament peers --method sefa --generator faces.safetensors --out sefa.safetensors``
-    """
-
-    method: Method
-    """Whose: GANSpace's components of w or of the first layer's activations, SeFa, InterFaceGAN, least squares of true
-    labels, or random ones."""
-    out: Path
-    """Atlas to write."""
-    generator: Path | None = None
-    """Generator; the shipped one if not given."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for a generator not given."""
-    labels: Path | None = None
-    """CSV of labels: each row the number of an image of the seed, then a number for each attribute."""
-    judge: Path | None = None
-    """Judge that labels --samples images, instead of a table of labels."""
-    attributes: tuple[str, ...] = ()
-    """Labels to learn from, such as yaw smile; all of the table, or all that the judge reads well, if not given."""
-    settings: Annotated[PeerSettings, tyro.conf.arg(name="")] = field(default_factory=PeerSettings)
-    """Of the method."""
-    class_number: int | None = None
-    """Class whose faces are sampled, of a generator with classes."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        if self.out.suffix != ".safetensors":
-            raise ConfigError(f"--out is {self.out}, expected a name in .safetensors")
-        if self.labels is not None and self.judge is not None:
-            raise ConfigError("--labels and --judge both say what is in the images; give one of them")
-        if not self.out.absolute().parent.is_dir():
-            raise InputError(f"the folder {self.out.parent} does not exist; create it or choose another --out")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The atlas: what was learned about one generator, as directions with names, units and evidence."""
+"""The atlas: the directions found in one generator, with names, units and evidence."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,14 +18,14 @@ SCHEMA_VERSION = 4
 
 @dataclass(frozen=True, eq=False)
 class Atlas:
-    """All directions found in one generator, with what is needed to use, check and repeat them.
+    """All directions found in one generator, with the data to use, check and repeat them.
 
     Attributes:
         directions: the scalar semantics (pose and light); unique by name, also among the parts.
-        w_mean, w_cov: of the w that were sampled, after truncation.
-        num_samples, num_held_out: used for the fit, and for its R^2.
+        w_mean, w_cov: mean and covariance of the sampled w, after truncation.
+        num_samples, num_held_out: samples used for the fit, and for its R^2.
         seed: of the samples.
-        truncation: psi at which w was sampled; 1 is none.
+        truncation: psi at which w was sampled; 1 is no truncation.
         generator_fingerprint, decomposer_fingerprint: SHA-256 of their weights.
         generator: facts for people and checks, such as resolution, w_dim and num_layers; JSON values.
         lineament_version: release that made the atlas.
@@ -123,9 +123,9 @@ class Atlas:
         )
 
     def layers_alike(self) -> "Atlas":
-        """The atlas whose pose and light move all layers alike, as their gradients say; bare steps stay.
+        """The atlas with the same step in all layers for pose and light, from their gradients; bare steps stay.
 
-        What was measured of the other steps does not hold of these: they are not calibrated.
+        These steps are not calibrated: the calibration was measured with the other steps.
         """
 
         def alike(one: Direction) -> Direction:
@@ -135,10 +135,10 @@ class Atlas:
         return replace(self, directions=tuple(map(alike, self.directions)))
 
     def moved_together(self, names: Iterable[str]) -> "Atlas":
-        """The atlas by which these directions can be edited at once.
+        """The atlas for editing these directions together.
 
-        Steady steps of pose and light know nothing of semantics without them (shifts follow the head): where one of
-        these is changed too, all layers move alike, so that one linear system can tell them apart.
+        Steady steps of pose and light do not hold semantics that have no steady step (shifts follow the head). If one
+        of those is edited too, all semantics use the same step in all layers, so that one linear system separates them.
         """
         scalars = [one for one in self.directions if one.name in set(names) and not one.is_bare_step]
         steady = [one.layer_steps is not None for one in scalars]

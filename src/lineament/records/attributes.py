@@ -1,6 +1,6 @@
-"""What a judge reads of a truth table: its columns under the package's names, and sums of columns that have a name.
+"""The attributes that a judge learns from a truth table: columns under the package's names, and sums of columns.
 
-What shapes a face is not read from the table but measured (`lineament.records.proportions`).
+The shape of a face is not read from the table but measured (`lineament.records.proportions`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,47 +9,47 @@ import numpy as np
 from jaxtyping import Float
 
 RENAMED = {"dx": "light_x", "dy": "light_y", "melanin": "skin"}
-"""Columns of a truth table that the rest of this package calls otherwise."""
+"""Columns of a truth table that have another name in this package."""
 
 LEFT_OUT = ("noise_", "cloth_", "bg", "a_asym", "hair_phase", "tx", "ty", "tz", "crop_y", "spec", "l2", "shadow")
-"""Columns that begin so are not read: the background, what has a side, and shifts, which a training adds itself."""
+"""Prefixes of columns that are not read: background, asymmetric attributes, and shifts, which training adds itself."""
 
 MIRRORED = ("yaw", "roll", "light_x", "gaze_x")
-"""Attributes whose sign a mirror image turns."""
+"""Attributes that change sign in a mirror image."""
 
 SUMS: Mapping[str, Sequence[str]] = {"lip_colour": ("lip_red", "lipstick")}
 """Attributes that are sums of columns of the table, in its units."""
 
 SINGLE_MORPHS = ("w_", "e_")
-"""Columns that begin so are not read: of 110 single morphs of shape and expression five can be read at 64 pixels, and
-the others are noise in a training. What they do together is measured instead (`lineament.records.proportions`)."""
+"""Prefixes of columns that are not read: single morphs of shape and expression. Only 5 of the 110 can be read at 64
+pixels; the others are noise in training. Their joint effect is measured instead (`lineament.records.proportions`)."""
 
 LOCAL = (
     *("smile", "mouth_", "lip_", "nose_", "eye_", "brow_", "jaw_", "chin_", "beard", "moustache"),
     *("stubble", "sideburn", "bangs", "hair_", "hairline", "recede", "peak", "lipstick", "makeup", "under_eye", "iris"),
     "pupil",
 )
-"""Beginnings of the names of attributes of a part of the face; the others are of all of it."""
+"""Name prefixes of attributes of a part of the face; all others concern the whole face."""
 
 NOT_IDENTITY = (
     *("yaw", "pitch", "roll", "ambient", "diffuse", "light_", "gaze", "scale", "smile", "mouth_opening", "eye_opening"),
     *("mouth_width", "brow_height", "hair", "recede", "peak", "bangs", "sideburn", "stubble", "beard", "moustache"),
     *("lip", "makeup"),
 )
-"""Beginnings of the names of attributes that are not of the person: pose, light, expression, hair and make-up."""
+"""Name prefixes of attributes that do not belong to the person: pose, light, expression, hair and make-up."""
 
 
 def is_local(name: str) -> bool:
-    """Whether an attribute is one of a part of the face."""
+    """Whether an attribute belongs to a part of the face."""
     return name.startswith(LOCAL)
 
 
 def attribute_table(
     names: Sequence[str], values: Float[np.ndarray, "n k"]
 ) -> tuple[tuple[str, ...], Float[np.ndarray, "n m"]]:
-    """A table of truth with the package's names, and with all `SUMS` whose columns it has.
+    """A truth table under the package's names, with all `SUMS` whose columns it has.
 
-    Columns of `LEFT_OUT` and `SINGLE_MORPHS`, and those that are the same on every face, are dropped.
+    Columns of `LEFT_OUT` and `SINGLE_MORPHS`, and constant columns, are dropped.
     """
     columns = {str(name): values[:, i] for i, name in enumerate(names)}
     for name, parts in SUMS.items():

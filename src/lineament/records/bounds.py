@@ -13,18 +13,18 @@ def check_bounds(
     most: int | None = None,
     group: str = "",
 ) -> None:
-    """See that settings lie within bounds; NaN lies in none, and None, which stands for a default, in all.
+    """Check that settings lie within bounds. NaN always fails; None, which stands for a default, always passes.
 
     Args:
-        settings: whose attributes are looked at.
+        settings: object whose attributes are checked.
         names: of the attributes.
-        above: they must be more than this ...
-        least: ... or this at least ...
-        most: ... and this at most.
-        group: what their names begin with on the command line, with its dot.
+        above: exclusive lower bound.
+        least: inclusive lower bound.
+        most: inclusive upper bound.
+        group: prefix of the names on the command line, with its dot.
 
     Raises:
-        ConfigError: one does not; the first is named, with its value, the bounds and what to do.
+        ConfigError: a setting is out of bounds; the message gives its name, value, bounds and what to do.
     """
     for name in names:
         value = getattr(settings, name)

@@ -1,4 +1,4 @@
-"""What a decomposer says about images, and what can be rendered from it."""
+"""The output of a decomposer, and the images rendered from it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Decomposition:
-    """A batch of faces taken apart.
+    """A batch of faces as depth, albedo, view and light.
 
     Convention:
         The canonical frame is the face seen from the front. ``view`` is (pitch, yaw, roll) in radians and (tx, ty,
@@ -21,13 +21,13 @@ class Decomposition:
     light: Float[Tensor, "n 4"]
 
     def mirrored(self) -> "Decomposition":
-        """The canonical maps mirrored, view and light kept: what a symmetric face would equal."""
+        """The canonical maps mirrored, view and light kept; a symmetric face equals its mirror image."""
         return Decomposition(self.canon_depth.flip(2), self.canon_albedo.flip(3), self.view, self.light)
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A batch of faces put together again.
+    """A batch of faces rendered from a decomposition.
 
     ``recon_mask`` is where the face's surface is seen; images are in [-1, 1]; ``grid`` says where in the canonical
     image a pixel takes its colour (`lineament.ops.warp.warp_image`).

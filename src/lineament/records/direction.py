@@ -11,7 +11,7 @@ from lineament.errors import ConfigError, ShapeError
 
 @dataclass(frozen=True)
 class SeenRange:
-    """What values of a semantic the samples showed, in its unit: extremes and percentiles."""
+    """Extremes and percentiles of a semantic over the samples, in its unit."""
 
     minimum: float
     p1: float
@@ -30,7 +30,7 @@ class Direction:
     """One semantic as a direction in w.
 
     Attributes:
-        name: the word for the command line.
+        name: used on the command line.
         unit: of a value and of a requested change.
         sign: what a positive value does, as a sentence.
         description: one line for tables.
@@ -38,15 +38,15 @@ class Direction:
         step: the move in w per one unit of the semantic, Sigma v / (v' Sigma v), so that ``gradient @ step == 1``.
         standard_error: of the gradient.
         r2: share of the variance explained on held-out samples.
-        residual_std: standard deviation of what w does not explain linearly, in the unit.
+        residual_std: standard deviation of the residual of the linear fit on w, in the unit.
         mean, std: of the semantic over the samples, in the unit.
         range_seen: of the semantic over the samples.
         layers: indices of the generator's layers at which the step is applied; None for all.
         calibration: knots (linear step, measured change) of `lineament.estimators.steps.StepCalibration`; empty
             for the identity.
-        layer_steps: the move of every layer per unit, if edits are to take it as it is, whatever else they hold: of a
-            direction that another method or tool gives as a step, or of `lineament.estimators.steady_steps`. None for
-            a direction whose edits follow from its gradient.
+        layer_steps: the move of every layer per unit, which edits use unchanged, whatever else they hold. It comes
+            from another method or tool, or from `lineament.estimators.steady_steps`. None if edits follow from the
+            gradient.
     """
 
     name: str
@@ -88,12 +88,12 @@ class Direction:
 
     @property
     def is_bare_step(self) -> bool:
-        """Whether only a step was given, by another method or tool: its gradient is no measurement, so nothing can hold
-        it, and it holds nothing."""
+        """Whether it is a step of another method or tool without a fitted gradient: it cannot be held, and it holds
+        nothing else fixed."""
         return self.layer_steps is not None and not self.standard_error.any()
 
     def with_more_layers(self, before: int, count: int) -> "Direction":
-        """For a generator of ``count`` layers that grew from one of ``before``: the new ones move as the last did."""
+        """The direction after a growth from ``before`` to ``count`` layers: new layers move as the last one did."""
         steps = self.layer_steps
         if steps is not None:
             steps = np.vstack([steps, np.repeat(steps[-1:], count - before, axis=0)])
@@ -101,7 +101,7 @@ class Direction:
 
 
 def with_more_layers(layers: tuple[int, ...] | None, before: int, count: int) -> tuple[int, ...] | None:
-    """Indices of layers, among ``count`` instead of ``before``: with the last one go those that follow it."""
+    """Layer indices after a growth from ``before`` to ``count`` layers: new layers join if the last one is chosen."""
     if layers is None or before - 1 not in layers:
         return layers
     return (*layers, *range(before, count))

@@ -1,4 +1,4 @@
-"""Directions that some method found in one generator, in the form in which methods are compared and exchanged."""
+"""Directions that a method found in one generator, in the common form for comparing and exchanging methods."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,18 +15,18 @@ class FoundDirections:
     """Directions of one method for one generator, as a common form for comparison, import and export.
 
     Convention:
-        ``ws + amount * steps[i]`` is the edit, whatever the method. A method that knows units has a step of one unit;
-        any other has the step of one that it publishes.
+        ``ws + amount * steps[i]`` is the edit, whatever the method. A method with units has a step of one unit; any
+        other has its published step for an amount of one.
 
     Attributes:
         method: such as "ours", "GANSpace (w)", "SeFa", "InterFaceGAN", "supervised", "random".
-        names: of the attributes where the method has them, else "component 0" and so on; unique.
-        steps: the move of one unit of each direction, for each of the generator's layers: the same row in every layer
-            for a direction of W, zeros in the layers that a direction leaves alone.
-        units: of the amount, such as "degrees"; "" for directions that know none.
-        labels_used: labels of images that were given to the method.
-        samples_used: latents that it looked at.
-        seconds: to find the directions, their samples and labels included.
+        names: of the attributes if the method has them, else "component 0" and so on; unique.
+        steps: the move by one unit of each direction, for each of the generator's layers: the same row in every layer
+            for a direction of W, zeros in the layers that a direction does not move.
+        units: of the amount, such as "degrees"; "" for directions without a unit.
+        labels_used: number of image labels given to the method.
+        samples_used: number of latents that it used.
+        seconds: time to find the directions, including their samples and labels.
         generator_fingerprint: SHA-256 of the weights of the generator; "" if not known, as in files of other tools.
         provenance: anything else worth keeping; JSON values.
     """

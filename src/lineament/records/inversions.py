@@ -1,4 +1,4 @@
-"""Photographs as latents of a generator, with what tells the good inversions from the bad."""
+"""Photographs as latents of a generator, with scores that tell good inversions from bad ones."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,10 +13,11 @@ from lineament.records.direction import require_finite
 SCHEMA_VERSION = 1
 
 MIN_SSIM = 0.6
-"""Of an inversion to trust: 99 of 100 aligned photographs of faces reach 0.61, things that are no faces mostly less."""
+"""Minimum SSIM of an inversion to trust: 99 of 100 aligned photographs of faces reach 0.61, most other images less."""
 MAX_DISTANCE = 0.8
-"""Of an inversion to trust: 99 of 100 aligned photographs of faces stay below 0.77, inversions of the generator's own
-images below 0.75; a third of upside-down, shifted or too small faces and half of things that are no faces exceed it."""
+"""Maximum distance of an inversion to trust. 99 of 100 aligned photographs of faces stay below 0.77, inversions of the
+generator's own images below 0.75. A third of upside-down, shifted or too small faces and half of other images exceed
+it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +25,8 @@ class Inversions:
     """Photographs as latents of one generator.
 
     Convention:
-        A photograph is a square crop, aligned as the generator's own images are and at their resolution. What the
-        generator makes of the latents is the reconstruction; reconstruction + residual = photograph.
+        A photograph is a square crop, aligned as the generator's own images are and at their resolution. The
+        reconstruction is the generator's image of the latents; reconstruction + residual = photograph.
 
     Attributes:
         names: of the photographs, relative to their folder or zip; unique.
@@ -33,11 +34,11 @@ class Inversions:
         photographs: the crops that were inverted.
         ssim: structural similarity of reconstruction and photograph; 1 is perfect.
         rmse: root mean square difference of the two, black at 0 and white at 1.
-        distance: of the mean over layers of w from the generator's mean w: its Mahalanobis norm / sqrt(d), about 1 for
-            the generator's own samples without truncation. Far out, edits leave the region of faces.
-        offset: root mean square of how far the layers' w are from their mean, in standard deviations of w.
+        distance: between the mean of w over the layers and the generator's mean w: Mahalanobis norm / sqrt(d), about 1
+            for the generator's own samples without truncation. Far out, edits leave the region of faces.
+        offset: root mean square distance of the layers' w from their mean, in standard deviations of w.
         generator_fingerprint: SHA-256 of the weights of the generator.
-        encoder_fingerprint: of those of the encoder; empty if there was none.
+        encoder_fingerprint: SHA-256 of the weights of the encoder; empty if there was none.
         skipped: files that could not be inverted, and why.
         lineament_version: release that inverted them.
         created: ISO 8601 date or time.
@@ -85,5 +86,5 @@ class Inversions:
         return len(self.names)
 
     def good(self, min_ssim: float = MIN_SSIM, max_distance: float = MAX_DISTANCE) -> Bool[np.ndarray, " n"]:
-        """Which inversions can be trusted: those that look like their photograph and lie where the generator draws."""
+        """Which inversions can be trusted: they look like their photograph and lie where the generator samples w."""
         return (self.ssim >= min_ssim) & (self.distance <= max_distance)

@@ -1,7 +1,7 @@
-"""Parts of the face: what a localized component changes, where that is, in which direction of w, and how sure that is.
+"""Parts of the face: what a localized component changes, where, by which direction of w, and how reliably.
 
 Convention:
-    A map has four channels, the canonical depth and then the albedo's three. Places are in the canonical image, from
+    A map has four channels: the canonical depth, then three of the albedo. Positions are in the canonical image, from
     -1 to 1, right and down positive.
 """
 
@@ -15,7 +15,8 @@ from lineament.errors import ConfigError, ShapeError
 from lineament.records.direction import Direction, require_finite, with_more_layers
 
 MIN_STABILITY = 0.8
-"""A part whose map is found again with a smaller cosine is marked as not coming back: they share 64 % of the energy."""
+"""Minimum |cosine| between a part's map and the one found again in half of the samples; below it the part counts as
+unstable. At 0.8 the two maps share 64 % of the energy."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,13 @@ class Part:
     """One localized component.
 
     Attributes:
-        direction: in the w of its ``layers``, in units of the standard deviation of the score that
-            `lineament.estimators.part_scores` reads off images, but see `lineament.directions.parts.MAX_UNIT`; its
+        direction: in the w of its ``layers``. Its unit is one standard deviation of the score that
+            `lineament.estimators.part_scores` reads off images, at most `lineament.directions.parts.MAX_UNIT`; its
             ``r2`` and ``range_seen`` are of that score.
-        place: in words, such as "mouth"; a template of a face's proportions says so, not knowledge.
+        place: in words, such as "mouth"; taken from a template of a face's proportions, not recognised in the images.
         explained: share of the Jacobian's energy that lies along its direction; parts may share energy.
-        contrast: mean change of a pixel where it acts over that of the other pixels of the face, in the linear model.
-        stability: median |cosine| of its map with the matching one found in half of the samples, for all ways to halve.
+        contrast: mean change of the pixels where it acts, divided by that of the face's other pixels; linear model.
+        stability: median |cosine| of its map with the matching one found in half of the samples, over all halvings.
         shape: of its map.
     """
 
@@ -62,29 +63,29 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The word for the command line."""
+        """The name on the command line."""
         return self.direction.name
 
     @property
     def stable(self) -> bool:
-        """Whether it comes back in half of the samples."""
+        """Whether it is found again in half of the samples."""
         return self.stability >= MIN_STABILITY
 
 
 @dataclass(frozen=True, eq=False)
 class Localization:
-    """All parts found in one generator, with what is needed to draw them and to read them off images.
+    """All parts found in one generator, with the data to draw them and to read them off images.
 
     Attributes:
         parts: strongest first, see `lineament.estimators.local_components.find_components`.
-        layer_groups: the generator's layers, cut into runs; every part moves the w of one of them.
+        layer_groups: the generator's layers, cut into runs; every part moves the w of one run.
         scalar_gradients: of each scalar semantic, in the order of the atlas, with respect to the w of each group.
-        maps: what one unit of each part changes, in `scales`; 0 outside of the mask.
-        scalar_maps: what one unit of each scalar semantic changes, in the order of the atlas and in `scales`.
+        maps: change of the maps by one unit of each part, in units of `scales`; 0 outside of the mask.
+        scalar_maps: change by one unit of each scalar semantic, in the order of the atlas and in units of `scales`.
         mean: canonical depth and albedo of the mean face, in their own units.
-        mask: pixels of the face that were looked at.
-        scales: of depth and of albedo: the typical standard deviation of a pixel, in which maps are given.
-        num_samples: images behind the Jacobian.
+        mask: pixels of the face that were used.
+        scales: typical standard deviation of a pixel's depth and of its albedo, the units of the maps.
+        num_samples: images used for the Jacobian.
     """
 
     parts: tuple[Part, ...]
@@ -129,12 +130,12 @@ class Localization:
 
     @property
     def units(self) -> Float[np.ndarray, " 4"]:
-        """By which a channel of a map is multiplied to be in its own unit."""
+        """Factor that turns each channel of a map into its own unit."""
         return channel_units(self.scales)
 
     @property
     def gradients(self) -> Float[np.ndarray, "k d"]:
-        """Of the parts with respect to w."""
+        """Gradients of the parts with respect to w."""
         return np.array([part.direction.gradient for part in self.parts])
 
     def with_more_layers(self, before: int, count: int) -> "Localization":

@@ -1,7 +1,8 @@
-"""Proportions of a face, as a ruler would take them from its 3D truth, seen from the front.
+"""Proportions of a face seen from the front, measured on its 3D truth.
 
-A renderer's own parameters are finer than an image shows: twenty of them shape the nose, and which of them made it wide
-cannot be told. How wide it is can be measured. All lengths are in distances between the centres of the eyeballs.
+A renderer's own parameters are finer than an image shows: twenty of them shape the nose, and an image does not show
+which of them made it wide. The width itself can be measured. The unit of all lengths is the distance between the
+centres of the eyeballs.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ LANDMARKS = (
     *("chin", "nose_tip", "upper_lip", "lower_lip", "mouth_l", "mouth_r"),
     *("eye_inner_l", "eye_outer_l", "eye_inner_r", "eye_outer_r", "eyeball_l", "eyeball_r"),
 )
-"""Points that must be known; of the lips the outer edges in the middle, of mouth and eyes the corners."""
+"""Required points. For the lips they are the middles of the outer edges, for mouth and eyes the corners."""
 
 LABELS = ("skin", "lips", "brows", "eye_white", "iris", "pupil", "ears", "mouth_inside", "nose")
-"""Labels that must be known."""
+"""Required labels."""
 
 PROPORTIONS = {
     "smile": "height of the corners of the mouth above the middle of the lips",
@@ -37,7 +38,7 @@ PROPORTIONS = {
     "jaw_width": "of skin, lips and mouth, in the middle half of the height between lower lip and chin",
     "face_width": "of skin, nose, lips, ears and the white of the eyes, from the eyes down to the tip of the nose",
 }
-"""What `proportions` measures."""
+"""The measures of `proportions`, with their definitions."""
 
 _NOSE_ABOVE_TIP, _NOSE_SIDE, _NOSE_LEVEL = 0.05, 0.6, 0.7
 _NUM_SAMPLES = 121
@@ -55,8 +56,8 @@ def proportions(
     Args:
         landmarks: x and y in pixels, and depth, of points of the face seen from the front.
         names: of the landmarks; `LANDMARKS` must be among them.
-        label: number in ``labels`` of what is seen at each pixel.
-        labels: meaning of the numbers; `LABELS` must be among them.
+        label: index into ``labels`` of the surface seen at each pixel.
+        labels: their names; `LABELS` must be among them.
         depth: of the surface.
     """
     x, y, z = ({name: float(landmarks[names.index(name), axis]) for name in LANDMARKS} for axis in range(3))
@@ -91,9 +92,9 @@ def proportions(
 
 
 def nose_width(depth: Float[np.ndarray, "h w"], x: float, y: float, unit: float) -> float:
-    """Width in pixels of the nose about the column ``x`` on the row ``y``, where its depth fell off by seven tenths.
+    """Width in pixels of the nose around column ``x`` on row ``y``, at seven tenths of the depth from tip to cheeks.
 
-    The cheeks are taken half a ``unit`` beside it, in the mean over a fifteenth of one.
+    The depth of the cheeks is taken half a ``unit`` to either side, as the mean over a fifteenth of a unit.
     """
     size = len(depth)
     columns = x + np.linspace(-_NOSE_SIDE, _NOSE_SIDE, _NUM_SAMPLES) * unit
@@ -105,7 +106,7 @@ def nose_width(depth: Float[np.ndarray, "h w"], x: float, y: float, unit: float)
 
 
 def _mean_width(mask: np.ndarray, top: float, bottom: float) -> float:
-    """Mean number of a mask's pixels on the rows between two heights; rows at the ends count by their share."""
+    """Mean number of mask pixels per row between two heights; the rows at both ends count by their share."""
     rows = np.arange(len(mask))
     shares = np.clip(np.minimum(rows + 0.5, bottom) - np.maximum(rows - 0.5, top), 0, 1)
     return float(shares @ mask.sum(axis=1) / max(shares.sum(), 1e-6))

@@ -1,4 +1,4 @@
-"""The scalar semantics: what a decomposer measures of every face, with units and signs."""
+"""The scalar semantics: the numbers that a decomposer measures on every face, with units and signs."""
 
 from dataclasses import dataclass
 
@@ -34,6 +34,6 @@ SCALAR_SEMANTICS: tuple[Semantic, ...] = (
 """In the order in which a decomposer reports them."""
 
 POSE_NAMES, LIGHT_NAMES = ("yaw", "pitch", "roll"), ("ambient", "diffuse", "light_x", "light_y")
-"""What turns a face, and what lights it; shifts belong to neither."""
+"""Semantics of pose and of light; shifts belong to neither."""
 
 SEMANTIC_NAMES: tuple[str, ...] = tuple(semantic.name for semantic in SCALAR_SEMANTICS)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+NULL_ROW, MEAN_ROW, TRUTH_ROW = "null depth", "mean depth", "truth in our representation"
+
 
 @dataclass(frozen=True, eq=False)
 class FaceTruth:
@@ -12,7 +14,7 @@ class FaceTruth:
 
     Convention:
         Frames, signs and units as in `lineament.records.decomposition`, but images are bytes and albedo is in [0, 1],
-        black at 0. Outside of the masks depth and albedo mean nothing.
+        black at 0. Outside of the masks depth and albedo are undefined.
 
     Attributes:
         images: RGB.

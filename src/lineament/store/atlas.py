@@ -1,4 +1,4 @@
-"""Atlases to files and back: one safetensors file with a JSON header, no pickle."""
+"""Save and load atlases: one safetensors file with a JSON header, no pickle."""
 
 import hashlib
 import json
@@ -17,9 +17,9 @@ from lineament.store.tensors import fingerprint, load_tensors, save_tensors, sho
 
 KIND = "atlas"
 _PARTS = "parts."
-"""Before the names of the parts' tensors."""
+"""Prefix of the names of the parts' tensors."""
 _LAYER_STEPS = "layer_steps."
-"""Before the number of a direction, in the names of the tensors of those that have steps of their own."""
+"""Prefix of tensor names, followed by the number of a direction: its steps, if they differ from layer to layer."""
 
 _ATLAS_FIELDS: dict[str, type] = {
     "num_samples": int,
@@ -47,7 +47,7 @@ _PART_FIELDS: dict[str, type] = {"place": str, "explained": float, "contrast": f
 _RANGE_FIELDS: dict[str, type] = dict.fromkeys(("minimum", "p1", "median", "p99", "maximum"), float)
 _STACKED = {"gradients": "gradient", "steps": "step", "standard_errors": "standard_error"}
 _MAPS = ("maps", "scalar_maps", "mean")
-"""Tensors of the parts in half precision: they are in units of their own spread."""
+"""Tensors of the parts that are stored in half precision; that suffices, since they are scaled to their own spread."""
 
 
 def save_atlas(path: str | Path, atlas: Atlas) -> None:
@@ -55,20 +55,20 @@ def save_atlas(path: str | Path, atlas: Atlas) -> None:
 
     Raises:
         ConfigError: the provenance or the generator's summary is not JSON.
-        StorageError: the disk refused; an existing file is left as it was.
+        StorageError: writing failed; an existing file is left unchanged.
     """
     tensors, header = _contents(atlas)
     save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header=header)
 
 
 def atlas_fingerprint(atlas: Atlas) -> str:
-    """SHA-256 (64 hex digits) of all that an atlas says; the same before saving and after loading."""
+    """SHA-256 (64 hex digits) of the contents of an atlas; the same before saving and after loading."""
     tensors, header = _contents(atlas)
     return hashlib.sha256(f"{fingerprint(tensors)} {json.dumps(header, sort_keys=True)}".encode()).hexdigest()
 
 
 def _contents(atlas: Atlas) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """What a file of an atlas holds."""
+    """Tensors and header of an atlas file."""
     tensors = {"w_mean": atlas.w_mean, "w_cov": atlas.w_cov, **_stacked(atlas.directions, atlas.w_dim)}
     header: dict[str, Any] = {name: getattr(atlas, name) for name in _ATLAS_FIELDS}
     header["directions"] = [_direction_entry(direction) for direction in atlas.directions]
@@ -143,8 +143,8 @@ def check_atlas_matches(atlas: Atlas, generator_fingerprint: str, name: str | Pa
 
     Args:
         atlas: the atlas.
-        generator_fingerprint: of the generator at hand.
-        name: what to call that generator in the message, such as its path.
+        generator_fingerprint: of the generator in use.
+        name: of that generator in the message, such as its path.
 
     Raises:
         MismatchError: the fingerprints differ.
@@ -213,7 +213,7 @@ def _layers(entry: Any) -> tuple[int, ...]:
 
 
 def _take(values: dict[str, Any], name: str, kind: type) -> Any:
-    """An entry of the header, of the right type; whole numbers pass as floats, as JSON may write them so."""
+    """An entry of the header, checked for its type; an int passes as a float, because JSON may write 1.0 as 1."""
     value = values[name]
     if kind is float and type(value) is int:
         return float(value)

@@ -12,7 +12,7 @@ from lineament.errors import StorageError
 
 TEMPORARY_SUFFIX = ".lineament-partial"
 
-_live: set[Path] = set()  # temporaries this process is writing now; a reused process id cannot fake an entry here
+_live: set[Path] = set()  # files this process is writing now; an id in a file's name may be a reused one
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space or choose another folder, then run again",
@@ -29,7 +29,7 @@ _ADVICE = {
 
 
 def storage_error(path: str | Path, error: OSError, *, verb: str = "write") -> StorageError:
-    """The StorageError that tells a person what an operating system's error means for ``path``."""
+    """A StorageError that explains an operating system's error on ``path`` and says what to do."""
     reason = error.strerror or str(error) or type(error).__name__
     advice = _ADVICE.get(error.errno or 0, f"{reason}; check free space and permissions, then run again")
     return StorageError(f"cannot {verb} {path}: {advice}")
@@ -37,23 +37,24 @@ def storage_error(path: str | Path, error: OSError, *, verb: str = "write") -> S
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[io.BufferedWriter]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends without an exception.
+    """Open a temporary file beside ``path`` that replaces it when the block ends without an exception.
 
-    The data are on the disk before the name changes, so a reader, a kill or a power cut meets the old file or the
-    new one and never a part. Any exception, Ctrl-C included, removes the temporary and leaves the old file as it
-    was; a kill leaves a temporary, which `remove_stale_temporaries` clears. A symbolic link is written through.
+    The data are synced to the disk before the file is renamed. So a reader sees the old file or the new one, never a
+    part, even after a kill or a power cut. Any exception, Ctrl-C included, deletes the temporary file and leaves the
+    old file unchanged. A killed process leaves a temporary file, which `remove_stale_temporaries` deletes. A symbolic
+    link is followed.
 
     Args:
         path: the file to create or replace; its folder must exist.
 
     Returns:
-        A binary handle, writable and seekable, to be left open; ``handle.name`` is the temporary's path.
+        A binary handle, writable and seekable, that the caller must not close; ``handle.name`` is the temporary path.
 
     Raises:
-        StorageError: the disk refused; an OSError that names some other file passes through unchanged.
+        StorageError: writing failed; an OSError about another file passes through unchanged.
     """
     target = Path(os.path.realpath(path))
-    # The name is cut so that the longest allowed file name still has a temporary.
+    # The name is cut, so that the temporary name of the longest allowed file name is not too long.
     temporary = target.with_name(f".{target.name[:32]}.{os.getpid()}-{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     if target.is_dir():
         raise storage_error(path, IsADirectoryError(errno.EISDIR, "is a directory"))
@@ -104,14 +105,14 @@ def write_text_atomic(path: str | Path, text: str) -> None:
 
 
 def is_temporary(path: str | Path) -> bool:
-    """Whether a name is that of an unfinished file of ours."""
+    """Whether a path is one of our temporary files."""
     return Path(path).name.endswith(TEMPORARY_SUFFIX)
 
 
 def remove_stale_temporaries(folder: str | Path) -> list[Path]:
-    """Delete what killed runs left half written in one folder (not in its subfolders).
+    """Delete temporary files of killed runs in one folder (not in its subfolders).
 
-    Files that a living process is still writing are kept. Nothing is raised: what cannot be deleted is left.
+    Files that a living process is still writing are kept. Files that cannot be deleted are kept, too, without an error.
 
     Returns:
         The deleted paths.
@@ -132,7 +133,7 @@ def _is_being_written(path: Path) -> bool:
         return False
     if int(writer) == os.getpid():
         return Path(os.path.realpath(path)) in _live
-    if os.name == "nt":  # an open file cannot be deleted there, and os.kill(pid, 0) would send Ctrl-C
+    if os.name == "nt":  # Windows does not delete open files, and os.kill(pid, 0) would send Ctrl-C
         return False
     try:
         os.kill(int(writer), 0)

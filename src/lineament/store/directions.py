@@ -1,6 +1,6 @@
-"""Directions in the files of other tools, read without running anything that they carry.
+"""Read directions from files of other tools, without running any code in them.
 
-What these tools write:
+The tools write these files:
 
 - InterFaceGAN: ``.npy``, the unit normal of a boundary in w, of shape (1, d).
 - e4e, StyleCLIP and others: ``.pt``, a tensor that is added to the latents: (1, d) for w, (1, l, d) for w+. The
@@ -33,18 +33,18 @@ _EXPECTED = "expected a .npy of InterFaceGAN, a .npz or .pkl of GANSpace, or a .
 
 
 def read_directions(path: str | Path, num_layers: int, w_dim: int) -> FoundDirections:
-    """The directions in a file of another tool, for a generator of so many layers and such a width of w.
+    """The directions in a file of another tool, for a generator with ``num_layers`` layers and w of width ``w_dim``.
 
     Convention:
-        A direction is named as its file, components of GANSpace as there. A step is what the tool adds to the latents
-        for an amount of 1: the vector itself, or one standard deviation along a component of GANSpace. Two axes with
-        one row for each layer are one direction of w+, as in other tools; otherwise they have to be a single row.
+        A direction is named after its file; several are numbered from 0. A step is what the tool adds to the latents
+        for an amount of 1: the vector itself, or one standard deviation along a component of GANSpace. An array with
+        two axes and one row per layer is one direction of w+, as in other tools; otherwise two axes must be one row.
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: a file of another kind, damaged, or with arrays that need Python to be run.
-        ShapeError: directions of another width, or of another number of layers.
-        StorageError: the disk refused to read.
+        FileFormatError: a file of another kind, damaged, or with arrays of pickled Python objects.
+        ShapeError: directions of another width or another number of layers.
+        StorageError: reading failed.
     """
     path = Path(path)
     data = _bytes_of(path)
@@ -98,14 +98,14 @@ def _bytes_of(path: Path) -> bytes:
 def _npy(path: Path, data: bytes) -> np.ndarray:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # of a damaged header, NumPy lets through whatever Python's own parser raises
+    except Exception as error:  # on a damaged header NumPy lets errors of Python's parser through
         raise FileFormatError(f"{path} is not a readable array of NumPy ({error}); get or make it again") from error
 
 
 def _npz(path: Path, view: memoryview, ledger: Ledger) -> dict[str, np.ndarray] | None:
-    """The latents' components of a dump, or None for a zip archive that is none of NumPy's.
+    """The latents' components of a dump of GANSpace; None if the zip archive is not an .npz of NumPy.
 
-    What a dump says of activations can be large, and is not needed.
+    The dump's arrays of activations can be large and are not read.
     """
     entries = {name.removesuffix(".npy"): entry for name, entry in read_entries(view, ledger).items()}
     if not any(entry.name.endswith(".npy") for entry in entries.values()):
@@ -117,7 +117,7 @@ def _npz(path: Path, view: memoryview, ledger: Ledger) -> dict[str, np.ndarray] 
 
 
 def _torch_arrays(path: Path, view: memoryview, ledger: Ledger) -> tuple[dict[str, np.ndarray], str]:
-    """The tensors of a file of ``torch.save`` or of a pickle, by name; a bare one has the name ""."""
+    """Tensors by name of a file of ``torch.save`` or a pickle (a bare tensor has the name ""), and the kind of file."""
     check_is_checkpoint(str(path), view)
     value = checkpoint_value(view, ledger)
     if is_stored(value):
@@ -137,7 +137,7 @@ def _torch_arrays(path: Path, view: memoryview, ledger: Ledger) -> tuple[dict[st
 
 
 def _components(path: Path, components: np.ndarray, deviations: np.ndarray, w_dim: int) -> Float[np.ndarray, "k 1 d"]:
-    """Components of GANSpace, (k, 1, d) or one of (1, d), at the length of their standard deviations."""
+    """Components of GANSpace, (k, 1, d) or a single (1, d), multiplied by their standard deviations."""
     rows = _numbers(path, components)
     if rows.ndim not in (2, 3) or rows.size != rows.shape[0] * rows.shape[-1]:
         raise ShapeError(f"{path}: components of shape {rows.shape}, expected (components, 1, {w_dim})")
@@ -182,7 +182,7 @@ def _check_width(path: Path, array: np.ndarray, w_dim: int) -> None:
 
 
 def _edited_layers(path: Path, arrays: Mapping[str, np.ndarray], num_layers: int) -> range | None:
-    """The layers that a component by name edits; None if it does not say."""
+    """The layers that a named component edits; None if the file does not say."""
     if not any(name in arrays for name in _SPAN):
         return None
     span = [arrays[name].item() for name in _SPAN if name in arrays and arrays[name].ndim == 0]
@@ -195,7 +195,7 @@ def _edited_layers(path: Path, arrays: Mapping[str, np.ndarray], num_layers: int
 
 
 def _spread(steps: Float[np.ndarray, "k _ d"], num_layers: int, layers: range | None) -> Float[np.ndarray, "k l d"]:
-    """A row for every layer; zeros beside those named."""
+    """One row for every layer; zeros in layers that are not edited."""
     spread = np.array(np.broadcast_to(steps, (len(steps), num_layers, steps.shape[2])))
     if layers is not None:
         spread[:, [layer for layer in range(num_layers) if layer not in layers]] = 0.0

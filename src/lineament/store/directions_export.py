@@ -1,4 +1,4 @@
-"""Directions to the files of other tools."""
+"""Write directions as files of other tools."""
 
 import io
 from pathlib import Path
@@ -12,12 +12,12 @@ from lineament.errors import ShapeError
 from lineament.store.atomic import write_bytes_atomic
 
 DUMP = ("act_comp", "act_mean", "act_stdev", "lat_comp", "lat_mean", "lat_stdev", "var_ratio", "random_stdevs")
-"""Arrays of GANSpace's dumps: components, mean and deviations of activations and latents (of w both are the same),
-shares of the variance, and deviations along random directions."""
+"""Arrays of a dump of GANSpace: components, mean and standard deviations of activations (act) and latents (lat), which
+are equal for components of w; shares of the variance; and standard deviations along random directions."""
 
 
 def same_in_all_layers(step: Float[np.ndarray, "l d"]) -> bool:
-    """Whether a step moves w itself: all layers alike."""
+    """Whether a step is a direction of w: it moves all layers alike."""
     return bool((step == step[0]).all())
 
 
@@ -32,11 +32,11 @@ def _row_of_w(name: str, step: Float[np.ndarray, "l d"], kind: str) -> Float[np.
 def write_interfacegan(path: str | Path, name: str, step: Float[np.ndarray, "l d"]) -> None:
     """Write a direction of w as the unit normal of a boundary, ``.npy`` of shape (1, d).
 
-    How far a unit goes is not in the file: it is the length of the step.
+    The file does not hold the length of one unit, which is the length of the step.
 
     Raises:
         ShapeError: the direction moves layers differently.
-        StorageError: the disk refused.
+        StorageError: writing failed.
     """
     row = _row_of_w(name, step, "a .npy of InterFaceGAN")
     buffer = io.BytesIO()
@@ -48,7 +48,7 @@ def write_tensor(path: str | Path, step: Float[np.ndarray, "l d"]) -> None:
     """Write a direction as a bare tensor, ``.pt``: (1, d) if all layers move alike, else (1, l, d); its length is kept.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: writing failed.
     """
     rows = step[:1] if same_in_all_layers(step) else step[None]
     buffer = io.BytesIO()
@@ -65,12 +65,12 @@ def write_ganspace(
 ) -> None:
     """Write directions of w as a dump of components, ``.npz``, in their order.
 
-    A component's ``lat_stdev``, by which that tool multiplies amounts, is the length of the direction's step, so that
-    its sliders are in the direction's units.
+    GANSpace multiplies amounts by a component's ``lat_stdev``. Here that is the length of the direction's step, so
+    that its sliders are in the direction's units.
 
     Raises:
         ShapeError: a direction moves layers differently.
-        StorageError: the disk refused.
+        StorageError: writing failed.
     """
     rows = np.stack([_row_of_w(name, step, "a .npz of GANSpace") for name, step in zip(names, steps, strict=True)])
     lengths = np.linalg.norm(rows, axis=1)

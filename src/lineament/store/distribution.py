@@ -1,4 +1,4 @@
-"""A wished-for distribution of semantics, as JSON."""
+"""Read a target distribution of semantics from JSON."""
 
 import json
 from pathlib import Path
@@ -15,12 +15,12 @@ def read_distribution(
     """Read ``{"edges": {"yaw": [-40, -20, 0, 20, 40]}, "shares": [1, 2, 2, 1]}``.
 
     Returns:
-        Names; edges of the bins of each; and shares with sum 1, one axis for each name (lists within lists in the
-        file), whatever their sum was.
+        Names; bin edges for each name; and shares, scaled to sum 1, with one axis for each name (nested lists in the
+        file).
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: not such a JSON, or shares that do not fit the edges or are not above 0 in all.
+        FileFormatError: not such a JSON, or shares that do not fit the edges, are negative or are all 0.
     """
     expected = 'expected {"edges": {"yaw": [-40, 0, 40]}, "shares": [1, 1]}: rising edges, and a share for each bin'
     try:
@@ -32,7 +32,7 @@ def read_distribution(
         raise InputError(f"{path} does not exist; {expected}") from error
     except LineamentError:
         raise
-    except Exception as error:  # JSON of any shape ends here
+    except Exception as error:  # JSON of another form raises errors of every kind
         raise FileFormatError(f"{path} is not a distribution ({type(error).__name__}: {error}); {expected}") from error
     shape = tuple(edge.size - 1 for edge in edges)
     if not names or shares.shape != shape or not np.isfinite(shares).all() or (shares < 0).any() or shares.sum() <= 0:

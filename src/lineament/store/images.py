@@ -1,4 +1,4 @@
-"""Image folders and zips in, a memory-mapped uint8 array out."""
+"""Read folders and zips of images into a memory-mapped uint8 array."""
 
 import hashlib
 import json
@@ -20,9 +20,9 @@ from lineament.store.atomic import atomic_write, storage_error
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 MAX_PIXELS = 64 * 1024 * 1024
-"""Larger images are refused unread: a few kilobytes can claim to be a hundred gigapixels."""
+"""Images with more pixels are refused before decoding: a file of a few kilobytes can claim a hundred gigapixels."""
 MAX_BYTES = 4 * MAX_PIXELS
-"""Larger files are refused unread, in a zip by their unpacked size."""
+"""Larger files are refused without reading them; in a zip the unpacked size counts."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class SkippedImages:
     reasons: dict[str, str] = field(default_factory=dict)
 
     def summary(self) -> str:
-        """One line: how many, and the first of them."""
+        """One line: the number of files, and the first of them with its reason."""
         name, reason = next(iter(self.reasons.items()))
         return f"skipped {len(self.reasons)} unusable image(s), the first: {name} ({reason})"
 
@@ -81,7 +81,7 @@ class ImageSource:
 
     @contextmanager
     def reader(self) -> Iterator[Callable[[str], bytes]]:
-        """Reads the encoded bytes of single images by name; none of those that cannot be read."""
+        """A function that reads the encoded bytes of an image by name; empty bytes if it cannot be read."""
         if self.path.is_dir():
             yield lambda name: _read_file(self.path / name)
             return
@@ -89,7 +89,7 @@ class ImageSource:
             yield lambda name: _read_member(archive, name)
 
     def signature(self) -> str:
-        """Changes when a file is added, removed or modified (names, sizes, times or checksums)."""
+        """A hash that changes when a file is added, removed or modified (names, sizes, times or checksums)."""
         digest = hashlib.sha256()
         if self.path.is_dir():
             for name in self.names:
@@ -106,12 +106,12 @@ class ImageSource:
         return digest.hexdigest()[:16]
 
 
-# A broken zip also shows as an error of its compression, and an encrypted member as a RuntimeError.
+# A broken zip can also raise errors of its compression; an encrypted member raises a RuntimeError.
 _ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, KeyError)
 
 
 def _read_file(path: Path) -> bytes:
-    """The bytes, or none where the file is unreadable or too large to be an image that we take."""
+    """The bytes; empty if the file is unreadable or larger than `MAX_BYTES`."""
     try:
         return path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
     except OSError:
@@ -126,10 +126,10 @@ def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
-    """One image as RGB, centre-cropped to a square and resized with an antialiasing filter; else as `decode_whole`.
+    """One image as RGB, centre-cropped to a square and resized with antialiasing; otherwise as `decode_whole`.
 
     Raises:
-        ImageError: as of `decode_whole`, or less than half of ``resolution`` on its shorter side.
+        ImageError: as in `decode_whole`, or the shorter side is less than half of ``resolution``.
     """
     image = Image.fromarray(decode_whole(data))
     side = min(image.size)
@@ -143,7 +143,7 @@ def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def halved(images: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h2 w2 3"]:
-    """Images at half the size, by the filter that `decode_image` reduces with."""
+    """Images at half the size, by the same filter as in `decode_image`."""
     n, height, width, _ = images.shape
     size = width // 2, height // 2
     rows = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS)) for image in images]
@@ -151,24 +151,25 @@ def halved(images: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h2 w2 3
 
 
 def typical_side(source: ImageSource, count: int = 100) -> float:
-    """Median of the shorter sides of up to ``count`` images, in pixels, as their first bytes say; 0 if none does."""
+    """Median shorter side of up to ``count`` images, in pixels, from their headers; 0 if no header can be read."""
     chosen = source.names[:: -(-len(source.names) // count)]
     sides: list[int] = []
     with source.reader() as read, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in chosen:
-            with suppress(Exception):  # decoders meet hostile bytes with errors of every kind; who decodes tells them
+            with suppress(Exception):  # damaged bytes raise errors of every kind; decoding reports them later
                 sides.append(min(Image.open(BytesIO(read(name)), formats=("PNG", "JPEG", "WEBP")).size))
     return float(np.median(sides)) if sides else 0.0
 
 
 def decode_whole(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
-    """One image as RGB, of whatever size; the first picture of an animated one.
+    """One image as RGB, at its own size; the first frame of an animation.
 
-    Grey images and CMYK become RGB, 16 bits become 8, transparency is laid over white, the EXIF orientation is applied.
+    Grey images and CMYK become RGB, 16 bits become 8, transparent pixels are blended with white, and the EXIF
+    orientation is applied.
 
     Raises:
-        ImageError: not a readable image, truncated, or too large to be sane.
+        ImageError: not a readable image, truncated, or more than `MAX_PIXELS`.
     """
     try:
         with warnings.catch_warnings():
@@ -180,7 +181,7 @@ def decode_whole(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     except ImageError:
         raise
-    except Exception as error:  # decoders meet hostile bytes with errors of every kind, IndexError to struct.error
+    except Exception as error:  # damaged bytes raise errors of every kind, from IndexError to struct.error
         raise ImageError(f"not a readable PNG, JPEG or WebP: {type(error).__name__}") from error
 
 
@@ -206,9 +207,9 @@ def load_image_array(
     Args:
         path: folder or zip.
         resolution: side of the square images.
-        cache_dir: where the decoded array is kept; found again as long as the source does not change.
+        cache_dir: folder of the decoded array, which is used again as long as the source does not change.
         on_progress: called with (images done, images in all).
-        on_skip: told of the files that could not be used.
+        on_skip: called with the files that could not be used, if there are any.
 
     Raises:
         ImageError: no usable image at all.
@@ -226,7 +227,7 @@ def load_image_array(
             skipped.reasons = dict(json.loads(report.read_text(encoding="utf-8")))
             if array.dtype != np.uint8 or array.shape[1:] != (resolution, resolution, 3):
                 raise ValueError(f"the cache holds {array.dtype} {array.shape}")
-        except (ValueError, TypeError, OSError, EOFError):  # damaged: decoded again, and then replaced
+        except (ValueError, TypeError, OSError, EOFError):  # a damaged cache: decode again and replace it
             skipped.reasons = {}
         else:
             if skipped.reasons and on_skip:

@@ -1,4 +1,4 @@
-"""Inverted photographs to files and back: one safetensors file with a JSON header, no pickle."""
+"""Save and load inverted photographs: one safetensors file with a JSON header, no pickle."""
 
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,11 @@ _FIELDS: dict[str, type] = {
 
 
 def save_inversions(path: str | Path, inversions: Inversions) -> None:
-    """Write inverted photographs, atomically; the photographs themselves are in the file.
+    """Write inverted photographs, atomically; the file also holds the photographs themselves.
 
     Raises:
         ConfigError: the provenance is not JSON.
-        StorageError: the disk refused; an existing file is left as it was.
+        StorageError: writing failed; an existing file is left unchanged.
     """
     tensors = {name: getattr(inversions, name).astype(dtype, copy=False) for name, dtype in _ARRAYS.items()}
     header: dict[str, Any] = {name: getattr(inversions, name) for name in _FIELDS}
@@ -47,7 +47,7 @@ def load_inversions(path: str | Path) -> Inversions:
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: no inverted photographs, or a damaged file.
+        FileFormatError: not a file of inverted photographs, or a damaged one.
         VersionError: the file is newer than this release.
     """
     tensors, header = load_tensors(path, kind=KIND, schema_version=SCHEMA_VERSION)
@@ -78,8 +78,8 @@ def check_inversions_match(inversions: Inversions, generator_fingerprint: str, n
 
     Args:
         inversions: the inverted photographs.
-        generator_fingerprint: of the generator at hand.
-        name: what to call that generator in the message, such as its path.
+        generator_fingerprint: of the generator in use.
+        name: of that generator in the message, such as its path.
 
     Raises:
         MismatchError: the fingerprints differ.

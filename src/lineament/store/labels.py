@@ -9,16 +9,16 @@ from lineament.errors import DataError, FileFormatError, InputError
 from lineament.store.atomic import write_text_atomic
 
 SHOWN = 3
-"""Names that a message lists."""
+"""Number of names that a message lists."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """What is said of images, as it was written.
+    """Labels of images, as text from the file.
 
     Attributes:
-        columns: headings, that of the file names first.
-        rows: the other columns of each file.
+        columns: headings; the first one is that of the file names.
+        rows: values of the other columns, by file name.
     """
 
     columns: tuple[str, ...]
@@ -58,7 +58,7 @@ def read_labels(path: str | Path) -> Labels:
 
 
 def write_labels(path: str | Path, labels: Labels) -> None:
-    """Write what `read_labels` reads, atomically, in the order of the rows."""
+    """Write a CSV that `read_labels` can read, atomically, in the order of the rows."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(labels.columns)
@@ -67,10 +67,10 @@ def write_labels(path: str | Path, labels: Labels) -> None:
 
 
 def check_labels_match(labels: Labels, names: list[str], path: str | Path) -> None:
-    """Raise unless every image has labels and every row an image.
+    """Raise unless every image has a row of labels and every row has an image.
 
     Raises:
-        DataError: counts and first names of those that do not match.
+        DataError: some do not match; the message gives their number and the first names.
     """
     known = set(names)
     stray = [name for name in labels.rows if name not in known]

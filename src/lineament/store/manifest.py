@@ -1,4 +1,4 @@
-"""A table of what was made of what, as a Parquet file."""
+"""The manifest of a balanced folder: a Parquet table of all images and their sources."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def save_manifest(path: str | Path, columns: Mapping[str, Any], facts: Mapping[s
 
     Args:
         path: the file to create or replace.
-        columns: arrays of NumPy, or lists with None where there is no value; all of one length.
+        columns: arrays of NumPy, or lists with None for missing values; all of the same length.
         facts: anything else worth keeping; JSON values.
     """
     arrays = {name: pyarrow.array(values, from_pandas=True) for name, values in columns.items()}
@@ -31,7 +31,7 @@ def save_manifest(path: str | Path, columns: Mapping[str, Any], facts: Mapping[s
 
 
 def load_manifest(path: str | Path) -> tuple[dict[str, list[Any]], dict[str, Any]]:
-    """The columns, with None where there is no value, and the facts.
+    """The columns, with None for missing values, and the facts.
 
     Raises:
         InputError: there is no such file.

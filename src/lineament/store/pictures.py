@@ -1,4 +1,4 @@
-"""Pictures out: grids as PNG, with the recipe of the picture inside the file."""
+"""Write pictures: grids as PNG, with the recipe of the picture inside the file."""
 
 from collections.abc import Mapping
 from io import BytesIO
@@ -17,7 +17,7 @@ MAX_PIXELS = 200_000_000
 
 
 def tile(images: UInt8[np.ndarray, "n h w 3"], columns: int, *, gap: int = 2) -> UInt8[np.ndarray, "gh gw 3"]:
-    """Arrange images row by row on white."""
+    """Arrange images row by row on a white background."""
     n, h, w, _ = images.shape
     rows = -(-n // columns)
     canvas = np.full((rows * (h + gap) - gap, columns * (w + gap) - gap, 3), 255, np.uint8)
@@ -41,7 +41,7 @@ def check_size(width: int, height: int, num_frames: int = 1) -> None:
 
 
 def enlarge(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, "sh sw 3"]:
-    """Smoothly enlarged by a whole factor."""
+    """Enlarge by a whole factor, with bicubic interpolation."""
     if scale == 1:
         return image
     size = (image.shape[1] * scale, image.shape[0] * scale)
@@ -49,7 +49,7 @@ def enlarge(image: UInt8[np.ndarray, "h w 3"], scale: int) -> UInt8[np.ndarray, 
 
 
 def shrink_to(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """With antialiasing, so that the longer side is ``side`` pixels; smaller images are returned as they are."""
+    """Shrink with antialiasing until the longer side is ``side`` pixels; smaller images are returned unchanged."""
     height, width, _ = image.shape
     factor = side / max(height, width)
     if factor >= 1:
@@ -64,7 +64,7 @@ def png_bytes(image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1, text: Mappin
     Args:
         image: the picture.
         scale: whole factor of enlargement.
-        text: words and values to keep in the file (tEXt chunks; iTXt where Latin-1 does not suffice).
+        text: keys and values to store in the file (tEXt chunks; iTXt if Latin-1 does not suffice).
     """
     info = PngInfo()
     for key, value in (text or {}).items():
@@ -75,7 +75,7 @@ def png_bytes(image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1, text: Mappin
 
 
 def jpeg_bytes(image: UInt8[np.ndarray, "h w 3"], *, quality: int = 90) -> bytes:
-    """Encode as JPEG with colours at full resolution."""
+    """Encode as JPEG without chroma subsampling."""
     buffer = BytesIO()
     Image.fromarray(image).save(buffer, "JPEG", quality=quality, subsampling=0, optimize=True)
     return buffer.getvalue()
@@ -91,7 +91,7 @@ def save_png(
 
 
 def read_png_text(path: str | Path) -> dict[str, str]:
-    """The words and values that `save_png` put into a PNG."""
+    """The keys and values that `save_png` stored in a PNG."""
     with Image.open(path, formats=("PNG",)) as picture:
         picture.load()
         return {str(key): str(value) for key, value in picture.info.items() if isinstance(value, str)}

@@ -14,13 +14,14 @@ PAETH = 4
 def png_batch(
     images: UInt8[np.ndarray, "n h w 3"], texts: Sequence[Mapping[str, str]], shared: Mapping[str, str] | None = None
 ) -> list[bytes]:
-    """Encode pictures, each with its own words and values, and all with the shared ones.
+    """Encode pictures, each with its own keys and values, and all with the shared ones.
 
-    They become tEXt chunks; iTXt where Latin-1 does not suffice.
+    They become tEXt chunks; iTXt if Latin-1 does not suffice.
 
-    Every row is filtered by Paeth's predictor, of all pictures at once, and what is left, nearly noise, is Huffman
-    coded without a search for repetitions. On faces of 64 pixels the files are as small as those of an encoder that
-    tries all filters and searches (6.9 kB against 6.8 to 7.2), in a third to a fifth of the time.
+    Every row is filtered by Paeth's predictor, for all pictures at once. The residuals are nearly noise, so they are
+    Huffman coded without a search for repetitions. For faces of 64 pixels the files are as small as those of an
+    encoder that tries all filters and searches for repetitions (6.9 kB against 6.8 to 7.2), and take a third to a
+    fifth of the time.
 
     Source: Portable Network Graphics, third edition, W3C 2025, sections 9 and 11.
     """
@@ -36,7 +37,7 @@ def png_batch(
 
 
 def _paeth(images: np.ndarray) -> np.ndarray:
-    """Of the pixels left, above and above left the one nearest to left + above - above left, in this order."""
+    """The pixel left, above or above left that is nearest to left + above - above left; ties go in this order."""
     padded = np.zeros((len(images), images.shape[1] + 1, images.shape[2] + 1, 3), np.int16)
     padded[:, 1:, 1:] = images
     left, above, corner = padded[:, 1:, :-1], padded[:, :-1, 1:], padded[:, :-1, :-1]

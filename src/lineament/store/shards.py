@@ -11,8 +11,8 @@ from lineament.store.atomic import atomic_write
 def write_shard(path: str | Path, samples: Iterable[tuple[str, Mapping[str, bytes]]]) -> None:
     """Write a shard, atomically; the same samples give the same bytes on every machine.
 
-    Nothing but the standard library is needed: a shard is a tar file, and WebDataset's own writer would add its
-    requirements, not a feature.
+    This needs only the standard library: a shard is a tar file, and WebDataset's own writer would add dependencies but
+    no feature.
 
     Args:
         path: the file to create or replace.
@@ -23,6 +23,6 @@ def write_shard(path: str | Path, samples: Iterable[tuple[str, Mapping[str, byte
     with atomic_write(path) as handle, tarfile.open(fileobj=handle, mode="w", format=tarfile.USTAR_FORMAT) as shard:
         for key, contents in samples:
             for extension, data in sorted(contents.items()):
-                entry = tarfile.TarInfo(f"{key}.{extension}")  # without time and owner, unless told
+                entry = tarfile.TarInfo(f"{key}.{extension}")  # its defaults: time 0 and no owner
                 entry.size, entry.mode = len(data), 0o444
                 shard.addfile(entry, BytesIO(data))

@@ -26,7 +26,7 @@ MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
 
 @dataclass(frozen=True)
 class FileHeader:
-    """What a file of ours says about itself.
+    """The header of one of our files.
 
     Attributes:
         kind: "atlas", "generator", "discriminator", "decomposer", "latents", "training-state", ...
@@ -64,15 +64,15 @@ def save_tensors(
     Args:
         path: the file to create or replace.
         tensors: arrays of NumPy or torch, on any device, of any memory layout.
-        kind: what the file is; `load_tensors` must be asked for the same.
+        kind: the kind of file; `load_tensors` must be called with the same kind.
         schema_version: version of this kind's layout, from 1.
-        header: JSON values; NaN and infinity are not JSON.
-        check_finite: refuse NaN and infinity, which would make a file that `load_tensors` refuses.
+        header: JSON values; NaN and infinity are not allowed.
+        check_finite: refuse NaN and infinity; `load_tensors` would refuse such a file.
 
     Raises:
         ConfigError: the header is not JSON, or a tensor's name is not allowed.
-        NonFiniteError: a tensor holds NaN or infinity; an existing file is left as it was.
-        StorageError: the disk refused; an existing file is left as it was.
+        NonFiniteError: a tensor holds NaN or infinity; an existing file is left unchanged.
+        StorageError: writing failed; an existing file is left unchanged.
     """
     names = [name for name in tensors if not name or name == "__metadata__"]
     if names:
@@ -93,9 +93,11 @@ def save_tensors(
         storages.add(plain[name].untyped_storage().data_ptr())
     if check_finite and (bad := _first_non_finite(plain)):
         raise NonFiniteError(f"cannot write {path}: tensor {bad!r} holds NaN or infinity; the previous file is kept")
-    # Not through the library's own writer: that makes the file anew by name, with a mode of its own, and syncs nothing;
-    # nor by its bytes, which would be all tensors once more in memory.
-    order = sorted(plain, key=lambda name: (-plain[name].element_size(), name))  # so that all are aligned
+    # Not the library's own writers: one opens the path itself, sets its own file mode and does not sync; the other
+    # returns bytes, a second copy of all tensors in memory.
+    order = sorted(
+        plain, key=lambda name: (-plain[name].element_size(), name)
+    )  # large elements first, so that all are aligned
     table: dict[str, Any] = {"__metadata__": {HEADER_KEY: text}}
     end = 0
     for name in order:
@@ -142,12 +144,12 @@ def load_tensors(
 
     Args:
         path: the file.
-        kind: what the file must be.
+        kind: the kind of file expected.
         framework: "np" for NumPy arrays, "pt" for torch tensors on the CPU.
         schema_version: the newest version of this kind's layout that the caller can read.
         check_finite: refuse files with NaN or infinity.
-        mapped: leave the tensors in the file until they are looked at. Only for files that nobody replaces meanwhile
-            (on Windows they cannot be), and tensors of torch.
+        mapped: map the file into memory, so that a tensor is read when it is first used. Only for framework "pt", and
+            only if nobody replaces the file meanwhile (Windows does not allow that anyway).
 
     Returns:
         The tensors by name, writable and, unless mapped, independent of the file; and the writer's header.
@@ -156,7 +158,7 @@ def load_tensors(
         InputError: there is no such file.
         FileFormatError: not a safetensors file, truncated, foreign, of another kind, or with NaN.
         VersionError: the layout is newer than ``schema_version``.
-        StorageError: the disk refused to read.
+        StorageError: reading failed.
     """
     found = read_header(path)
     if found.kind != kind:
@@ -187,7 +189,7 @@ def load_tensors(
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Whether a file begins like a safetensors file, whole or not; missing and unreadable ones do not."""
+    """Whether a file begins like a safetensors file, truncated or not; False if it is missing or unreadable."""
     try:
         with Path(path).open("rb") as handle:
             start = handle.read(9)
@@ -197,7 +199,7 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def read_header(path: str | Path) -> FileHeader:
-    """What a file of ours is, without reading its tensors; raises as `load_tensors` does."""
+    """The header of one of our files, without reading its tensors; raises the same errors as `load_tensors`."""
     path = Path(path)
     try:
         with path.open("rb") as handle:
@@ -244,13 +246,13 @@ def fingerprint(tensors: Mapping[str, np.ndarray | Tensor]) -> str:
 def _bytes_of(tensor: Tensor) -> memoryview:
     """The bytes of a dense, row-major tensor on the CPU, not copied."""
     flat = tensor.reshape(-1)
-    if flat.stride(0) != 1:  # none or one value: any stride counts as contiguous, but cannot be viewed as bytes
+    if flat.stride(0) != 1:  # with 0 or 1 values any stride counts as contiguous, but cannot be viewed as bytes
         flat = flat.clone(memory_format=torch.contiguous_format)
     return flat.view(torch.uint8).numpy().data
 
 
 def short_fingerprint(full: str) -> str:
-    """The 16 hex digits that are shown to people."""
+    """The first 16 hex digits, for messages and tables."""
     return full[:16]
 
 
@@ -361,7 +363,7 @@ def load_foreign_tensors(path: str | Path) -> dict[str, Tensor]:
     Raises:
         InputError: there is no such file.
         FileFormatError: not a safetensors file (a pickle, for example, is never opened).
-        StorageError: the disk refused to read.
+        StorageError: reading failed.
     """
     try:
         return safetensors.torch.load(Path(path).read_bytes())

@@ -1,14 +1,14 @@
-"""Folders of faces with known depth: two layouts in, a `FaceTruth` out.
+"""Read folders of faces with known depth, in two layouts, as `FaceTruth`.
 
 Rendered faces:  images/000000.png (or .jpg), truth/000000.npz and so on, and truth.npz with a row per face: ``index``,
                  ``names`` and ``values`` (angles in degrees). A face's npz has depth, mask, canon_depth, canon_mask and
-                 canon_albedo. Where info.json lists ``labels``, also label, a number of that list for each pixel: the
-                 inside of open mouths then counts as background, because it is a hole behind the surface. Where the
-                 labels of the frontal view are read, it has canon_label, too; and where info.json lists ``landmarks``,
-                 canon_landmarks, a row (x, y in pixels, depth) for each.
-Pairs:           image/*.png and depth/*.png, the n-th of each together; no pose, light or albedo. A depth value v in
-                 [0, 1] means 1.1 - 0.2 v, and the face is what is nearer than the farthest value of its map. Source:
-                 the synthetic set of Wu et al., CVPR 2020.
+                 canon_albedo. If info.json lists ``labels``, the npz also has label, an index into that list for each
+                 pixel; the inside of open mouths then counts as background, because it is a hole behind the surface.
+                 It has canon_label if the labels of the frontal view are used. If info.json lists ``landmarks``, it
+                 has canon_landmarks, a row (x, y in pixels, depth) for each landmark.
+Pairs:           image/*.png and depth/*.png, the n-th image with the n-th depth map; no pose, light or albedo. A value
+                 v in [0, 1] means a depth of 1.1 - 0.2 v. The face is all pixels nearer than the farthest value of the
+                 map. Source: the synthetic set of Wu et al., CVPR 2020.
 """
 
 import json
@@ -34,23 +34,23 @@ from lineament.store.images import MAX_BYTES, MAX_PIXELS, decode_image
 _VIEW, _LIGHT = ("pitch", "yaw", "roll", "tx", "ty", "tz"), ("ambient", "diffuse", "dx", "dy")
 _HOLES = ("mouth_inside",)
 FACE_LABELS = ("skin", "lips", "brows", "eye_white", "iris", "pupil", "nose")
-"""Labels of the face proper; hair, ears, neck and cloth are others."""
+"""Labels of the face itself, without hair, ears, neck and clothes."""
 MIN_SIDE = 16
-"""Proportions of smaller pictures are not measured."""
+"""Proportions are not measured on pictures with fewer pixels a side."""
 _SHAPE, _CANON = ("depth", "mask"), ("canon_depth", "canon_mask", "canon_albedo")
 
 
 @dataclass(frozen=True, eq=False)
 class TruthFolder:
-    """A folder whose names were read and found to belong together; the faces are read when asked for.
+    """A folder whose file names were read and checked; the faces are read on demand.
 
     Attributes:
         images: file of each face's image.
         maps: file of each face's depth.
         scalars: view and light of each face in the order and units of `FaceTruth`; None in the layout of pairs.
-        labels: what the numbers of the label maps mean; empty if there are none.
-        landmarks: names of the points known of each face; empty if there are none.
-        names: of all columns of the table, those of `scalars` among them; empty in the layout of pairs.
+        labels: meaning of the numbers in the label maps; empty if there are none.
+        landmarks: names of the known points of each face; empty if there are none.
+        names: of all columns of the table, including those of `scalars`; empty in the layout of pairs.
         parameters: the table, in its own units (angles in degrees); None in the layout of pairs.
     """
 
@@ -66,7 +66,7 @@ class TruthFolder:
         return len(self.images)
 
     def image(self, index: int, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
-        """One image; one larger by a whole factor is averaged over blocks of pixels."""
+        """One image; if it is larger by a whole factor, blocks of pixels are averaged."""
         path = self.images[index]
         data = _read(path)
         width, height = _open_picture(path, data).size
@@ -100,11 +100,11 @@ class TruthFolder:
         return depth, mask
 
     def face(self, index: int, resolution: int) -> Bool[np.ndarray, "h w"] | None:
-        """Where the face proper is seen, without hair, ears, neck and cloth; None without labels."""
+        """Mask of the face itself, without hair, ears, neck and clothes; None if there are no labels."""
         return self._labelled(index, resolution, FACE_LABELS) if self.labels else None
 
     def canonical_labels(self, index: int, resolution: int) -> Float[np.ndarray, "h w"]:
-        """Number in `labels` of what the frontal view of one face shows at each pixel; rendered faces only."""
+        """Index into `labels` for each pixel of the frontal view of one face; rendered faces only."""
         path = self.maps[index]
         return _checked(path, _read_npz(path, ("canon_label",)), "canon_label", (resolution, resolution))
 
@@ -114,7 +114,7 @@ class TruthFolder:
         return set(LANDMARKS) <= set(self.landmarks) and set(LABELS) <= set(self.labels)
 
     def proportions(self, index: int) -> dict[str, float]:
-        """Proportions of one face, at the size it was rendered in; only where `has_proportions`."""
+        """Proportions of one face, measured at the size it was rendered; needs `has_proportions`."""
         path = self.maps[index]
         members = _read_npz(path, ("canon_landmarks", "canon_label", "canon_depth"))
         side = max(members["canon_depth"].shape, default=0)
@@ -154,9 +154,9 @@ def open_truth(folder: str | Path) -> TruthFolder:
     """Find out which layout a folder has and whether its files are complete.
 
     Raises:
-        ImageError: nothing there, or neither of the layouts.
+        ImageError: not a folder, or neither of the layouts.
         FileFormatError: files are missing, left over or damaged.
-        StorageError: the disk refused to read.
+        StorageError: reading failed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -171,19 +171,19 @@ def open_truth(folder: str | Path) -> TruthFolder:
 
 
 def load_truth(folder: str | Path, resolution: int, limit: int | None = None) -> FaceTruth:
-    """Read faces with known depth; nothing in the files is ever run.
+    """Read faces with known depth; no code in the files is ever run.
 
     Args:
         folder: in one of the layouts at the top of this module.
-        resolution: side of the maps in pixels. Images may be larger by a whole factor; depth may not, because
-            neither averaging nor picking pixels keeps its edges where the smaller image has them.
-        limit: read only the first faces; memory is taken for these alone.
+        resolution: side of the maps in pixels. Images may be larger by a whole factor. Depth may not: averaging or
+            picking pixels would move its edges away from those of the smaller image.
+        limit: read only this many faces, from the first; only these take memory.
 
     Raises:
         ConfigError: the limit is below 1.
         ImageError: the folder or an image cannot be used.
         FileFormatError: files are missing, left over, damaged, of another size, or hold NaN.
-        StorageError: the disk refused to read.
+        StorageError: reading failed.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"a limit of {limit} faces, expected at least 1")
@@ -262,7 +262,7 @@ def _check_rows(path: Path, rows: Sequence[str], kind: str, files: Collection[st
 
 
 def _check_csv(path: Path, rows: Sequence[str]) -> None:
-    """The table for people, where there is one, must list the same faces."""
+    """Check that truth.csv (for people, may be missing) lists the same faces as truth.npz."""
     if not path.exists():
         return
     try:
@@ -283,14 +283,14 @@ def _open_pairs(folder: Path) -> TruthFolder:
     for image, depth in zip(images, maps, strict=True):
         if image.name.partition("_")[2] != depth.name.partition("_")[2]:
             raise FileFormatError(
-                f"{folder}: image/{image.name} meets depth/{depth.name}, expected the same name after the first '_'; "
-                "remove what has no partner"
+                f"{folder}: image/{image.name} is paired with depth/{depth.name}, expected the same name after the "
+                "first '_'; remove files without a partner"
             )
     return TruthFolder(tuple(images), tuple(maps), None)
 
 
 def _listed(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
-    """Files of a folder by name without suffix."""
+    """Files of a folder, by name without suffix."""
     try:
         return {path.stem: path for path in folder.iterdir() if path.suffix.lower() in suffixes}
     except OSError as error:
@@ -312,7 +312,7 @@ def _open_picture(path: Path, data: bytes) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
             picture = Image.open(BytesIO(data), formats=("PNG", "JPEG"))
-    except Exception as error:  # decoders meet hostile bytes with errors of every kind
+    except Exception as error:  # damaged bytes raise errors of every kind
         raise ImageError(f"{path} is not a readable PNG or JPEG; get or make it again") from error
     if picture.width * picture.height > MAX_PIXELS:
         raise ImageError(f"{path} is {picture.width} x {picture.height} px, more than {MAX_PIXELS} pixels in all")
@@ -320,7 +320,7 @@ def _open_picture(path: Path, data: bytes) -> Image.Image:
 
 
 def _read_depth_png(path: Path, resolution: int) -> Float[np.ndarray, "h w"]:
-    """Depth of a pair; of several channels the first."""
+    """Depth of a pair, from the first channel."""
     picture = _open_picture(path, _read(path))
     if picture.size != (resolution, resolution):
         raise _wrong_size(path, "depth", picture.size[::-1], (resolution, resolution))
@@ -336,7 +336,7 @@ def _read_depth_png(path: Path, resolution: int) -> Float[np.ndarray, "h w"]:
 
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Members of an npz: plain arrays only, and none larger than a file may be."""
+    """Arrays of an npz; pickled arrays and those above `MAX_BYTES` are refused."""
     try:
         with zipfile.ZipFile(path) as archive:
             if missing := [name for name in names if f"{name}.npy" not in archive.namelist()]:
@@ -353,14 +353,14 @@ def _read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         raise
     except OSError as error:
         raise storage_error(path, error, verb="read") from error
-    except Exception as error:  # zip, zlib and NumPy meet damaged bytes with errors of every kind
+    except Exception as error:  # zip, zlib and NumPy raise errors of every kind on damaged bytes
         raise FileFormatError(f"{path} is damaged or truncated ({error}); get or make it again") from error
 
 
 def _checked(
     path: Path, members: dict[str, np.ndarray], name: str, shape: tuple[int, ...], *, positive: bool = False
 ) -> np.ndarray:
-    """A member as single precision, of the right shape and finite."""
+    """An array in single precision; raises if its shape is wrong or a value is not finite."""
     array = members[name]
     if array.shape != shape:
         raise _wrong_size(path, name, array.shape, shape)

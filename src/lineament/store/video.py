@@ -1,4 +1,4 @@
-"""Animations out: GIF and WebP by Pillow, MP4 (H.264) by ffmpeg."""
+"""Write animations: GIF and WebP by Pillow, MP4 (H.264) by ffmpeg."""
 
 from io import BytesIO
 from pathlib import Path
@@ -8,9 +8,8 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from lineament.errors import ConfigError
+from lineament.records.formats import ANIMATION_SUFFIXES
 from lineament.store.atomic import write_bytes_atomic
-
-ANIMATION_SUFFIXES = (".gif", ".webp", ".mp4")
 
 
 def animation_bytes(
@@ -19,9 +18,9 @@ def animation_bytes(
     """Encode frames as an endless loop.
 
     Args:
-        frames: the pictures, one after the other.
+        frames: the pictures in their order.
         suffix: ".gif", ".webp" or ".mp4".
-        fps: frames per second; GIF knows hundredths of a second only, so the nearest of those is used.
+        fps: frames per second; in a GIF a frame lasts a whole number of hundredths of a second, the nearest one.
         comment: text kept in the file: a comment of a GIF and an MP4, the image description of a WebP.
 
     Raises:
@@ -38,10 +37,10 @@ def animation_bytes(
     pictures = [Image.fromarray(frame) for frame in frames]
     buffer = BytesIO()
     if suffix == ".gif":
-        # One palette for all frames: a palette of its own for each would flicker.
+        # One palette for all frames: with a palette per frame the animation would flicker.
         shared = Image.fromarray(np.concatenate(list(frames[:: max(len(frames) // 8, 1)]))).quantize(256)
         pictures = [p.quantize(palette=shared, dither=Image.Dither.FLOYDSTEINBERG) for p in pictures]
-        hundredths = max(round(100 / fps), 2)  # browsers slow down what claims to be faster
+        hundredths = max(round(100 / fps), 2)  # browsers slow down faster animations
         extra = {"comment": comment.encode("utf-8")} if comment else {}
         options = {"duration": hundredths * 10, "disposal": 1, "optimize": False, **extra}
     else:
@@ -52,7 +51,7 @@ def animation_bytes(
 
 
 def _described(text: str) -> Image.Exif:
-    """Exif data with a description, which may hold ASCII alone."""
+    """Exif data with a description; Exif allows only ASCII there, so other characters are escaped."""
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = text.encode("ascii", "backslashreplace").decode()
     return exif
@@ -68,7 +67,7 @@ def read_comment(path: str | Path) -> str:
 
 
 def _mp4_bytes(frames: np.ndarray, fps: float, comment: str) -> bytes:
-    """H.264 in the one pixel format that every player knows, which needs even sides."""
+    """H.264 in yuv420p, which every player supports; it needs even sides, so odd ones get one more pixel."""
     import imageio.v3 as iio
 
     pad = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
@@ -97,5 +96,5 @@ def _mp4_bytes(frames: np.ndarray, fps: float, comment: str) -> bytes:
 def save_animation(
     path: str | Path, frames: UInt8[np.ndarray, "n h w 3"], *, fps: float = 24.0, comment: str = ""
 ) -> None:
-    """Write frames as the endless loop that the path's suffix names, whole or not at all; see `animation_bytes`."""
+    """Write frames as an endless loop, atomically; the path's suffix names the format, see `animation_bytes`."""
     write_bytes_atomic(path, animation_bytes(frames, Path(path).suffix.lower(), fps=fps, comment=comment))

@@ -7,9 +7,10 @@ from lineament.errors import ConfigError
 from lineament.networks.stylegan.generator import Generator
 from lineament.networks.stylegan.style_weights import first_activations, style_layers, style_weights
 from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan.stylegan3 import StyleGAN3
 from lineament.networks.stylegan.stylegan3_plan import StyleGAN3Config
+from lineament.records.shapes import GeneratorConfig
 from tests import tiny
 
 

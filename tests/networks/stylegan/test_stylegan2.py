@@ -10,11 +10,12 @@ from lineament.errors import ConfigError
 from lineament.networks.stylegan import stylegan2
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.stylegan.generator import Generator, NoiseMode
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, StyleGAN2Config, mix_styles
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config, mix_styles
 from lineament.ops import styled_convolution
 from lineament.ops.modulation import modulated_conv2d_grouped
 from lineament.ops.pixels import to_uint8
 from lineament.ops.seeding import latents
+from lineament.records.shapes import GeneratorConfig
 from tests import tiny
 
 

@@ -17,14 +17,14 @@ from lineament.estimators.part_scores import PartReader
 from lineament.estimators.steps import mahalanobis_norm
 from lineament.faces.measure import measure, measure_parts
 from lineament.ops.seeding import latents
-from lineament.recipes.balance.config import BalanceConfig
 from lineament.recipes.balance.generation import DRIFTED, FAR, MISSED, Limits, corrected, fixed_batch
 from lineament.recipes.balance.measures import Meter, Stepper
 from lineament.recipes.balance.networks import open_networks
-from lineament.recipes.balance.plan import Goal, make_grid, read_bins, read_spans, set_goal, uniform_goal
+from lineament.recipes.balance.plan import Goal, make_grid, set_goal, uniform_goal
 from lineament.recipes.balance.rounds import Candidates, second_chances
 from lineament.recipes.balance.sources import Samples, is_safe
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.balance import BalanceConfig, read_bins, read_spans
 from tests import tiny
 from tests.made_up import with_parts
 

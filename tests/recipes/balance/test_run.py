@@ -15,14 +15,14 @@ from PIL import Image
 from lineament.checkpoints.ours import load_decomposer
 from lineament.engine.run_folder import RunFolder
 from lineament.errors import BusyError, ConfigError, DataError, FileFormatError, ImageError, MismatchError
-from lineament.faces.inversion import InversionSettings
 from lineament.faces.measure import measure
 from lineament.ops.pixels import to_tensor
 from lineament.recipes.balance import networks as balance_networks
 from lineament.recipes.balance import rounds as balance_rounds
-from lineament.recipes.balance.config import BalanceConfig
 from lineament.recipes.balance.run import forget_a_beginning, run
+from lineament.records.inversion_settings import InversionSettings
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.balance import BalanceConfig
 from lineament.store.inversions import load_inversions, save_inversions
 from lineament.store.manifest import load_manifest
 from lineament.store.pictures import read_png_text

@@ -18,7 +18,6 @@ from lineament.ops.pixels import to_tensor
 from lineament.recipes.evaluate import consistency as module
 from lineament.recipes.evaluate.consistency import (
     ConsistencyRow,
-    EvaluateConsistencyConfig,
     between_faces,
     change,
     draw_photographs,
@@ -31,6 +30,7 @@ from lineament.recipes.evaluate.consistency import (
     run,
 )
 from lineament.records.decomposition import Decomposition
+from lineament.settings.evaluate_consistency import EvaluateConsistencyConfig
 from lineament.store.atlas import load_atlas, save_atlas
 from tests import tiny
 

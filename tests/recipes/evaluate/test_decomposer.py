@@ -15,9 +15,6 @@ from lineament.cli.main import main
 from lineament.errors import ConfigError, ImageError, MismatchError
 from lineament.faces import decomposer_scores
 from lineament.faces.decomposer_scores import (
-    MEAN_ROW,
-    NULL_ROW,
-    TRUTH_ROW,
     DecomposerRow,
     correlation_of,
     evaluate,
@@ -27,16 +24,18 @@ from lineament.faces.decomposer_scores import (
     pose_scores,
     ratio_of,
 )
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import Decomposer
 from lineament.ops.camera import rotation_matrices
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.shading import light_directions
 from lineament.ops.shape_metrics import eroded, euler_angles_deg
 from lineament.recipes.evaluate import decomposer as module
-from lineament.recipes.evaluate.decomposer import EvaluateDecomposerConfig, run
+from lineament.recipes.evaluate.decomposer import run
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
-from lineament.records.truth import FaceTruth
+from lineament.records.shapes import DecomposerConfig
+from lineament.records.truth import MEAN_ROW, NULL_ROW, TRUTH_ROW, FaceTruth
+from lineament.settings.evaluate_decomposer import EvaluateDecomposerConfig
 from tests import tiny
 from tests.truths import known_faces, write_pairs, write_rendered
 

@@ -7,11 +7,12 @@ import torch
 from lineament.errors import ConfigError
 from lineament.faces import labelled as labelled_samples
 from lineament.faces.labelled import chosen_columns, label_samples
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.judge import Judge
 from lineament.recipes.evaluate import direction_bench
 from lineament.recipes.evaluate.direction_bench import Bench, by_layers
 from lineament.recipes.evaluate.direction_scores import measure_codes, measure_method, scores_of_method
 from lineament.records.found_directions import FoundDirections
+from lineament.records.shapes import JudgeConfig
 
 NAMES = ("yaw", "smile", "light_x", "male")
 

@@ -9,20 +9,22 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import save_network
-from lineament.directions.peers import PeerSettings
-from lineament.engine.devices import Devices
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.estimators.dci import DCIScores
 from lineament.estimators.direction_measures import IntervalEstimate
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.judge import Judge
 from lineament.recipes.evaluate import direction_bench, direction_scores
 from lineament.recipes.evaluate.direction_methods import METHODS, Compared, Setting
 from lineament.recipes.evaluate.direction_scores import AttributeScores, MethodScores
 from lineament.recipes.evaluate.direction_tables import goals_of, interval, plain
-from lineament.recipes.evaluate.directions import EvaluateDirectionsConfig, run
-from lineament.recipes.peers import PeersConfig
+from lineament.recipes.evaluate.directions import run
 from lineament.recipes.peers import run as run_peers
+from lineament.records.devices import Device
 from lineament.records.found_directions import FoundDirections
+from lineament.records.peer_settings import PeerSettings
+from lineament.records.shapes import JudgeConfig
+from lineament.settings.evaluate_directions import EvaluateDirectionsConfig
+from lineament.settings.peers import PeersConfig
 
 NAMES = "yaw pitch light_x smile"
 
@@ -63,7 +65,7 @@ def settings(tiny_files: Path, judge_file: Path, **changes: Any) -> EvaluateDire
         "components": 3,
         "codes": 40,
         "seeds": 1,
-        "devices": Devices(accelerator="cpu"),
+        "devices": Device(accelerator="cpu"),
     }
     return EvaluateDirectionsConfig(**(values | changes))
 

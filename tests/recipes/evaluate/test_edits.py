@@ -10,15 +10,9 @@ import torch
 
 from lineament.errors import ConfigError, MismatchError
 from lineament.recipes.evaluate import edits as evaluate_edits
-from lineament.recipes.evaluate.edits import (
-    EvaluateEditsConfig,
-    drift,
-    random_steps_of_equal_yaw,
-    run,
-    score_direction,
-    score_yaw,
-)
+from lineament.recipes.evaluate.edits import drift, random_steps_of_equal_yaw, run, score_direction, score_yaw
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.evaluate_edits import EvaluateEditsConfig
 from lineament.store.atlas import load_atlas, save_atlas
 
 

@@ -9,24 +9,17 @@ import numpy as np
 import pytest
 
 from lineament.checkpoints.ours import save_network
-from lineament.directions.parts import PartsConfig
 from lineament.directions.steps import linear_step, step_length
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.recipes import discover
-from lineament.recipes.discover import DiscoverConfig
 from lineament.recipes.evaluate import parts as evaluate_parts
 from lineament.recipes.evaluate.named_regions import Regions
 from lineament.recipes.evaluate.part_response import Drift, PartResponse
-from lineament.recipes.evaluate.parts import (
-    EvaluatePartsConfig,
-    describe,
-    intervals,
-    run,
-    steps_of_impure_parts,
-    summarise,
-    zone_of,
-)
+from lineament.recipes.evaluate.parts import describe, intervals, run, steps_of_impure_parts, summarise, zone_of
 from lineament.records.atlas import Atlas
+from lineament.records.part_settings import PartsConfig
+from lineament.settings.discover import DiscoverConfig
+from lineament.settings.evaluate_parts import EvaluatePartsConfig
 from lineament.store.atlas import load_atlas, save_atlas
 from tests import tiny
 from tests.truths import write_named

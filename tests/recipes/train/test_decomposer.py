@@ -14,9 +14,9 @@ from PIL import Image
 
 from lineament.checkpoints.ours import load_decomposer, load_features, save_network
 from lineament.engine import run_folder
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.errors import CollapseError, ConfigError, DataError, FileFormatError, MismatchError, StorageError
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
 from lineament.ops.shape_metrics import is_convex
 from lineament.ops.shapes import ellipsoid_depth
@@ -24,16 +24,12 @@ from lineament.recipes.train import decomposer as train_decomposer
 from lineament.recipes.train import decomposer_trainer as decomposer_training
 from lineament.recipes.train.decomposer import run
 from lineament.recipes.train.decomposer_health import Collapse, HealthMonitor
-from lineament.recipes.train.decomposer_loss import LossConfig
-from lineament.recipes.train.decomposer_trainer import (
-    ELLIPSOID,
-    DecomposerTrainer,
-    TrainDecomposerConfig,
-    features_path,
-    make_stream,
-)
+from lineament.recipes.train.decomposer_trainer import ELLIPSOID, DecomposerTrainer, features_path, make_stream
 from lineament.recipes.train.face_stream import Batch
 from lineament.records.atlas import Atlas
+from lineament.records.devices import Devices
+from lineament.records.shapes import DecomposerConfig
+from lineament.settings.train_decomposer import LossConfig, TrainDecomposerConfig
 from lineament.store import atomic
 from lineament.store.atlas import save_atlas
 from lineament.store.tensors import load_tensors, read_header

@@ -10,7 +10,6 @@ from lineament.networks.decomposer import Decomposer
 from lineament.ops.photometric import laplace_loss
 from lineament.ops.render import render
 from lineament.recipes.train.decomposer_loss import (
-    LossConfig,
     Reconstruction,
     TrueParts,
     cycle_loss,
@@ -22,6 +21,7 @@ from lineament.recipes.train.decomposer_loss import (
     supervised_loss,
 )
 from lineament.records.decomposition import Decomposition
+from lineament.settings.train_decomposer import LossConfig
 from tests import tiny
 
 NONE = LossConfig(cycle_weight=0.0)

@@ -10,17 +10,18 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_generator, network_fingerprint, save_network
-from lineament.engine.devices import Devices
 from lineament.errors import ConfigError, DataError, MismatchError, NonFiniteError
 from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
-from lineament.networks.upsampler import UpsamplerConfig
 from lineament.recipes.train import details as train_details
-from lineament.recipes.train.details import TrainDetailsConfig, run
+from lineament.recipes.train.details import run
+from lineament.records.devices import Device
+from lineament.records.shapes import UpsamplerConfig
+from lineament.settings.train_details import TrainDetailsConfig
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
 
-CPU = Devices(accelerator="cpu")
+CPU = Device(accelerator="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -163,8 +164,6 @@ def contents_of_state(out: Path) -> dict[str, torch.Tensor]:
 def test_what_cannot_be_used_is_said(files: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds images of 32 px, expected at least 64: enlarged ones hold no detail"):
         run(settings((files[0], tiny.image_folder(tmp_path / "small", 4, 32)), tmp_path / "a"))
-    with pytest.raises(ConfigError, match=r"on one device, got 2; leave out --on\.count"):
-        run(settings(files, tmp_path / "b", devices=Devices(accelerator="cpu", count=2)))
     other = StyleGAN1(StyleGAN1Config(resolution=32))
     save_network(tmp_path / "one.safetensors", "generator", other, other.config.to_dict(), {})
     with pytest.raises(MismatchError, match="is no StyleGAN2; only those can be grown"):

@@ -10,13 +10,14 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_encoder, network_fingerprint, save_network
-from lineament.engine.devices import Devices
 from lineament.engine.training_data import split_held_out
 from lineament.errors import ConfigError, DataError, NonFiniteError
-from lineament.faces.likeness import LikenessConfig
-from lineament.networks.encoder import EncoderConfig
 from lineament.recipes.train import encoder as train_encoder
-from lineament.recipes.train.encoder import TrainEncoderConfig, run
+from lineament.recipes.train.encoder import run
+from lineament.records.devices import Devices
+from lineament.records.inversion_settings import LikenessConfig
+from lineament.records.shapes import EncoderConfig
+from lineament.settings.train_encoder import TrainEncoderConfig
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.errors import ConfigError
 from lineament.ops.render import render
 from lineament.ops.seeding import step_generator
@@ -15,6 +15,7 @@ from lineament.recipes.train.decomposer_loss import TrueParts
 from lineament.recipes.train.face_stream import FaceStream, mirrored_where
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
+from lineament.records.devices import Devices
 from lineament.records.truth import FaceTruth
 from tests import tiny
 

@@ -12,23 +12,19 @@ import torch
 
 from lineament.checkpoints.ours import load_discriminator, load_generator
 from lineament.engine import run_folder
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.errors import ConfigError, ImageError, NonFiniteError, StorageError
 from lineament.recipes.train import generator as train_generator
-from lineament.recipes.train.generator import (
-    AdaptiveAugmentation,
-    GeneratorTrainer,
-    TrainGeneratorConfig,
-    lazy_adam,
-    run,
-)
+from lineament.recipes.train.generator import AdaptiveAugmentation, GeneratorTrainer, lazy_adam, run
 from lineament.recipes.train.sample_scores import evaluate_samples
+from lineament.records.devices import TrainingDevices
+from lineament.settings.train_generator import TrainGeneratorConfig
 from lineament.store import atomic
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
 
 FILES = ("generator.safetensors", "discriminator.safetensors", "state.safetensors")
-CPU = Devices(accelerator="cpu")
+CPU = TrainingDevices(accelerator="cpu")
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +104,7 @@ def test_half_precision_trains_and_derives_gradients_in_full(
             return function(*args)
 
         monkeypatch.setattr(train_generator, name, watched)
-    run(settings(faces, tmp_path, devices=Devices(accelerator="cpu", precision="bf16-mixed")))
+    run(settings(faces, tmp_path, devices=TrainingDevices(accelerator="cpu", precision="bf16-mixed")))
     full, half = {torch.float32}, {torch.bfloat16}
     both = {"discriminator_loss": full | half}  # with a penalty, and without
     assert kinds == {"r1_penalty": full, "path_lengths": full, "generator_loss": half, **both}

@@ -11,26 +11,21 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_judge
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.faces.measure import read
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.judge import Judge
 from lineament.recipes.train import judge as train_judge
-from lineament.recipes.train.judge import (
-    TrainJudgeConfig,
-    learning_rate_at,
-    load_renders,
-    measured_proportions,
-    run,
-    shifted,
-    spoilt,
-)
+from lineament.recipes.train.judge import learning_rate_at, load_renders, measured_proportions, run, shifted, spoilt
+from lineament.records.devices import Device
 from lineament.records.proportions import LABELS, PROPORTIONS
+from lineament.records.shapes import JudgeConfig
+from lineament.settings.train_judge import TrainJudgeConfig
 from lineament.store.tensors import load_tensors, read_header
 from lineament.store.truth import open_truth
 from tests.truths import drawn_face, known_faces, write_drawn, write_face, write_rendered
 
-CPU = Devices(accelerator="cpu")
+CPU = Device(accelerator="cpu")
 SIDE = 16
 
 

@@ -10,12 +10,13 @@ from lightning_fabric import Fabric
 from lineament.checkpoints.ours import load_discriminator, load_generator, save_network
 from lineament.errors import FileFormatError, InputError, MismatchError
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2
-from lineament.recipes.train.generator import WARMUP_RATE, WARMUP_RISE, GeneratorTrainer, TrainGeneratorConfig, run
+from lineament.networks.stylegan.stylegan2 import StyleGAN2
+from lineament.recipes.train.generator import WARMUP_RATE, WARMUP_RISE, GeneratorTrainer, run
 from lineament.recipes.train.start_from import start_discriminator, start_generator
+from lineament.records.shapes import GeneratorConfig
+from lineament.settings.train_generator import TrainGeneratorConfig
 from tests import tiny
 from tests.recipes.train.test_generator import contents, settings
-from tests.recipes.train.test_generator import faces as faces
 
 LARGER = replace(tiny.GENERATOR, resolution=64, channel_min=2)
 

@@ -1,4 +1,4 @@
-"""StyleGAN2 discriminators of other programs: their names, shapes and conventions turned into ours."""
+"""StyleGAN2 discriminators of other programs: names, shapes and conventions converted to ours."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ def discriminator_from_nvidia(
     """From the state of the official PyTorch `Discriminator`; see `generator_from_nvidia`.
 
     Raises:
-        FileFormatError: a tensor is missing or left over, or the network has settings that we lack.
+        FileFormatError: a tensor is missing or left over, or the network has settings that are not supported.
     """
     t = ForeignTensors(tensors, "StyleGAN2 discriminator of the official PyTorch layout")
     t.drop_filters(r".*\.resample_filter")
@@ -61,7 +61,7 @@ def discriminator_from_nvidia(
 
 
 def t_width(state: Mapping[str, Tensor]) -> int:
-    """Width of what the mapping network gives."""
+    """Width of the mapping network's output."""
     layers = [v for k, v in state.items() if k.startswith("mapping.layers.") and k.endswith(".weight")]
     return (layers[-1] if layers else state["mapping.embed.weight"]).shape[0]
 
@@ -72,7 +72,7 @@ def discriminator_from_tensorflow(
     """From the variables of the official TensorFlow `D`.
 
     Raises:
-        FileFormatError: a variable is missing or left over, or the network has settings that we lack.
+        FileFormatError: a variable is missing or left over, or the network has settings that are not supported.
     """
     t = ForeignTensors(tensors, "StyleGAN2 discriminator of the official TensorFlow layout")
     check_tensorflow(settings)
@@ -158,7 +158,7 @@ def discriminator_from_genforce(tensors: Mapping[str, Tensor]) -> tuple[Discrimi
 
 
 def discriminator_config(state: Mapping[str, Tensor], **stated: Any) -> DiscriminatorConfig:
-    """The settings that a discriminator's tensors, by our names, speak of, and those that are stated.
+    """The settings that follow from a discriminator's tensors (with our names), and the stated ones.
 
     Raises:
         FileFormatError: the tensors do not make a discriminator.

@@ -1,7 +1,7 @@
-"""The first StyleGAN's networks of other programs: their names, shapes and conventions turned into ours.
+"""The first StyleGAN's networks of other programs: names, shapes and conventions converted to ours.
 
-Layouts: the official TensorFlow code and genforce's. Both keep the factors of the equalised learning rate beside the
-weights; here they become part of them. What a file does not state is inferred from its tensors.
+Layouts: the official TensorFlow code and genforce's. Both keep the factors of the equalised learning rate apart from
+the weights; here they become part of the weights. Settings that a file does not state are inferred from its tensors.
 """
 
 import math
@@ -26,9 +26,9 @@ from lineament.networks.stylegan.progressive_discriminator import ProgressiveDis
 from lineament.networks.stylegan.stylegan1 import StyleGAN1Config
 
 MAPPING_RATE = 0.01
-"""Learning rate of the mapping network, which `MappingNetwork` scales its weights by."""
+"""Relative learning rate of the mapping network; `MappingNetwork` scales its weights by it."""
 FUSED_FROM = 128
-"""From this size on the original upscales by a transposed convolution, unless it was told otherwise."""
+"""Size in pixels from which the original upscales by a transposed convolution, unless its settings say otherwise."""
 PUBLISHED_SETTINGS = {
     "use_styles": True,
     "const_input_layer": True,
@@ -138,7 +138,7 @@ def take(t: ForeignTensors, name: str, num_axes: int) -> Tensor:
 
 
 def check_settings(settings: Mapping[str, Any]) -> None:
-    """Raise FileFormatError for settings of the TensorFlow code that we lack."""
+    """Raise FileFormatError for settings of the TensorFlow code that are not supported."""
     for name, value in PUBLISHED_SETTINGS.items():
         found = settings.get(name, value)
         if (list(found) if isinstance(found, tuple) else found) != value:
@@ -156,7 +156,7 @@ def check_grown(t: ForeignTensors, name: str) -> None:
 
 
 def spread(kernel: Float[Tensor, "o i 3 3"]) -> Float[Tensor, "o i 4 4"]:
-    """A 3 x 3 kernel, once for each of four neighbouring pixels: convolved with it, each pixel counts for four."""
+    """The sum of a 3 x 3 kernel at four neighbouring positions, which equals the kernel convolved with a 2 x 2 box."""
     return sum((F.pad(kernel, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1)), kernel.new_zeros(4, 4))
 
 
@@ -165,10 +165,10 @@ def _layer_weight(kernel: Tensor, index: int, fused_scale: Any) -> Tensor:
     if index % 2 or index == 0:
         return kernel
     if fused_scale not in (True, False, "auto"):
-        raise FileFormatError(f"the network was made with fused_scale={fused_scale!r:.40}; expected a truth or 'auto'")
+        raise FileFormatError(f"the network was made with fused_scale={fused_scale!r:.40}; only a bool or 'auto' is read")
     fused = 4 * 2 ** (index // 2) >= FUSED_FROM if fused_scale == "auto" else fused_scale
-    # A transposed convolution reads its kernel the other way round than a convolution of the upscaled map does. The
-    # original does either, by size, without flipping it; borders are the same.
+    # A transposed convolution uses its kernel flipped, compared with a convolution of the upscaled map. The original
+    # uses one or the other, by size, without flipping the kernel; borders are the same.
     return spread(_three(kernel if fused else kernel.flip(2, 3))).transpose(0, 1).contiguous()
 
 
@@ -179,7 +179,7 @@ def _three(kernel: Tensor) -> Tensor:
 
 
 def _mapping_layer(index: int, weight: Tensor, bias: Tensor, rate: float) -> State:
-    # The rectifier's gain acts there on the weights, in ours on the bias, too.
+    # The rectifier's gain scales only the weights there; in ours it also scales the bias.
     factor = rate / MAPPING_RATE
     ours = f"mapping.layers.{index}"
     return {f"{ours}.weight": weight.contiguous() * factor, f"{ours}.bias": bias * (factor / LRELU_GAIN)}
@@ -190,7 +190,7 @@ def _to_rgb(kernel: Tensor, bias: Tensor) -> State:
 
 
 def generator_config(state: Mapping[str, Tensor]) -> StyleGAN1Config:
-    """The settings that a generator's tensors, by our names, speak of.
+    """The settings that follow from a generator's tensors (with our names).
 
     Raises:
         FileFormatError: the tensors do not make a generator.
@@ -278,7 +278,7 @@ def discriminator_config(
     group_size: int = ProgressiveDiscriminatorConfig.group_size,
     c_dim: int | None = None,
 ) -> ProgressiveDiscriminatorConfig:
-    """The settings that a discriminator's tensors, by our names, speak of, and those that are stated.
+    """The settings that follow from a discriminator's tensors (with our names), and the stated ones.
 
     Raises:
         FileFormatError: the tensors do not make a discriminator.
@@ -296,7 +296,7 @@ def discriminator_config(
             widths=rest,
             dense_dim=len(state["final_dense.weight"]),
             image_channels=state["from_rgb.weight"].shape[1],
-            # One class and none look the same.
+            # The tensors of one class and of none look the same.
             c_dim=outputs if outputs > 1 or c_dim else 0,
             group_size=group_size,
             num_std_channels=state["final_conv.weight"].shape[1] - widths[0],

@@ -1,4 +1,4 @@
-"""StyleGAN2 generators of other programs: their names, shapes and conventions turned into ours, and ours into one.
+"""StyleGAN2 generators of other programs: names, shapes and conventions converted to ours, and ours to rosinality's.
 
 Layouts: the official PyTorch code (ADA, and StyleGAN3's copy of it), the official TensorFlow code (before and since
 ADA), rosinality's and genforce's. What a file does not state is inferred from its tensors.
@@ -27,12 +27,12 @@ def generator_from_nvidia(
 
     Args:
         tensors: parameters and buffers by dotted name.
-        settings: what the network was made with.
-        module_settings: plain attributes of its modules by dotted path; where there are none, as in a plain state
-            dict, nothing is clamped.
+        settings: keyword arguments that the network was made with.
+        module_settings: plain attributes of its modules by dotted path; without them, as for a plain state dict,
+            nothing is clamped.
 
     Raises:
-        FileFormatError: a tensor is missing or left over, or the network has settings that we lack.
+        FileFormatError: a tensor is missing or left over, or the network has settings that are not supported.
     """
     t = ForeignTensors(tensors, "StyleGAN2 generator of the official PyTorch layout")
     t.drop_filters(r".*\.resample_filter")
@@ -94,7 +94,7 @@ def generator_from_tensorflow(
         settings: its static arguments.
 
     Raises:
-        FileFormatError: a variable is missing or left over, or the network has settings that we lack.
+        FileFormatError: a variable is missing or left over, or the network has settings that are not supported.
     """
     t = ForeignTensors(tensors, "StyleGAN2 generator of the official TensorFlow layout")
     check_tensorflow(settings)
@@ -131,7 +131,7 @@ def generator_from_tensorflow(
 
 
 def check_tensorflow(settings: Mapping[str, Any]) -> None:
-    """Raise FileFormatError for settings of the TensorFlow code that we lack."""
+    """Raise FileFormatError for settings of the TensorFlow code that are not supported."""
     wanted = {"nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "fused_modconv": None, "resample_kernel": None}
     for name, value in wanted.items():
         found = settings.get(name, value)
@@ -143,9 +143,9 @@ def check_tensorflow(settings: Mapping[str, Any]) -> None:
 
 
 def embedding_of(weight: Tensor) -> State:
-    """The class embedding of a plain matrix (classes, width), as before ADA.
+    """The class embedding from a plain matrix (classes, width), as before ADA.
 
-    The class is looked up there; ours divides by the square root of the number of classes, and has a bias.
+    There the class selects a row. Our layer divides by the square root of the number of classes, and has a bias.
     """
     return {
         "mapping.embed.weight": weight.T * math.sqrt(len(weight)),
@@ -154,7 +154,7 @@ def embedding_of(weight: Tensor) -> State:
 
 
 def num_mapping_layers_in(state: Mapping[str, Tensor]) -> int:
-    """Fully connected layers of the mapping network among tensors by our names."""
+    """Number of fully connected layers of the mapping network in a state with our names."""
     return sum(name.startswith("mapping.layers.") and name.endswith(".weight") for name in state)
 
 
@@ -187,9 +187,9 @@ def _layer(t: ForeignTensors, theirs: str, ours: str, index: int, r: int, *, fli
 def generator_from_rosinality(
     tensors: Mapping[str, Tensor], latent_avg: Tensor | None = None
 ) -> tuple[StyleGAN2Config, State]:
-    """From the state of rosinality's `Generator`; ``latent_avg`` stands beside it in the file.
+    """From the state of rosinality's `Generator`; ``latent_avg`` is another entry of the file.
 
-    Without it the mean w is zero, and truncation means little: `mean_w` finds it.
+    Without it the mean w is zero, and truncation is of little use; `mean_w` computes the mean.
 
     Raises:
         FileFormatError: a tensor is missing or left over.
@@ -264,7 +264,7 @@ def _genforce_modulated(t: ForeignTensors, theirs: str, ours: str, *, flip: bool
 
 
 def generator_config(state: Mapping[str, Tensor], **stated: Any) -> StyleGAN2Config:
-    """The settings that a generator's tensors, by our names, speak of, and those that are stated.
+    """The settings that follow from a generator's tensors (with our names), and the stated ones.
 
     Raises:
         FileFormatError: the tensors do not make a generator.
@@ -298,7 +298,7 @@ def generator_config(state: Mapping[str, Tensor], **stated: Any) -> StyleGAN2Con
 
 
 def widths_of(state: Mapping[str, Tensor], layer: str) -> list[int]:
-    """Channels that ``layer`` of each block gives."""
+    """Output channels of ``layer`` in each block."""
     widths: list[int] = []
     while (name := f"blocks.{len(widths)}.{layer}.weight") in state:
         widths.append(state[name].shape[0])
@@ -306,7 +306,7 @@ def widths_of(state: Mapping[str, Tensor], layer: str) -> list[int]:
 
 
 def channel_rule(widths: list[int]) -> tuple[int, int, tuple[int, ...]]:
-    """Base and maximum that give the channels at 4, 8, ... pixels; and these themselves if the rule does not."""
+    """Base and maximum for the channels at 4, 8, ... pixels; and the channels themselves if these do not give them."""
     base, maximum = widths[-1] * 4 * 2 ** (len(widths) - 1), max(widths)
     follows = all(max(min(base // (4 * 2**k), maximum), 1) == width for k, width in enumerate(widths))
     return base, maximum, () if follows else tuple(widths)

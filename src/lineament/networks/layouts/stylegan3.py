@@ -1,4 +1,4 @@
-"""StyleGAN3 generators of the official PyTorch code: names turned into ours, settings read and inferred."""
+"""StyleGAN3 generators of the official PyTorch code: names converted to ours, settings read or inferred."""
 
 import math
 import re
@@ -29,9 +29,9 @@ STATED = (
     "channel_max",
     "use_radial_filters",
 )
-"""Settings that a file may state, by the names of both; all others follow from the tensors."""
+"""Settings that a file may state, with the same names there and here; all others follow from the tensors."""
 
-_ADVICE = "if it was made with others than the published ones, open the original .pkl, which states them"
+_ADVICE = "if it was made with settings other than the published ones, open the original .pkl, which states them"
 
 
 def from_nvidia(
@@ -44,15 +44,15 @@ def from_nvidia(
     Args:
         tensors: parameters and buffers by dotted name.
         settings: the keyword arguments that the network was made with, as far as the file states them.
-        module_settings: plain attributes of its modules by dotted path; they count where ``settings`` are silent.
-            Where both are, the published settings hold, and the tensors must agree with them.
+        module_settings: plain attributes of its modules by dotted path, used for settings missing from ``settings``.
+            If both lack a setting, the published value is used, and the tensors must agree with it.
 
     Returns:
         The settings and the state of a `StyleGAN3`.
 
     Raises:
         FileFormatError: a tensor is missing or left over, settings and tensors contradict each other, or the network
-            has settings that we lack.
+            has settings that are not supported.
     """
     t = ForeignTensors(tensors, "StyleGAN3 generator of the official layout")
     names = _layer_names(tensors)
@@ -82,7 +82,7 @@ def from_nvidia(
 
 
 def _layer_names(tensors: Mapping[str, Tensor]) -> list[str]:
-    """Paths of the synthesis layers in their order; their names tell number, size and channels."""
+    """Paths of the synthesis layers in their order; a name contains number, size and channels."""
     found = {
         m[0]: int(m[1]) for name in tensors if (m := re.match(r"synthesis\.L(\d{1,4})_\d{1,5}_\d{1,6}(?=\.)", name))
     }
@@ -97,7 +97,7 @@ def _layer_names(tensors: Mapping[str, Tensor]) -> list[str]:
 def _stated(
     settings: Mapping[str, Any], module_settings: Mapping[str, Mapping[str, Any]], names: list[str]
 ) -> dict[str, Any]:
-    """What the file states, in the types of our settings."""
+    """The settings that the file states, in the types of ours."""
     sources = (settings, module_settings.get("synthesis", {}), module_settings.get(names[0], {}))
     said = {name: source[name] for source in reversed(sources) for name in STATED if name in source}
     said["conv_clamp"] = said.get("conv_clamp", StyleGAN3Config.conv_clamp) or 0.0
@@ -111,7 +111,7 @@ def _stated(
         if isinstance(value, bool) is not (kinds[name] is bool) or not isinstance(value, bool | int | float):
             raise FileFormatError(f"the file states {name}={value!r:.40}, expected a number")
         if not abs(value) <= 2**31 or (kinds[name] is int and value != int(value)):
-            raise FileFormatError(f"the file states {name}={value!r:.40}, expected a number, whole where it counts")
+            raise FileFormatError(f"the file states {name}={value!r:.40}, expected a number, an integer for counts")
         said[name] = kinds[name](value)
     return said
 
@@ -142,7 +142,7 @@ def _config(state: Mapping[str, Tensor], names: list[str], stated: dict[str, Any
 
 
 def _channel_rule(widths: list[int], cutoffs: list[float]) -> dict[str, Any]:
-    """Base and maximum that give these widths; the roundest base where many do."""
+    """Base and maximum that give these widths; the roundest base if several do."""
     maximum = max(widths)
     cut = [
         (2 * f * (width - 0.49), 2 * f * (width + 0.49))
@@ -159,7 +159,7 @@ def _channel_rule(widths: list[int], cutoffs: list[float]) -> dict[str, Any]:
 
 
 def _check_layer(name: str, plan: LayerPlan, weight: Tensor, filters: Mapping[str, Tensor]) -> None:
-    """The layer's size, weight and filters are those that the settings give, so that our images are the original's."""
+    """Check that a layer's size, weight and filters follow from the settings, so that our images are the original's."""
     size, shape = int(name.split("_")[1]), (plan.out_channels, plan.in_channels, plan.kernel, plan.kernel)
     if size != plan.out_size or weight.shape != shape:
         raise FileFormatError(

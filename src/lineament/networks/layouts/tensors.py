@@ -1,4 +1,4 @@
-"""Tensors of another program's network on their way into ours: each is taken once, what is missing or left is named."""
+"""Tensors of another program's network, each taken once; missing and left-over ones are named."""
 
 import re
 from collections.abc import Mapping
@@ -38,23 +38,23 @@ class ForeignTensors:
         return self._left.pop(name).detach().float()
 
     def take_or(self, name: str, shape: tuple[int, ...]) -> Tensor:
-        """Take a tensor; zeros if there is none, for what networks may do without (noise)."""
+        """Take a tensor; zeros if there is none, for optional tensors (noise)."""
         return self.take(name) if name in self else torch.zeros(shape)
 
     def numbers(self, pattern: str) -> list[int]:
-        """The numbers that stand in the names that match ``pattern``, whose one group they are; sorted."""
+        """The numbers that the one group of ``pattern`` captures in matching names, sorted."""
         return sorted({int(m[1]) for name in self._left if (m := re.fullmatch(pattern, name))})
 
     def drop(self, pattern: str) -> None:
-        """Leave out tensors that inference does not need, by their whole name."""
+        """Leave out tensors that inference does not need; ``pattern`` must match the whole name."""
         for name in [name for name in self._left if re.fullmatch(pattern, name)]:
             del self._left[name]
 
     def drop_filters(self, pattern: str) -> None:
-        """Leave out the low-pass filters, after a look that they are the published ones.
+        """Leave out the low-pass filters after checking that they are the published ones.
 
         Raises:
-            FileFormatError: a filter is another one, so that our images would not be the original's.
+            FileFormatError: a filter differs, so that our images would differ from the original's.
         """
         taps = torch.tensor(FIR_TAPS)
         expected = torch.outer(taps, taps) / taps.sum() ** 2
@@ -69,10 +69,10 @@ class ForeignTensors:
                 )
 
     def finish(self) -> None:
-        """All tensors should have been taken.
+        """Check that all tensors have been taken.
 
         Raises:
-            FileFormatError: names some that are left over.
+            FileFormatError: tensors are left over; the message names some.
         """
         if self._left:
             names = ", ".join(repr(name) for name in sorted(self._left)[:3])

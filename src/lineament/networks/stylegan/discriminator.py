@@ -1,4 +1,4 @@
-"""The StyleGAN2 discriminator: residual blocks and minibatch standard deviation; also our perceptual feature.
+"""The StyleGAN2 discriminator: residual blocks and minibatch standard deviation; also our perceptual features.
 
 Source:
     Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, section 4.1 (residual and skip
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from lineament.errors import ConfigError
 from lineament.networks.stylegan.layers import Conv, Dense
 from lineament.networks.stylegan.mapping import MappingNetwork
-from lineament.networks.stylegan.stylegan2 import ARCHITECTURES, GeneratorConfig, channels_at
+from lineament.networks.stylegan.stylegan2 import ARCHITECTURES
 from lineament.ops.resample import downsample_fir
 from lineament.records.bounds import check_bounds
+from lineament.records.shapes import GeneratorConfig, channels_at
 
 
 @dataclass(frozen=True)
@@ -46,19 +47,19 @@ class DiscriminatorConfig:
     c_dim: int = 0
     """Number of classes; 0 where there are none."""
     class_dim: int = 0
-    """Width of what the class is mapped to, whose product with the last layer is the logit; 0: the last layer has one
-    output for each class."""
+    """Width of the mapped class, whose inner product with the last layer's output is the logit. 0: the last layer has
+    one output for each class."""
     num_mapping_layers: int = 8
     """Fully connected layers from class to ``class_dim``."""
     mapping_lr_multiplier: float = 0.01
-    """Learning rate of these layers, which their weights are scaled by."""
+    """Relative learning rate of these layers; their weights are scaled by it."""
     group_size: int = 4
     """Samples that share a standard deviation; 0 for the whole batch."""
     num_std_channels: int = 1
     """Channels of standard deviations; 0 for none."""
 
     def __post_init__(self) -> None:
-        # The sizes are checked where the generator's are.
+        # `GeneratorConfig` checks the sizes.
         GeneratorConfig(
             self.resolution,
             channel_base=self.channel_base,
@@ -74,7 +75,7 @@ class DiscriminatorConfig:
 
     @classmethod
     def matching(cls, config: GeneratorConfig) -> "DiscriminatorConfig":
-        """Of the sizes of a generator."""
+        """Settings with the sizes of a generator."""
         return cls(config.resolution, config.channel_base, config.channel_max, config.channel_min)
 
     def channels(self, resolution: int) -> int:
@@ -89,8 +90,9 @@ class DiscriminatorConfig:
 def minibatch_std(x: Float[Tensor, "n c h w"], group_size: int = 4, num_channels: int = 1) -> Float[Tensor, "n c1 h w"]:
     """Append channels: the mean standard deviation within groups of ``group_size`` samples.
 
-    Samples ``i`` and ``j`` share a group if they agree modulo ``n / group_size``; a batch that does not divide is one
-    group, and so is any for size 0. With several channels each speaks of its share of the features.
+    Samples ``i`` and ``j`` share a group if they agree modulo ``n / group_size``. A batch that is not divisible by
+    ``group_size`` is one group, and so is every batch for size 0. With several channels, each covers its share of the
+    features.
     """
     n, c, h, w = x.shape
     group = group_size if group_size and n % group_size == 0 else n
@@ -131,7 +133,7 @@ class Discriminator(nn.Module):
         self.blocks = nn.ModuleList(DiscriminatorBlock(config, r) for r in resolutions)
         skip = config.architecture == "skip"
         smaller = [r // 2 for r in resolutions] if skip else []
-        # Only the discriminators of this kind look at smaller images, too; the last look is never clamped.
+        # Only 'skip' discriminators also read smaller images; the last of these convolutions is never clamped.
         self.from_smaller = nn.ModuleList(
             Conv(colours, config.channels(r), 1, clamp=clamp if r > 4 else 0.0) for r in smaller
         )
@@ -155,7 +157,7 @@ class Discriminator(nn.Module):
         """Logits; images in [-1, 1], one-hot classes where there are classes.
 
         Raises:
-            ConfigError: a label is missing or too much.
+            ConfigError: a label is missing, or is not one for this discriminator.
         """
         if (0 if label is None else label.shape[1]) != self.config.c_dim:
             raise ConfigError(f"the discriminator has {self.config.c_dim or 'no'} classes; give labels of as many")

@@ -1,4 +1,4 @@
-"""Where a network may take a faster way that cannot be differentiated, and what it keeps for it."""
+"""When a network may use a faster path that cannot be differentiated, and the cache of that path."""
 
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 
 def are_plain(*tensors: Tensor) -> bool:
-    """Whether tensors are numbers on the CPU and nothing else.
+    """Whether tensors are plain numbers on the CPU, which the fast path needs.
 
-    False where a gradient is wanted, within `torch.func` transforms and forward mode, under autocast, and while a
-    program is compiled or exported.
+    False if a gradient is wanted, within `torch.func` transforms and forward mode, under autocast, and while a program
+    is compiled or exported.
     """
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
@@ -31,17 +31,17 @@ def are_constant(*tensors: Tensor) -> bool:
 
 
 class Kept(Generic[T]):
-    """What was last made of a parameter, until that changes: in place, which its version tells (not through ``.data``,
-    which hides changes), or to another one, which its address tells (a view keeps the old one's from being reused).
+    """Cache of a value made from a parameter, until the parameter changes.
 
-    Copies and pickles are empty.
+    A change in place shows in the parameter's version (but not one through ``.data``, which hides changes). Another
+    parameter shows in its address; a view keeps the old address from being reused. Copies and pickles are empty.
     """
 
     def __init__(self) -> None:
         self._made: tuple[int, Tensor, T] | None = None
 
     def __call__(self, parameter: Tensor, make: Callable[[Tensor], T]) -> T:
-        """``make(parameter)``, or what it gave before."""
+        """``make(parameter)``, or its result from before."""
         if parameter.is_inference():  # has no version
             return make(parameter)
         made = self._made

@@ -1,6 +1,6 @@
-"""What every generator offers, whatever its family: z (and a class) -> w -> ws -> image.
+"""The interface of all generators: z (and a class) -> w -> ws -> image.
 
-Families stand in modules of their own (`stylegan1`, `stylegan2`, `stylegan3`); recipes know this interface alone.
+Each family has its own module (`stylegan1`, `stylegan2`, `stylegan3`); recipes use only this interface.
 """
 
 from abc import abstractmethod
@@ -15,11 +15,11 @@ from lineament.errors import ConfigError
 NoiseMode = Literal["const", "random", "none"]
 
 NUM_HALF_RESOLUTIONS = 4
-"""The finest resolutions, which the originals draw in half precision (their ``num_fp16_res``)."""
+"""Number of the finest resolutions that the originals compute in half precision (their ``num_fp16_res``)."""
 
 
 class GeneratorSettings(Protocol):
-    """What the settings of every family say."""
+    """Settings that every family has."""
 
     @property
     def resolution(self) -> int:
@@ -78,12 +78,12 @@ class Generator(nn.Module):
         coarse to fine.
 
     Attributes:
-        family: the name by which files say what they hold.
+        family: name of the family in files.
         config: settings of the family.
         mapping: z to w.
-        chosen_class: the class that is drawn where none is given; None asks for one.
-        half_precision: whether the finest resolutions are drawn in half precision where no derivative is wanted;
-            for networks that were trained so (`trained_in_half`), on devices that are faster at it.
+        chosen_class: the class used if none is given; with None a class must be given.
+        half_precision: whether the finest resolutions are computed in half precision if no derivative is wanted; for
+            networks that were trained this way (`trained_in_half`), on devices that are faster in half precision.
     """
 
     family: ClassVar[str]
@@ -94,7 +94,7 @@ class Generator(nn.Module):
 
     @property
     def trained_in_half(self) -> bool:
-        """Whether the network's values stay within the range of half precision: it was trained with clamped ones."""
+        """Whether the network's values stay within the range of half precision, as it was trained with clamping."""
         return getattr(self.config, "conv_clamp", 0.0) > 0
 
     @property
@@ -109,7 +109,7 @@ class Generator(nn.Module):
 
         Args:
             z: latents; only their direction counts.
-            truncation: 1 leaves w as it is, 0 gives the mean.
+            truncation: 1 leaves w unchanged, 0 gives the mean.
             label: one-hot classes, for generators with classes only; `chosen_class` if not given.
 
         Raises:
@@ -125,7 +125,7 @@ class Generator(nn.Module):
         return w if truncation == 1.0 else self.mapping.w_avg.lerp(w, truncation)
 
     def choose_class(self, number: int | None) -> None:
-        """Draw this class wherever none is given.
+        """Use this class if none is given.
 
         Raises:
             ConfigError: the generator has no such class.
@@ -143,7 +143,7 @@ class Generator(nn.Module):
     def synthesize(
         self, ws: Float[Tensor, "n l d"], noise_mode: NoiseMode = "const", rng: torch.Generator | None = None
     ) -> Float[Tensor, "n c h w"]:
-        """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random', where ``rng`` feeds it."""
+        """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random', which draws from ``rng``."""
 
     def forward(
         self,

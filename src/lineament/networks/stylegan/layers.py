@@ -63,8 +63,8 @@ class Conv(nn.Module):
         self.clamp = clamp
 
     def forward(self, x: Float[Tensor, "n i h w"], gain: float = 1.0) -> Float[Tensor, "n o h2 w2"]:
-        """Convolve (and halve), add the bias, activate, clamp; ``gain`` scales all this."""
-        # leaky(x) g = leaky(x g): the gain goes into the small tensors.
+        """Convolve (and halve), add the bias, activate, clamp; ``gain`` scales the result."""
+        # leaky(x) g = leaky(x g): the gain is multiplied into the small tensors.
         limit = self.clamp * gain
         gain = gain * LRELU_GAIN if self.activate else gain
         weight = (self.weight * (self.weight_gain * gain)).to(x.dtype)

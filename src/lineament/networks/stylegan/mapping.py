@@ -30,7 +30,7 @@ class MappingNetwork(Mapping):
         c_dim: number of classes; 0 for none.
         inner_dim: width of the inner layers; that of w if not given.
         embedding_dim: width of the class embedding; that of w if not given.
-        lr_multiplier: learning rate relative to other layers, which the weights are scaled by.
+        lr_multiplier: learning rate relative to other layers; the weights are scaled by it.
         joint_normalization: whether z and the class embedding are normalised together, as before ADA; else each by
             itself.
     """

@@ -19,7 +19,7 @@ from lineament.errors import ConfigError
 from lineament.networks.stylegan.discriminator import minibatch_std
 from lineament.networks.stylegan.layers import LRELU_GAIN, LRELU_SLOPE, Conv, Dense
 from lineament.networks.stylegan.stylegan1 import blur, check_shape
-from lineament.networks.stylegan.stylegan2 import channels_at
+from lineament.records.shapes import channels_at
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What methods of others look at inside a generator: the weights of its styles, and its first layer."""
+"""Parts of a generator that published methods use: the weights of its styles, and its first layer."""
 
 import torch
 from jaxtyping import Float
@@ -16,8 +16,8 @@ def style_layers(generator: Generator) -> list[Dense]:
     """The affine map from w to styles of every layer, ``num_ws`` of them, from coarse to fine.
 
     Convention:
-        Layer i is the one that ``ws[:, i]`` feeds as its own: of StyleGAN2 the convolutions and then the last ToRGB
-        (the other ToRGBs share the w of the next convolution, and are left out as in SeFa's program).
+        Layer i takes ``ws[:, i]``. For StyleGAN2 these are the convolutions and then the last ToRGB (the other ToRGBs
+        share the w of the next convolution, and are left out as in SeFa's program).
 
     Raises:
         ConfigError: a generator of another family, whose styles are not known.
@@ -44,7 +44,7 @@ def style_weights(generator: Generator) -> list[Float[Tensor, "_ d"]]:
 
 @torch.no_grad()
 def first_activations(generator: Generator, w: Float[Tensor, "n d"]) -> Float[Tensor, "n p"]:
-    """What the first layer that w feeds gives, with its constant noise, flattened.
+    """Output of the first layer that takes a w, with its constant noise, flattened.
 
     Raises:
         ConfigError: a generator whose first layer has no feature maps of 4 x 4 pixels.

@@ -2,9 +2,9 @@
 
 Source:
     Karras et al., "A Style-Based Generator Architecture for GANs", CVPR 2019, configuration F. Deviations: the factors
-    of the equalised learning rate and the upscaling's 4 x 4 kernels are part of the stored weights, since this network
-    is opened, never trained (`stylegan1_layout` computes them); the lower resolutions' images of progressive growing
-    are left out.
+    of the equalised learning rate and the upscaling's 4 x 4 kernels are part of the stored weights
+    (`lineament.networks.layouts.stylegan1` computes them), because this network is only loaded from files, never
+    trained; the lower resolutions' images of progressive growing are left out.
 """
 
 import math
@@ -21,13 +21,13 @@ from lineament.errors import ConfigError
 from lineament.networks.stylegan.generator import Generator, NoiseMode
 from lineament.networks.stylegan.layers import LRELU_GAIN, LRELU_SLOPE, Dense
 from lineament.networks.stylegan.mapping import MappingNetwork
-from lineament.networks.stylegan.stylegan2 import channels_at
 from lineament.records.bounds import check_bounds
+from lineament.records.shapes import channels_at
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)
 INSTANCE_NORM_EPSILON = 1e-8
 STRIP_SIZE = 1 << 17
-"""Numbers that are worked on at a time: half a megabyte, which stays in a core's second level cache."""
+"""Numbers processed at a time: half a megabyte, which fits a core's second-level cache."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def check_shape(config: Any, *, at_least_one: tuple[str, ...], at_least_none: tu
 def blur(x: Float[Tensor, "n c h w"], bias: Float[Tensor, " c"] | None = None) -> Float[Tensor, "n c h w"]:
     """The low-pass filter [1, 2, 1] / 4 along both axes, zero beyond the border; then a bias.
 
-    Not folded into the convolution before it: the border would differ, as what that convolution gives beyond the
-    border is cut off before the filter sees it, and it would cost 9 instead of 4 products.
+    Not folded into the preceding convolution. The border would differ, as that convolution's output beyond the border
+    is cut off before the filter, and it would cost 9 instead of 4 products.
     """
     taps = torch.tensor((0.25, 0.5, 0.25), dtype=x.dtype, device=x.device)
     channels = x.shape[1]
@@ -142,9 +142,9 @@ def finish_layer_in_place(
 ) -> Float[Tensor, "n c h w"]:
     """`finish_layer` in the memory of ``x``, strip by strip; for inference mode, four to ten times faster on a CPU.
 
-    All that is done to a strip is done while it is in the cache, so that the maps come from memory twice instead of
-    nine times. Moments of the strips are joined by the law of total variance; each is of centred numbers, which sums
-    of squares over whole maps would not be (they lose three digits at 1024 pixels).
+    All operations on a strip are done while it is in the cache, so that the maps are read from memory twice instead of
+    nine times. The moments of the strips are combined by the law of total variance. Each is computed from centred
+    numbers; sums of squares over whole maps would lose three digits at 1024 pixels.
     """
     height = x.shape[2]
     wanted = min(math.ceil(x.numel() / STRIP_SIZE), height)
@@ -195,7 +195,7 @@ class StyledLayer(nn.Module):
         noise_mode: NoiseMode = "const",
         rng: torch.Generator | None = None,
     ) -> Float[Tensor, "n o h2 w2"]:
-        """One step of synthesis; ``rng`` feeds the noise where ``noise_mode`` is 'random'."""
+        """One step of synthesis; noise is drawn from ``rng`` if ``noise_mode`` is 'random'."""
         maps = self.source(x, len(w))
         noise = None
         if noise_mode == "const":
@@ -204,7 +204,7 @@ class StyledLayer(nn.Module):
             # Drawn on the CPU so that a seed gives the same noise on every device.
             noise = torch.randn((len(w), 1, *self.noise_const.shape), generator=rng).to(maps)
         scale, shift = self.style(w).chunk(2, dim=1)
-        # Not under `no_grad`, too: forward derivatives are taken there (`vmap` of `jvp`), and would be wrong.
+        # In inference mode only: under `no_grad`, forward derivatives (`vmap` of `jvp`) are possible and would be wrong.
         finish = finish_layer_in_place if torch.is_inference_mode_enabled() else finish_layer
         return finish(maps, noise, self.noise_strength, scale + 1, shift)
 
@@ -238,7 +238,7 @@ class ConvLayer(StyledLayer):
 class UpscalingLayer(StyledLayer):
     """Twice the size: a transposed convolution, then the low-pass filter.
 
-    The 4 x 4 kernel is a 3 x 3 kernel spread over the four pixels that one becomes, so this is nearest-neighbour
+    The 4 x 4 kernel is a 3 x 3 kernel spread over the four pixels that replace one. So this equals nearest-neighbour
     upscaling and a convolution, with 4 instead of 9 products for each pixel.
     """
 
@@ -284,7 +284,7 @@ class StyleGAN1(Generator):
     def synthesize(
         self, ws: Float[Tensor, "n l d"], noise_mode: NoiseMode = "const", rng: torch.Generator | None = None
     ) -> Float[Tensor, "n c h w"]:
-        """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random', where ``rng`` feeds it."""
+        """Images of the latents ``ws``; deterministic unless ``noise_mode`` is 'random', which draws from ``rng``."""
         x = None
         for layer, w in zip(self.layers, ws.unbind(dim=1), strict=True):
             x = layer(x, w, noise_mode, rng)

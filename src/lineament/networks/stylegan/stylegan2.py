@@ -3,14 +3,14 @@
 Source:
     Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020; for classes Karras et al.,
     "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020. Deviations: none in the architecture;
-    the modulated convolution is computed without grouped convolutions (see ops.modulation), and whole layers with
-    fewer multiplications where nothing is differentiated (see ops.styled_convolution).
+    the modulated convolution is computed without grouped convolutions (see ops.modulation), and without gradients whole
+    layers take fewer multiplications (see ops.styled_convolution).
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,65 +26,11 @@ from lineament.ops.modulation import modulated_conv2d
 from lineament.ops.resample import upsample_fir
 from lineament.ops.styled_convolution import PreparedWeight, modulated_pointwise, prepare_weight, styled_conv2d
 from lineament.records.bounds import check_bounds
+from lineament.records.shapes import GeneratorConfig
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 VALUES_AT_A_TIME = 2**21
-"""Of a feature map in fast synthesis: so many images share the weights of a layer that their maps stay in the cache."""
-
-
-def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = (), minimum: int = 1) -> int:
-    """Number of feature maps: ``base / resolution`` within limits; or as ``widths`` say for 4, 8, ... pixels."""
-    return widths[int(math.log2(resolution)) - 2] if widths else max(min(base // resolution, maximum), minimum)
-
-
-@dataclass(frozen=True)
-class GeneratorConfig:
-    """Shape of a StyleGAN2 generator that we train. What other programs vary besides stands in `StyleGAN2Config`."""
-
-    c_dim: ClassVar[int] = 0
-    image_channels: ClassVar[int] = 3
-    architecture: ClassVar[str] = "skip"
-    conv_clamp: ClassVar[float] = 0.0
-    mapping_dim: ClassVar[int] = 0
-    embedding_dim: ClassVar[int] = 0
-    mapping_lr_multiplier: ClassVar[float] = 0.01
-    joint_normalization: ClassVar[bool] = False
-    widths: ClassVar[tuple[int, ...]] = ()
-
-    resolution: int = 64
-    """Side of the square images in pixels; a power of two from 32 to 1024."""
-    z_dim: int = 128
-    """Size of the latent z."""
-    w_dim: int = 128
-    """Size of the intermediate latent w."""
-    num_mapping_layers: int = 4
-    """Fully connected layers from z to w."""
-    channel_base: int = 1024
-    """Channels at a resolution r are channel_base / r ..."""
-    channel_max: int = 96
-    """... but never more than this ..."""
-    channel_min: int = 1
-    """... nor fewer than this."""
-
-    def __post_init__(self) -> None:
-        if self.resolution not in (32, 64, 128, 256, 512, 1024):
-            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 32 to 1024")
-        check_bounds(
-            self, "z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max", "channel_min", least=1
-        )
-
-    def channels(self, resolution: int) -> int:
-        """Number of feature maps at ``resolution``."""
-        return channels_at(resolution, self.channel_base, self.channel_max, self.widths, self.channel_min)
-
-    @property
-    def num_ws(self) -> int:
-        """Number of w vectors that the synthesis network takes: one per convolution, one for the last ToRGB."""
-        return 2 * int(math.log2(self.resolution)) - 2
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the header of a file."""
-        return asdict(self)
+"""Maximum numbers in a batch's feature map in fast synthesis; larger batches are split so that maps stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,19 +42,19 @@ class StyleGAN2Config(GeneratorConfig):
     image_channels: int = 3
     """Channels of the images."""
     architecture: str = "skip"
-    """How the image comes about: 'skip' sums one of each resolution, 'resnet' has residual blocks, 'orig' neither."""
+    """How the image is made: 'skip' sums an image of each resolution, 'resnet' has residual blocks, 'orig' neither."""
     conv_clamp: float = 0.0
-    """Outputs of convolutions are clamped to plus and minus this; 0 leaves them. Trained in half precision, networks
-    count on it."""
+    """Outputs of convolutions are clamped to plus and minus this; 0 leaves them. Networks trained in half precision
+    need it."""
     mapping_dim: int = 0
     """Width of the mapping network's inner layers; 0 for that of w."""
     embedding_dim: int = 0
     """Width of the class embedding; 0 for that of w."""
     mapping_lr_multiplier: float = 0.01
-    """Learning rate of the mapping network, which its weights are scaled by."""
+    """Relative learning rate of the mapping network; its weights are scaled by it."""
     joint_normalization: bool = False
-    """Whether z and the class embedding are normalised together, after they are joined, as before ADA, where the
-    embedding has no bias either; else each by itself."""
+    """Whether z and the class embedding are normalised together, after they are joined, as before ADA (where the
+    embedding also has no bias); else each by itself."""
     widths: tuple[int, ...] = ()
     """Channels at 4, 8, 16, ... pixels, if they do not follow from the base and the maximum."""
 
@@ -162,7 +108,7 @@ class SynthesisLayer(nn.Module):
         fast: bool = False,
     ) -> Float[Tensor, "n o h2 w2"]:
         """One step of synthesis, scaled by ``gain``; ``fast`` is for plain tensors (see `are_plain`)."""
-        # The rectifier's gain is moved in front of it, into factors that are small tensors: leaky(x) g = leaky(x g).
+        # The rectifier's gain is applied before the rectifier, in small tensors: leaky(x) g = leaky(x g).
         act_gain, limit = LRELU_GAIN * gain, self.clamp * gain
         bias, strength = self.bias * act_gain, self.noise_strength * act_gain
         style = self.affine(w)
@@ -240,7 +186,7 @@ class SynthesisBlock(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Features and image so far, at this block's resolution.
 
-        ``ws`` holds one w per convolution and ToRGB, ``noises`` what each convolution adds; ``fast`` is for plain
+        ``ws`` holds one w per convolution and ToRGB, ``noises`` the noise of each convolution; ``fast`` is for plain
         tensors (see `are_plain`).
         """
         gain, shortcut = 1.0, None
@@ -263,9 +209,9 @@ class SynthesisBlock(nn.Module):
 class StyleGAN2(Generator):
     """z -> w -> ws -> image; see `Generator`.
 
-    In eval mode on a CPU, where no derivative is wanted, synthesis takes a faster way; what it makes of the weights at
-    first (up to four times their size) is kept. With `half_precision`, feature maps of the finest resolutions are in
-    half precision, as in the official training; styles, demodulation and the sum of the images are not.
+    In eval mode on a CPU, if no derivative is wanted, synthesis uses a faster path. It caches prepared weights, of up to
+    four times the weights' size. With `half_precision`, feature maps of the finest resolutions are in half precision,
+    as in the official training; styles, demodulation and the sum of the images are not.
     """
 
     family: ClassVar[str] = "stylegan2"
@@ -314,7 +260,7 @@ class StyleGAN2(Generator):
         fast: bool,
         half: bool,
     ) -> Tensor:
-        """What the blocks from number ``first`` on make of features and image; the ws and noises are theirs."""
+        """Run the blocks from index ``first`` on, with their ws and noises, on features and image."""
         for i, block in enumerate(self.synthesis_blocks()[first:], start=first):
             most = max(VALUES_AT_A_TIME // (len(block.conv1.bias) * block.conv1.resolution**2), 1)
             if fast and len(ws) > most:

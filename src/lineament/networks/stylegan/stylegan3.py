@@ -2,9 +2,9 @@
 
 Source:
     Karras et al., "Alias-Free Generative Adversarial Networks", NeurIPS 2021. Deviations: none in the architecture;
-    filters are computed from the settings, the modulated convolution is one convolution for all samples, and styles
-    are normalised for every sample by itself instead of over the batch, which demodulation undoes either way (up to
-    its epsilon of 1e-8), so that an image never depends on its batch.
+    filters are computed from the settings, and the modulated convolution is one convolution for all samples. Styles are
+    normalised for every sample by itself instead of over the batch, so that an image never depends on its batch;
+    demodulation cancels either normalisation (up to its epsilon of 1e-8).
 """
 
 import math
@@ -26,7 +26,7 @@ from lineament.ops.winograd import winograd_conv2d, winograd_filters
 
 
 class FourierInput(nn.Module):
-    """Sines of random frequencies, turned and shifted by what w says, then mixed (section 3.1).
+    """Sines of random frequencies, rotated and shifted as w determines, then mixed (section 3.1).
 
     Attributes:
         transform: a rotation and translation by the user, as the 3 x 3 matrix that takes points of the image (the
@@ -67,7 +67,7 @@ class FourierInput(nn.Module):
         shift = shift + rotation @ self.transform[:2, 2:]
         phases = self.phases + (self.freqs @ shift)[..., 0]
         freqs = self.freqs @ linear
-        # A user's transform may push frequencies beyond what the grid can hold: they fade.
+        # A user's transform may push frequencies beyond the limit of the grid; these are faded out.
         excess = (freqs.norm(dim=2) - self.cutoff) / (self.rate / 2 - self.cutoff)
         grid = (torch.arange(self.size, device=w.device) + 0.5 - self.size / 2) / self.rate
         cycles = grid[:, None] * freqs[:, None, None, :, 0] + (
@@ -78,7 +78,7 @@ class FourierInput(nn.Module):
 
 
 class ModulatedLayer(nn.Module):
-    """What layers and ToRGB share: affine map, weights, bias and the running mean of the squared input."""
+    """Base of layers and ToRGB: affine map, weights, bias and the running mean of the squared input."""
 
     magnitude_ema: Tensor
 
@@ -111,7 +111,7 @@ class SynthesisLayer(ModulatedLayer):
         padding = self.plan.kernel - 1
         plain = are_plain(x, style, self.weight)
         fast = plain and self.plan.kernel == 3 and len(x) == 1
-        if plain:  # kept, as they cost a tenth of an image's time
+        if plain:  # cached, as they cost a tenth of an image's time
             weight, norms = self._kept[fast](self.weight, _fast_filters if fast else _plain_filters)
         else:
             weight = norms = normalized(self.weight)
@@ -146,7 +146,7 @@ def _plain_filters(weight: Float[Tensor, "o c k k"]) -> tuple[Tensor, Float[Tens
 
 
 def _fast_filters(weight: Float[Tensor, "o c 3 3"]) -> tuple[Tensor, Float[Tensor, "o c 1 1"]]:
-    """As `_plain_filters`, the weight as `winograd_conv2d` takes it."""
+    """As `_plain_filters`, with the weight in the form of `winograd_conv2d`."""
     weight, norms = _plain_filters(weight)
     return winograd_filters(weight), norms
 
@@ -201,7 +201,7 @@ class StyleGAN3(Generator):
         With `half_precision`, feature maps of the finest rates are in half precision, as in the official training.
         """
         if ws.device.type == "cpu" and len(ws) > 1:
-            # One image at a time stays in the cache, and below the size from which memory costs (see ops.alias_free).
+            # One image at a time stays in the cache, and below the size of costly allocations (see ops.alias_free).
             return torch.cat([self.synthesize(w) for w in ws.split(1)])
         half = self.half_precision and not self.training and are_constant(ws, *self.parameters())
         x = self.input(ws[:, 0])

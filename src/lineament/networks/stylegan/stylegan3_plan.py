@@ -74,7 +74,7 @@ class StyleGAN3Config:
     num_mapping_layers: int = 2
     """Fully connected layers from z to w."""
     mapping_lr_multiplier: float = 0.01
-    """Learning rate of these layers relative to others, which their weights are scaled by."""
+    """Learning rate of these layers relative to others; their weights are scaled by it."""
     channel_base: int = 32768
     """Channels of a layer with cutoff frequency f are channel_base / 2 f ..."""
     channel_max: int = 512
@@ -82,7 +82,7 @@ class StyleGAN3Config:
     num_layers: int = 14
     """Layers between the Fourier features and ToRGB."""
     num_critical: int = 2
-    """Last layers with critical sampling, which let some aliasing pass for sharper images."""
+    """Number of last layers with critical sampling, which allows some aliasing for sharper images."""
     first_cutoff: float = 2.0
     """Cutoff frequency of the first layer."""
     first_stopband: float = 2**2.1
@@ -102,7 +102,7 @@ class StyleGAN3Config:
     use_radial_filters: bool = False
     """Radially symmetric downsampling filters outside the critically sampled layers, for configuration R."""
     conv_clamp: float = 256.0
-    """Largest magnitude that a layer gives; 0 for no limit."""
+    """Outputs of layers are clamped to plus and minus this; 0 for no limit."""
 
     def __post_init__(self) -> None:
         r = self.resolution

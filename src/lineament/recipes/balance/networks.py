@@ -18,18 +18,19 @@ from lineament.checkpoints.pairs import load_pair, look_as_in
 from lineament.checkpoints.shipped import shipped_path
 from lineament.errors import DataError, ImageError, InputError, MismatchError
 from lineament.estimators.balancing import Extrapolation
-from lineament.faces.inversion import InversionSettings, Inverted, check_encoder_matches, invert_images, quality
+from lineament.faces.inversion import Inverted, check_encoder_matches, invert_images, quality
 from lineament.faces.latent_spread import LatentSpread, latent_spread
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor
 from lineament.ops.ssim import ssim
-from lineament.recipes.balance.config import BalanceConfig
 from lineament.recipes.balance.measures import Meter, Stepper
 from lineament.recipes.balance.sources import Originals, Photographs, Samples, SourceFaces
 from lineament.records.atlas import Atlas
+from lineament.records.inversion_settings import InversionSettings
 from lineament.records.inversions import MAX_DISTANCE, MIN_SSIM, Inversions
+from lineament.settings.balance import BalanceConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.images import ImageSource, decode_image
 from lineament.store.inversions import load_inversions

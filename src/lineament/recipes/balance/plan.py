@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from lineament.errors import ConfigError, DataError
 from lineament.estimators.histograms import Grid, smallest_size, total_variation, water_fill
+from lineament.settings.balance import read_bins, read_spans
 from lineament.store.distribution import read_distribution
 
 SPARE_VARIATION = 0.6
@@ -59,34 +60,6 @@ class Goal:
             "total_variation_before": round(self.variation(), 6),
             "total_variation_planned": round(self.variation(self.added), 6),
         }
-
-
-def read_names(text: str) -> tuple[str, ...]:
-    """Names of semantics, separated by commas."""
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise ConfigError(f"semantics are {text!r}, expected different names such as yaw or yaw,light_x")
-    return names
-
-
-def read_spans(text: str, names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
-    """Ranges such as ``-45:45``, one for each name, separated by commas."""
-    try:
-        spans = tuple((float(low), float(high)) for low, high in (part.split(":") for part in text.split(",")))
-    except ValueError:
-        spans = ()
-    if len(spans) != len(names) or not all(np.isfinite(span).all() and span[0] < span[1] for span in spans):
-        raise ConfigError(f"range is {text!r}, expected low:high for each of {', '.join(names)}, such as -45:45")
-    return spans
-
-
-def read_bins(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
-    """Numbers of bins, one for all names or one each."""
-    parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, len(names)):
-        raise ConfigError(f"bins are {text!r}, expected a number, or one for each of {', '.join(names)}, such as 10")
-    counts = tuple(map(int, parts))
-    return counts * len(names) if len(counts) == 1 else counts
 
 
 def make_grid(names: tuple[str, ...], values: Float[np.ndarray, "n m"], spans: str | None, bins: str) -> Grid:

@@ -15,20 +15,21 @@ from rich.console import RenderableType
 
 from lineament import __version__
 from lineament.engine.console import console
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.engine.run_folder import CONFIG_NAME, LOCK_NAME, GentleStop, RunFolder
 from lineament.engine.work import Stopped, Work
 from lineament.errors import ConfigError, FileFormatError, InputError
 from lineament.estimators.balancing import plan_transport
-from lineament.recipes.balance.config import BalanceConfig
 from lineament.recipes.balance.generation import Limits, Maker, fixed_batch
 from lineament.recipes.balance.networks import Networks, open_faces, open_networks, reader_of
 from lineament.recipes.balance.output import MANIFEST, OURS, REPORT, WORK, Balanced, seal, tidy, write_folder
-from lineament.recipes.balance.plan import Goal, file_goal, images_goal, make_grid, read_names, set_goal, uniform_goal
+from lineament.recipes.balance.plan import Goal, file_goal, images_goal, make_grid, set_goal, uniform_goal
 from lineament.recipes.balance.report import Summary, examples_of, summarise, write_report
 from lineament.recipes.balance.rounds import fill, picture_stage
 from lineament.recipes.balance.sources import Originals, Samples, check_outside, measure_images
 from lineament.recipes.balance.trials import TRIAL_FACES, check_reach, cost_lines, run_trials
+from lineament.records.devices import Devices
+from lineament.settings.balance import BalanceConfig, read_names
 from lineament.store.atomic import is_temporary
 from lineament.store.images import ImageSource
 from lineament.store.labels import Labels, check_labels_match, read_labels

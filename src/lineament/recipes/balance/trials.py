@@ -13,12 +13,12 @@ from lineament.engine.console import console, number
 from lineament.engine.work import Piece
 from lineament.errors import ConfigError
 from lineament.estimators.balancing import Transport
-from lineament.recipes.balance.config import BalanceConfig
 from lineament.recipes.balance.generation import Limits, Maker, corrected
 from lineament.recipes.balance.networks import Networks
 from lineament.recipes.balance.plan import Goal
 from lineament.recipes.balance.rounds import LEAST_ACCEPTED, without_unreachable
 from lineament.recipes.balance.sources import Originals, Samples, SourceFaces
+from lineament.settings.balance import BalanceConfig
 
 TRIALS_PER_BIN, MAX_TRIAL_BINS, TRIAL_FACES = 24, 64, 2048
 MIN_ACCEPTED = 0.1

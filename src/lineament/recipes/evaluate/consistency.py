@@ -11,13 +11,12 @@ A part that never changes passes all of this, so these numbers say nothing alone
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from lightning_fabric import Fabric
 from rich.table import Table
@@ -27,10 +26,10 @@ from lineament.checkpoints.growth import atlas_for
 from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_decomposer
 from lineament.checkpoints.pairs import look_as_in
-from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.steps import calibrated_step
 from lineament.engine.console import console
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.errors import ConfigError, ImageError
 from lineament.faces.decomposer_scores import MeanEstimate, _cell, correlation_of, mean_of, ratio_of
 from lineament.faces.measure import synthesize_edited
@@ -41,6 +40,7 @@ from lineament.ops.render import render
 from lineament.ops.seeding import latents, philox
 from lineament.records.atlas import Atlas
 from lineament.records.decomposition import Decomposition
+from lineament.settings.evaluate_consistency import MIN_FACES, EvaluateConsistencyConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_text_atomic
 from lineament.store.images import ImageSource, SkippedImages, decode_image
@@ -57,44 +57,6 @@ TURN_DEG, RENDERED_DEG = 15.0, 30.0
 
 MAX_ALBEDO_RATIO, MAX_MIRROR_CORRELATION = 1 / 3, -0.98
 """What is wanted of relighting and of mirroring."""
-
-MIN_FACES = 4
-"""Two pairs of different faces: one pair has no error."""
-
-
-@dataclass(frozen=True)
-class EvaluateConsistencyConfig:
-    """Settings of the measurement of a decomposer's consistency, on generated faces or on photographs.
-
-    Example: ``lineament evaluate consistency --atlas found/atlas.safetensors --images photographs``
-    """
-
-    atlas: Path | None = None
-    """Atlas with whose edits generated faces are relit and turned. If not given, the shipped one; with --images, those
-    two parts are left out."""
-    generator: Path | None = None
-    """The atlas's generator; the shipped one if not given."""
-    decomposer: Path | None = None
-    """The decomposer that is measured; the shipped one if not given."""
-    images: Path | None = None
-    """Folder or zip of photographs to mirror and to render again, instead of generated faces."""
-    out: Path | None = None
-    """JSON file for the numbers."""
-    faces: int = 200
-    """Faces looked at; of photographs, so many are drawn."""
-    seed: int = 12345
-    """Of the faces; must not be the atlas's own."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        if self.faces < MIN_FACES:
-            raise ConfigError(f"faces is {self.faces}, expected at least {MIN_FACES}; faces are compared in pairs")
-        if self.generator is not None and self.images is not None and self.atlas is None:
-            raise ConfigError("--generator makes faces to be edited, but no edits are given; add its --atlas")
 
 
 @dataclass(frozen=True)

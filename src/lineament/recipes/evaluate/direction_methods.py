@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.directions.exchange import found_of_atlas
-from lineament.directions.peers import PEERS, Method, PeerSettings, find_directions
+from lineament.directions.peers import PEERS, find_directions
 from lineament.directions.solve import uncalibrated_atlas
 from lineament.directions.steps import HOLDABLE, calibrated_step
 from lineament.errors import ConfigError
@@ -24,6 +24,7 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.recipes.evaluate.direction_bench import by_layers
 from lineament.records.atlas import Atlas
 from lineament.records.found_directions import FoundDirections
+from lineament.records.peer_settings import Method, PeerSettings
 
 OURS, OURS_AGAIN = "ours", "ours, 512 samples"
 FEW_SAMPLES, HELD_OUT_SAMPLES = 512, 32

@@ -8,19 +8,17 @@ others.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
-
-import tyro
+from typing import Any
 
 from lineament.checkpoints.growth import atlas_for
 from lineament.checkpoints.ours import load_discriminator, load_judge, network_fingerprint
 from lineament.checkpoints.pairs import load_for_judging
-from lineament.checkpoints.shipped import Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.exchange import found_of_atlas
 from lineament.engine.console import console, progress_bar
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.networks.judge import Judge
 from lineament.recipes.evaluate.direction_bench import Bench
@@ -29,63 +27,9 @@ from lineament.recipes.evaluate.direction_report import write_direction_report
 from lineament.recipes.evaluate.direction_scores import Measured, MethodScores, measure_method, scores_of_method
 from lineament.recipes.evaluate.direction_tables import DirectionsReport, goals_of, plain
 from lineament.records.attributes import is_local
-from lineament.records.bounds import check_bounds
+from lineament.settings.evaluate_directions import EvaluateDirectionsConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_text_atomic
-
-
-@dataclass(frozen=True)
-class EvaluateDirectionsConfig:
-    """Settings of the comparison; without files, the shipped networks that learned from renders are used.
-
-    Example: ``lineament evaluate directions --judge runs/judge/judge.safetensors --out directions.json``
-    """
-
-    judge: Path | None = None
-    """Judge, of `train judge`; the shipped one if not given."""
-    atlas: Path | None = None
-    """Our atlas; the shipped one if not given."""
-    generator: Path | None = None
-    """Its generator; the shipped one if not given."""
-    decomposer: Path | None = None
-    """Its decomposer; the shipped one if not given."""
-    discriminator: Path | None = None
-    """The generator's discriminator, which says how far an edit may go; without it the judge's identity alone does."""
-    pair: Pair = "renders64"
-    """Shipped networks that stand in for files not given: those whose images the judge knows."""
-    directions: tuple[Path, ...] = ()
-    """Atlases of other origins to be compared, too, such as those of `peers` or of imported directions."""
-    methods: tuple[str, ...] = ()
-    """Rows of the tables; all if not given."""
-    out: Path | None = None
-    """JSON file for the numbers."""
-    report: Path | None = None
-    """HTML page for the pictures."""
-    faces: int = 64
-    """Faces that are edited and judged."""
-    screened: int = 16
-    """Other faces, on which the judge chooses directions and sizes of steps."""
-    samples: int = 10000
-    """Samples for each method that looks at samples; as many are labelled for those that need labels."""
-    components: int = 32
-    """Directions of methods without names."""
-    codes: int = 1500
-    """Faces for the scores of all directions of a method together; 0 leaves them out."""
-    seeds: int = 3
-    """Times that a method is run whose directions depend on chance."""
-    seed: int = 7777
-    """Of the faces; must not be the atlas's own."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "faces", "screened", "samples", "components", least=2)
-        check_bounds(self, "seeds", least=1)
-        if 0 < self.codes < 40 or self.codes < 0:
-            raise ConfigError(f"codes is {self.codes}, expected 40 or more, or 0 to leave them out")
-        for name in self.methods:
-            if name not in METHODS:
-                raise ConfigError(f"no method {name!r}; expected some of {', '.join(map(repr, METHODS))}")
 
 
 def judged_methods(

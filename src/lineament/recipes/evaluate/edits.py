@@ -2,64 +2,29 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Annotated, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from rich.table import Table
 from torch import Tensor
 
 from lineament.checkpoints.pairs import load_for_judging
-from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.directions.steps import calibrated_step
 from lineament.engine.console import progress_bar
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.faces.measure import measure, synthesize_edited
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.seeding import latents, philox
 from lineament.records.atlas import Atlas
-from lineament.records.bounds import check_bounds
 from lineament.records.semantics import SEMANTIC_NAMES
+from lineament.settings.evaluate_edits import EvaluateEditsConfig
 from lineament.store.atomic import write_text_atomic
 
 _STREAM_RANDOM_DIRECTION = 6
-
-
-@dataclass(frozen=True)
-class EvaluateEditsConfig:
-    """Settings of the evaluation of an atlas's edits.
-
-    Example: ``lineament evaluate edits --atlas found/atlas.safetensors --faces 500``
-    """
-
-    atlas: Path
-    """The atlas whose edits are measured."""
-    generator: Path | None = None
-    """Its generator; the shipped one if not given."""
-    decomposer: Path | None = None
-    """Its decomposer; the shipped one if not given."""
-    out: Path | None = None
-    """JSON file for the numbers."""
-    faces: int = 300
-    """Faces that are edited."""
-    yaw_deg: float = 15.0
-    """Size of the yaw edit whose median and sign are reported."""
-    seed: int = 12345
-    """Of the faces; must not be the atlas's own."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "faces", least=2)
-        check_bounds(self, "yaw_deg", above=0)
 
 
 @dataclass(frozen=True)

@@ -8,22 +8,20 @@ itself.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from rich.table import Table
 
 from lineament.checkpoints.pairs import load_for_judging
-from lineament.checkpoints.shipped import PAIR, Pair
-from lineament.directions.parts import PartsConfig, layers_of
+from lineament.directions.parts import factors_of, layers_of
 from lineament.directions.steps import at_layers, linear_step, step_length
 from lineament.engine.console import progress_bar
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.engine.run_folder import CONFIG_NAME, STATE_NAME
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.estimators.folds import merged
@@ -43,8 +41,9 @@ from lineament.recipes.evaluate.part_response import (
     ratio_of_changes,
 )
 from lineament.records.atlas import Atlas
-from lineament.records.bounds import check_bounds
+from lineament.records.part_settings import PartsConfig
 from lineament.records.parts import Localization
+from lineament.settings.evaluate_parts import EvaluatePartsConfig
 from lineament.store.atomic import write_text_atomic
 from lineament.store.tensors import load_tensors
 from lineament.store.truth import open_truth
@@ -60,41 +59,6 @@ WANTED_RATIO, WANTED_POSE_DEG, WANTED_LIGHT = 5.0, 1.0, 0.05
 """What a part should reach in its region at least, and change at most: in degrees, and of the light's range."""
 
 NOT_LOCAL = ("whole face", "several parts")
-
-
-@dataclass(frozen=True)
-class EvaluatePartsConfig:
-    """Settings of the measurement of an atlas's parts against named parts of rendered faces.
-
-    Example: ``lineament evaluate parts --atlas found/atlas.safetensors --truth renders/test``
-    """
-
-    atlas: Path
-    """The atlas whose parts are measured."""
-    truth: Path
-    """Folder of rendered faces with truth: labels and named parameters, at the decomposer's resolution."""
-    generator: Path | None = None
-    """Its generator; the shipped one if not given."""
-    decomposer: Path | None = None
-    """Its decomposer; the shipped one if not given."""
-    found: Path | None = None
-    """Folder of the discovery that made the atlas: factorise again with pose and light left in, and compare."""
-    out: Path | None = None
-    """JSON file for the numbers."""
-    faces: int = 64
-    """Generated faces that are edited."""
-    truth_faces: int | None = None
-    """Read only the first rendered faces."""
-    seed: int = 12345
-    """Of the faces; must not be the atlas's own."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "faces", "truth_faces", least=2)
 
 
 @dataclass(frozen=True)
@@ -230,7 +194,7 @@ def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> lis
         atlas.w_cov,
         np.zeros((len(groups), 0, atlas.w_dim)),
         np.tile(local.mask.ravel(), 4),
-        settings.factors(),
+        factors_of(settings),
         evenness=settings.evenness,
         count=len(local.parts),
         max_alike=settings.max_alike,

@@ -29,15 +29,11 @@ from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.ops.pixels import to_uint8
 from lineament.ops.seeding import step_generator
 from lineament.recipes.train.decomposer_health import ONLY_SAID, Collapse, HealthMonitor
-from lineament.recipes.train.decomposer_trainer import (
-    DecomposerTrainer,
-    TrainDecomposerConfig,
-    features_path,
-    make_stream,
-)
+from lineament.recipes.train.decomposer_trainer import DecomposerTrainer, features_path, make_stream
 from lineament.recipes.train.face_stream import Batch, FaceStream
 from lineament.recipes.train.image_checks import baseline_error, check_images
 from lineament.reports.figures import decomposition_rows
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 from lineament.store.pictures import save_png
 from lineament.store.truth import load_truth
 

@@ -22,6 +22,7 @@ from lineament.ops.shading import shade
 from lineament.ops.shape_metrics import is_convex
 from lineament.ops.warp import warp_image
 from lineament.records.decomposition import Decomposition
+from lineament.settings.train_decomposer import LossConfig
 
 VIEW_SPREAD = (math.radians(10), math.radians(20), math.radians(5), 0.004, 0.004, 0.0)
 """Standard deviations of pitch, yaw and roll, and of the translation (2 % of the image's width), of rendered views."""
@@ -34,24 +35,6 @@ CYCLE_STRIDE = 2
 
 SATURATED = 0.95
 """An output of tanh beyond this has next to no gradient left."""
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Terms of the loss."""
-
-    flip_weight: float = 0.5
-    """Weight of the reconstruction from mirrored canonical maps."""
-    perceptual_weight: float = 0.5
-    """Weight of the perceptual term."""
-    contour_slope: float = 10.0
-    """Gradients of the depth are scaled down where the surface is steeper than this as seen; 0 leaves them."""
-    cycle_weight: float = 1.0
-    """Weight of the error of view and light on images rendered from the decomposer's own canonical maps in views and
-    lights drawn at random, where the answer is known."""
-    latent_weight: float = 0.0
-    """Weight of the change of albedo and canonical depth between samples of a generator that show one face in two
-    poses or lights (`latent_loss`); 0 makes no such pairs. 3 is good for a trained decomposer and its atlas."""
 
 
 LATENT_SHARES = (1.0, 0.15)

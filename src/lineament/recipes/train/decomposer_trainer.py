@@ -3,29 +3,28 @@
 import copy
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import torch
-import tyro
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from lineament.checkpoints.opening import our_file
 from lineament.checkpoints.ours import load_decomposer
-from lineament.engine.devices import Devices
 from lineament.engine.optimise import average_weights, descend, half_life_at, warm_and_falling_rate
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
-from lineament.errors import ConfigError, MismatchError
-from lineament.networks.decomposer import Decomposer, DecomposerConfig
+from lineament.errors import MismatchError
+from lineament.networks.decomposer import Decomposer
 from lineament.ops.seeding import philox, step_generator
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes.train.decomposer_health import HealthMonitor
-from lineament.recipes.train.decomposer_loss import LossConfig, decomposition_loss, supervised_loss
+from lineament.recipes.train.decomposer_loss import decomposition_loss, supervised_loss
 from lineament.recipes.train.face_stream import Batch, FaceStream
 from lineament.recipes.train.latent_pairs import LatentPairs
-from lineament.records.bounds import check_bounds
+from lineament.records.shapes import DecomposerConfig
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 from lineament.store.truth import load_truth
 
 _STREAM_INIT, _STREAM_STEP, _STREAM_CYCLE = 1, 2, 7
@@ -38,98 +37,6 @@ FINAL_RATE = 0.05
 
 ELLIPSOID = {"near": 0.95, "far": 1.05, "half_height": 0.9}
 """The first shape. Its height exceeds the image: a tight crop cuts heads off above and below, not at the sides."""
-
-
-@dataclass(frozen=True)
-class TrainDecomposerConfig:
-    """Settings of a decomposer's training.
-
-    Example: ``lineament train decomposer --generator runs/faces/generator.safetensors --out runs/faces-3d``
-    """
-
-    out: Path
-    """Run folder; the same command goes on where it stopped."""
-    generator: Path | None = None
-    """Generator whose samples are taken apart."""
-    images: Path | None = None
-    """Folder or zip of images to take apart, instead of samples or beside them."""
-    supervise: Path | None = None
-    """Folder of faces with their truth to learn from, instead of both: not our method but a bound to measure it
-    against."""
-    validation: Path | None = None
-    """Folder of faces with known depth, on which every snapshot is scored beside the mean depth; never learned from."""
-    features: Path | None = None
-    """Discriminator (or its features) for the perceptual term. If not given, the discriminator.safetensors beside the
-    generator is taken; if there is none, or with --loss.perceptual-weight 0, only pixels are compared."""
-    network: DecomposerConfig = field(default_factory=DecomposerConfig)
-    """Shape of the decomposer."""
-    loss: LossConfig = field(default_factory=LossConfig)
-    """Terms of the loss."""
-    steps: int = 10000
-    """Length of the training."""
-    batch_size: int = 8
-    """Images per step, over all devices. A step of 8 teaches nearly as much as one of 16, so on a CPU small batches
-    learn most; an accelerator wants larger ones."""
-    generated_fraction: float = 0.5
-    """Share of generated images in a batch where both sources are given."""
-    truncation: float = 0.8
-    """Truncation of the generator's samples."""
-    learning_rate: float = 5e-4
-    """Adam's learning rate."""
-    adam_beta2: float = 0.99
-    """Adam's memory of squared gradients. With the usual 0.999 a gradient after a calm stretch may move every weight
-    by three times the learning rate; with 0.99 by no more than the learning rate."""
-    weight_decay: float = 0.0
-    """Adam's weight decay."""
-    warmup_steps: int = 100
-    """Steps in which the learning rate rises from 0: Adam's first steps are its largest."""
-    decay: float = 0.4
-    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
-    init: Path | None = None
-    """Decomposer to go on from, instead of an ellipsoid; how sure it is, it learns anew."""
-    he_init: bool = True
-    """Whether weights start as `Decomposer.init_he` says instead of by PyTorch's default."""
-    ellipsoid: bool = True
-    """Whether the mean shape starts as an ellipsoid, which is convex, so never a hollow mask; else it starts flat."""
-    hold_depth_steps: int = 200
-    """First steps in which the depth stays as it starts: else it grows deeper before the view network has learned to
-    turn, and half the turning of a face twice as deep looks much the same (the bas-relief ambiguity)."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
-    a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
-    ema_steps: float = 100.0
-    """Half-life of the weight average in steps; 0 takes the weights as they are."""
-    latent_atlas: Path | None = None
-    """Atlas of the generator, whose steady steps make the pairs of --loss.latent-weight. Without one the steps are
-    found while training, and take more of the person along."""
-    latent_refresh_steps: int = 250
-    """Steps after which directions that no atlas gives are found anew."""
-    recover: bool = True
-    """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
-    snapshot_steps: int = 250
-    """Steps between two snapshots."""
-    cache: Path | None = None
-    """Folder for the decoded images; in the run folder if not given."""
-    seed: int = 0
-    """Of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        if self.generator is None and self.images is None and self.supervise is None:
-            raise ConfigError("nothing to train on: give --generator, --images or both")
-        if self.supervise is not None and (self.generator is not None or self.images is not None):
-            raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
-        if self.latent_atlas is not None and self.generator is None:
-            raise ConfigError("--latent-atlas makes pairs of a generator's samples; give its --generator")
-        if self.latent_atlas is not None and not self.loss.latent_weight:
-            raise ConfigError("--latent-atlas has no effect without --loss.latent-weight; give 3, for example")
-        if not self.network.confidence:
-            raise ConfigError("training needs the network's confidence; leave --network.no-confidence out")
-        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps", above=0)
-        check_bounds(self, "generated_fraction", "decay", least=0, most=1)
-        if not 0 <= self.adam_beta2 < 1:
-            raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")
 
 
 def features_path(config: TrainDecomposerConfig) -> Path | None:

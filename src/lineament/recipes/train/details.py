@@ -16,13 +16,11 @@ import copy
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float, Int, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -30,9 +28,9 @@ from torch import Tensor, nn
 from lineament import __version__
 from lineament.checkpoints.growth import grown
 from lineament.checkpoints.ours import load_generator, save_block, save_network
-from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, progress_bar
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.engine.optimise import average_weights, descend, falling_rate, half_life_at
 from lineament.engine.run_folder import GentleStop, RunFolder
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
@@ -40,13 +38,13 @@ from lineament.engine.training_data import batch_indices, load_images, split_hel
 from lineament.errors import ConfigError, DataError, MismatchError, NonFiniteError
 from lineament.networks.stylegan.generator import NoiseMode
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, SynthesisBlock, mix_styles
-from lineament.networks.upsampler import DetailCritic, Upsampler, UpsamplerConfig
+from lineament.networks.upsampler import DetailCritic, Upsampler
 from lineament.ops.gan_losses import discriminator_loss, generator_loss, r1_penalty
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.resample import shrink, upsample_fir
 from lineament.ops.seeding import latents, philox, step_generator
 from lineament.recipes.train.sample_scores import evaluate_samples, sample_grid
-from lineament.records.bounds import check_bounds
+from lineament.settings.train_details import TrainDetailsConfig
 from lineament.store.images import ImageSource, halved, typical_side
 from lineament.store.pictures import save_png, tile
 
@@ -70,75 +68,6 @@ DECAY = 0.5
 
 LEAST_TRUNCATION = 0.5
 """The generator's images are truncated by psi from here to 1."""
-
-
-@dataclass(frozen=True)
-class TrainDetailsConfig:
-    """Settings of a growth; the defaults take less than an hour from 64 to 128 px on two cores.
-
-    Example: ``lineament train details --images faces.zip --out runs/faces128``
-    """
-
-    images: Path
-    """Folder or zip of photographs of at least twice the generator's size."""
-    out: Path
-    """Run folder; the same command goes on where it stopped."""
-    generator: Path | None = None
-    """Trained generator of ours; the shipped one if not given."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given."""
-    channels: int = 0
-    """Feature maps of the new block; 0 for as many as the block before it has."""
-    upsampler: UpsamplerConfig = field(default_factory=UpsamplerConfig)
-    """Shape of the upsampler."""
-    upsampler_steps: int = 4000
-    """Steps in which the upsampler learns, on photographs ..."""
-    pixel_steps: int = 1000
-    """... the first of them without a critic."""
-    block_steps: int = 2000
-    """Steps in which the new block learns, on the generator's images."""
-    batch_size: int = 8
-    """Images per step."""
-    critic_weight: float = 0.01
-    """Weight of the critic's opinion, beside the mean absolute difference of pixels."""
-    r1_gamma: float = 0.1
-    """Weight of the R1 penalty on the critic."""
-    r1_interval: int = 16
-    """Steps between two R1 penalties."""
-    learning_rate: float = 1e-3
-    """Adam's learning rate of the upsampler; it falls in the second half of a stage."""
-    critic_learning_rate: float = 2e-3
-    """That of the critic."""
-    block_learning_rate: float = 2e-2
-    """That of the new block."""
-    held_out: int = 500
-    """Photographs that are never trained on, at most a tenth of all."""
-    ema_steps: float = 200.0
-    """Half-life of the weight averages in steps."""
-    snapshot_steps: int = 500
-    """Steps between two snapshots."""
-    eval_images: int = 1024
-    """Images compared for the sliced Wasserstein distance at every snapshot."""
-    seed: int = 0
-    """Of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(
-            self,
-            "batch_size",
-            "learning_rate",
-            "critic_learning_rate",
-            "block_learning_rate",
-            "r1_interval",
-            "snapshot_steps",
-            "ema_steps",
-            "eval_images",
-            above=0,
-        )
-        check_bounds(self, "channels", "upsampler_steps", "pixel_steps", "block_steps", "held_out", least=0)
-        check_bounds(self, "critic_weight", "r1_gamma", least=0)
 
 
 class DetailsTrainer:
@@ -355,8 +284,6 @@ def run(config: TrainDetailsConfig) -> Path:
         MismatchError: the generator is of a kind that cannot be grown.
         NonFiniteError: a loss became NaN; the last snapshot is kept.
     """
-    if config.devices.count > 1:  # told before there are several
-        raise ConfigError(f"details are learned on one device, got {config.devices.count}; leave out --on.count")
     fabric = make_fabric(config.devices)
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         return train(config, fabric, folder)

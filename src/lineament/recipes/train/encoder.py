@@ -12,13 +12,12 @@ Source:
 import copy
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -26,22 +25,23 @@ from torch import Tensor, nn
 from lineament import __version__
 from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_features, network_fingerprint, save_network
-from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
+from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, progress_bar
-from lineament.engine.devices import Devices, any_process, make_fabric
+from lineament.engine.devices import any_process, make_fabric
 from lineament.engine.optimise import average_weights, descend, half_life_at, warm_and_falling_rate
 from lineament.engine.run_folder import GentleStop, RunFolder
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.engine.training_data import batch_indices, load_images, split_held_out
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.faces.latent_spread import LatentSpread, latent_spread
-from lineament.faces.likeness import Likeness, LikenessConfig
-from lineament.networks.encoder import Encoder, EncoderConfig
+from lineament.faces.likeness import Likeness
+from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents, philox, step_generator
 from lineament.ops.ssim import ssim
-from lineament.records.bounds import check_bounds
+from lineament.records.shapes import EncoderConfig
+from lineament.settings.train_encoder import TrainEncoderConfig
 from lineament.store.pictures import save_png, tile
 
 _STREAM_INIT, _STREAM_STEP = 1, 2
@@ -54,67 +54,6 @@ CLIP_NORM = 10.0
 
 HELD_OUT_SAMPLES = 256
 """Of the generator, that every snapshot is scored on."""
-
-
-@dataclass(frozen=True)
-class TrainEncoderConfig:
-    """Settings of an encoder's training; the defaults take half an hour at 64 px on one core.
-
-    Example: ``lineament train encoder --images faces.zip --out runs/faces-encoder``
-    """
-
-    out: Path
-    """Run folder; the same command goes on where it stopped."""
-    images: Path | None = None
-    """Folder or zip of photographs to refine it on; without any, it learns from the generator's samples alone."""
-    generator: Path | None = None
-    """Generator whose latents are predicted; the shipped one if not given."""
-    pair: Pair = PAIR
-    """Shipped networks that stand in for files not given."""
-    features: Path | None = None
-    """Discriminator (or its features) for the perceptual term; the shipped one's with the shipped generator, else none
-    if not given."""
-    network: EncoderConfig = field(default_factory=EncoderConfig)
-    """Shape of the encoder; the sizes of the latents and of the images, up to 64 px, are set by the generator."""
-    likeness: LikenessConfig = field(default_factory=LikenessConfig)
-    """What the generator's answer is compared with the image by."""
-    steps: int = 6000
-    """Length of the training."""
-    latent_steps: int = 3000
-    """First steps, which learn from latents alone; they cost a third."""
-    batch_size: int = 16
-    """Images per step, over all devices."""
-    generated_fraction: float = 0.25
-    """Share of the generator's samples in a batch after the first steps, if there are photographs."""
-    least_truncation: float = 0.5
-    """Samples are truncated by psi from here to 1."""
-    held_out: int = 500
-    """Photographs that are never trained on: the last of them, shuffled by the seed; at most a tenth of all."""
-    distance_weight: float = 0.02
-    """Pull of the common w towards the generator's mean w, in standard deviations squared."""
-    offset_weight: float = 0.1
-    """Pull of the layers' w towards the common one, in standard deviations squared."""
-    learning_rate: float = 2e-3
-    """Adam's learning rate."""
-    warmup_steps: int = 100
-    """Steps in which the learning rate rises from 0."""
-    decay: float = 0.5
-    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
-    ema_steps: float = 200.0
-    """Half-life of the weight average in steps."""
-    snapshot_steps: int = 500
-    """Steps between two snapshots."""
-    cache: Path | None = None
-    """Folder for the decoded images; in the run folder if not given."""
-    seed: int = 0
-    """Of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "ema_steps", above=0)
-        check_bounds(self, "latent_steps", "held_out", "distance_weight", "offset_weight", least=0)
-        check_bounds(self, "generated_fraction", "least_truncation", "decay", least=0, most=1)
 
 
 class EncoderTrainer:

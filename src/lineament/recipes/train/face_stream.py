@@ -13,13 +13,14 @@ from lineament.checkpoints.growth import atlas_for
 from lineament.checkpoints.opening import open_generator
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, MismatchError
-from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, WHOLE_IMAGE
+from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor
 from lineament.ops.resample import face_of
 from lineament.recipes.train.decomposer_loss import TrueParts
 from lineament.recipes.train.latent_pairs import LatentPairs
 from lineament.records.decomposition import Decomposition
+from lineament.records.shapes import WHOLE_IMAGE
 from lineament.records.truth import FaceTruth
 from lineament.store.atlas import load_atlas
 

@@ -10,13 +10,12 @@ import math
 import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -24,7 +23,7 @@ from torch import Tensor, nn
 from lineament import __version__
 from lineament.checkpoints.ours import save_network
 from lineament.engine.console import console, progress_bar
-from lineament.engine.devices import Devices, any_process, make_fabric
+from lineament.engine.devices import any_process, make_fabric
 from lineament.engine.optimise import average_weights, descend
 from lineament.engine.run_folder import GentleStop, RunFolder
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
@@ -32,14 +31,14 @@ from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, NonFiniteError
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
 from lineament.networks.stylegan.generator import Generator
-from lineament.networks.stylegan.stylegan2 import GeneratorConfig, StyleGAN2, mix_styles
+from lineament.networks.stylegan.stylegan2 import StyleGAN2, mix_styles
 from lineament.ops.augment import augment
 from lineament.ops.gan_losses import discriminator_loss, generator_loss, path_lengths, r1_penalty
 from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import philox, step_generator
 from lineament.recipes.train.sample_scores import evaluate_samples, sample_grid
 from lineament.recipes.train.start_from import start_discriminator, start_generator
-from lineament.records.bounds import check_bounds
+from lineament.settings.train_generator import TrainGeneratorConfig
 from lineament.store.pictures import save_png
 
 # Streams of random numbers, so that no two uses of a seed share one.
@@ -50,80 +49,6 @@ WARMUP_RATE, WARMUP_RISE = 1e-3, 100
 
 FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "discriminator_rate", "r1_gamma")
 """What may change in the middle of a training."""
-
-
-@dataclass(frozen=True)
-class TrainGeneratorConfig:
-    """Settings of a generator's training; the defaults suit 64 px on a CPU.
-
-    Example: ``lineament train generator --images faces.zip --out runs/faces``
-    """
-
-    images: Path
-    """Folder or zip of PNG, JPEG or WebP images."""
-    out: Path
-    """Run folder; the same command goes on where it stopped."""
-    network: GeneratorConfig = field(default_factory=GeneratorConfig)
-    """Shape of the generator (and of the discriminator)."""
-    start_from: Path | None = None
-    """Trained generator of ours to begin with; the discriminator.safetensors beside it, if there is one, comes along.
-    From one of a lower resolution the features are kept and their colours learned anew."""
-    warmup_kimg: float = 0.0
-    """Thousands of images in which the discriminator learns alone, with Adam's usual momentum and without penalty, so
-    that a trained generator meets one as good. Where none comes along, less than 12 leave it blind: without momentum it
-    does not begin to see differences as small as those of good images."""
-    kimg: float = 400.0
-    """Length of the training in thousands of images shown to the discriminator."""
-    batch_size: int = 16
-    """Images per step, over all devices."""
-    learning_rate: float = 2e-3
-    """Adam's learning rate of the generator ..."""
-    discriminator_rate: float = 1.0
-    """... and the discriminator's, as a multiple of it."""
-    r1_gamma: float = 1.0
-    """Weight of the R1 penalty."""
-    r1_interval: int = 16
-    """Steps between two R1 penalties (lazy regularisation)."""
-    path_length_weight: float = 2.0
-    """Weight of the path length regularisation; 0 turns it off."""
-    path_length_interval: int = 8
-    """Steps between two path length regularisations."""
-    style_mixing: float = 0.5
-    """Probability that an image is made from two latents."""
-    mirror: bool = True
-    """Mirror half of the training images."""
-    augment_target: float = 0.6
-    """Overfitting heuristic r_t that the augmentation probability is steered to; 0 turns augmentation off."""
-    augment_kimg: float = 500.0
-    """Thousands of images in which the augmentation probability can go from 0 to 1."""
-    ema_kimg: float = 5.0
-    """Half-life of the weight average in thousands of images."""
-    ema_rampup: float = 0.05
-    """The half-life is at most this fraction of the images seen so far."""
-    snapshot_kimg: float = 20.0
-    """Thousands of images between two snapshots."""
-    eval_images: int = 1024
-    """Images compared for the sliced Wasserstein distance at every snapshot."""
-    seed: int = 0
-    """Of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "warmup_kimg", least=0)
-        check_bounds(
-            self,
-            "kimg",
-            "batch_size",
-            "learning_rate",
-            "discriminator_rate",
-            "r1_interval",
-            "path_length_interval",
-            "snapshot_kimg",
-            above=0,
-        )
-        if not 0 <= self.style_mixing <= 1:
-            raise ConfigError(f"style_mixing is {self.style_mixing}, expected a probability")
 
 
 @dataclass

@@ -3,15 +3,14 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import cos, pi
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-import tyro
 from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -19,19 +18,19 @@ from torch import Tensor
 from lineament import __version__
 from lineament.checkpoints.ours import save_network
 from lineament.engine.console import console, progress_bar
-from lineament.engine.devices import Devices, make_fabric
+from lineament.engine.devices import make_fabric
 from lineament.engine.optimise import descend
 from lineament.engine.run_folder import GentleStop, RunFolder
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.faces.measure import read
-from lineament.networks.judge import Judge, JudgeConfig
+from lineament.networks.judge import Judge
 from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import philox, step_generator
 from lineament.records.attributes import MIRRORED, attribute_table
-from lineament.records.bounds import check_bounds
 from lineament.records.proportions import PROPORTIONS
+from lineament.settings.train_judge import TrainJudgeConfig
 from lineament.store.atomic import write_text_atomic
 from lineament.store.truth import TruthFolder, open_truth
 
@@ -39,51 +38,6 @@ _STREAM_INIT, _STREAM_STEP, _STREAM_SHIFT = 1, 2, 4
 
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
 """What may change in the middle of a training."""
-
-
-@dataclass(frozen=True)
-class TrainJudgeConfig:
-    """Settings of a judge's training; the defaults take two hours at 64 px on one core, and half of that with
-    ``--on.precision bf16-mixed`` on a processor that knows that type.
-
-    Example: ``lineament train judge --truth renders/train64 --test renders/test64 --out runs/judge``
-    """
-
-    truth: Path
-    """Folder of rendered faces with their truth, to learn from."""
-    test: Path
-    """Another such folder, on which the judge is scored."""
-    out: Path
-    """Run folder; the same command goes on where it stopped."""
-    network: JudgeConfig = field(default_factory=JudgeConfig)
-    """Shape of the judge; the attributes are those of the truth."""
-    steps: int = 20000
-    """Length of the training."""
-    batch_size: int = 64
-    """Images per step."""
-    learning_rate: float = 3e-3
-    """Largest learning rate of AdamW; it rises over the first twentieth of the steps and then falls to 0."""
-    weight_decay: float = 0.05
-    """AdamW's, of all weights but biases and normalisations."""
-    shift_px: int = 2
-    """Images are shifted at random by up to so many pixels ..."""
-    blur: float = 1.0
-    """... mixed with their blurred copy by up to this share ..."""
-    noise: float = 0.06
-    """... and get noise of up to this standard deviation: generated images are neither sharp nor clean."""
-    snapshot_steps: int = 500
-    """Steps between two snapshots."""
-    cache: Path | None = None
-    """Folder for the decoded images; in the run folder if not given."""
-    seed: int = 0
-    """Of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute."""
-
-    def __post_init__(self) -> None:
-        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", above=0)
-        check_bounds(self, "weight_decay", "shift_px", "noise", least=0)
-        check_bounds(self, "blur", least=0, most=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,8 +197,7 @@ class JudgeTrainer:
         """
         self.judge.train()
         images, values = self.batch()
-        with self.fabric.autocast():
-            loss, squares = self.judge.loss(images, values)
+        loss, squares = self.judge.loss(images, values)
         rate = learning_rate_at(self.step, self.config)
         descend(self.fabric, loss, self.judge, self.optimizer, step=self.step, rate=rate, clip_norm=CLIP_NORM)
         first = {name: float(squares[i]) for i, name in enumerate(self.judge.names) if name in MIRRORED}
@@ -298,8 +251,6 @@ def run(config: TrainJudgeConfig) -> Path:
         ConfigError: the run folder holds a training with other settings; or several devices.
         NonFiniteError: the loss became NaN; the last snapshot is kept.
     """
-    if config.devices.count > 1:  # told before there are several
-        raise ConfigError(f"a judge is trained on one device, got {config.devices.count}; leave out --on.count")
     fabric = make_fabric(config.devices)
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         return train(config, fabric, folder)

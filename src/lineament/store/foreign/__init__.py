@@ -1,1 +1,1 @@
-"""Files of other programs, read without running anything that they carry."""
+"""Read files of other programs without running any code in them."""

@@ -1,4 +1,4 @@
-"""What pickles may build here: Python's containers and NumPy's arrays, as plain data and views of the file."""
+"""Builders for pickles: Python's containers and NumPy's arrays, as plain data and views of the file."""
 
 import math
 from dataclasses import dataclass
@@ -24,15 +24,15 @@ _DTYPES = {
 
 @dataclass(slots=True, eq=False)
 class ArrayType:
-    """The dtype of an array in a file; ``code`` is such as "f4", or "" for what is not plain numbers."""
+    """The dtype of an array in a file; ``code`` is for example "f4", or "" if it is not one of plain numbers."""
 
     code: str
     big_endian: bool = False
 
     def set_state(self, state: Any) -> None:
-        """Take NumPy's description: version, byte order, and then nothing else that we read."""
+        """Take NumPy's description of the dtype: its byte order, and whether it is one of plain numbers."""
         if type(state) is not tuple or not 8 <= len(state) <= 9:
-            raise ValueError("a dtype of another NumPy than is known")
+            raise ValueError("a dtype of an unknown version of NumPy")
         _, order, subtype, names, fields, *_ = state
         self.big_endian = order == ">"
         if subtype is not None or names is not None or fields is not None:
@@ -41,7 +41,7 @@ class ArrayType:
 
 @dataclass(slots=True, eq=False)
 class StoredArray:
-    """An array of NumPy that lies in a file; made a tensor, and checked, when it is asked for."""
+    """An array of NumPy in a file; checked and turned into a tensor on demand."""
 
     shape: Any = ()
     dtype: Any = None
@@ -49,15 +49,15 @@ class StoredArray:
     data: Any = None
 
     def set_state(self, state: Any) -> None:
-        """Take what NumPy's arrays write: version, shape, dtype, order of axes and bytes."""
+        """Take the state of a NumPy array: version, shape, dtype, order of axes and bytes."""
         if type(state) is not tuple or not 4 <= len(state) <= 5:
-            raise ValueError("an array of another NumPy than is known")
+            raise ValueError("an array of an unknown version of NumPy")
         *_, self.shape, self.dtype, fortran, self.data = state
         self.fortran = bool(fortran)
 
     @property
     def is_small(self) -> bool:
-        """Whether the array is a setting rather than a weight: numbers in a row, a few of them."""
+        """Whether the array is a setting rather than a weight: at most one axis and few bytes."""
         return self.is_numeric and len(self.data) <= _FEW_BYTES and type(self.shape) is tuple and len(self.shape) <= 1
 
     @property
@@ -69,7 +69,7 @@ class StoredArray:
         """The array as a tensor on the file's bytes; ValueError if it cannot be one."""
         dtype = _DTYPES.get(self.dtype.code) if type(self.dtype) is ArrayType else None
         if dtype is None:
-            raise ValueError("an array of other things than numbers")
+            raise ValueError("an array of something other than numbers")
         if self.dtype.big_endian and dtype.itemsize > 1:
             raise ValueError("an array in big-endian byte order; save it again on another machine")
         shape, count = checked_sizes(self.shape)
@@ -82,9 +82,9 @@ class StoredArray:
 
 
 def checked_sizes(shape: Any) -> tuple[tuple[int, ...], int]:
-    """A shape that can be, and its number of values; ValueError otherwise."""
+    """A shape and its number of values; ValueError if the shape is not valid."""
     if type(shape) not in (tuple, list) or len(shape) > _MOST_AXES:
-        raise ValueError("a shape that is none")
+        raise ValueError("not a valid shape")
     if not all(type(size) is int and 0 <= size <= _LARGEST_AXIS for size in shape):
         raise ValueError("a shape of absurd sizes")
     if math.prod(size or 1 for size in shape) >= 2**60:
@@ -93,17 +93,17 @@ def checked_sizes(shape: Any) -> tuple[tuple[int, ...], int]:
 
 
 def writable(data: Any, ledger: Ledger) -> memoryview:
-    """A buffer's bytes; short ones are copied, because torch warns of memory that it must not write to."""
+    """A buffer's bytes as writable memory; read-only ones are copied, because torch warns of read-only memory."""
     if type(data) is memoryview and not data.readonly:
         return data
     if type(data) not in _BUFFERS:
-        raise ValueError("bytes that are none")
+        raise ValueError("something other than bytes")
     ledger.charge(len(data))
     return memoryview(bytearray(data, "latin-1") if isinstance(data, str) else bytearray(data))
 
 
 def view_of(data: memoryview, dtype: torch.dtype, count: int) -> Tensor:
-    """The first values of some bytes, without a copy (but for booleans, of which any byte could be one)."""
+    """The first values of some bytes, without a copy; booleans are copied, because a byte can have any value."""
     if not count:
         return torch.empty(0, dtype=dtype)
     if dtype == torch.bool:
@@ -122,7 +122,7 @@ def _dtype(ledger: Ledger, args: tuple[Any, ...]) -> ArrayType:
 def _scalar(ledger: Ledger, args: tuple[Any, ...]) -> Any:
     dtype, data = args if len(args) == 2 else (args[0], None)
     if type(dtype) is not ArrayType:
-        raise ValueError("a number of no type")
+        raise ValueError("a number without a type")
     if not dtype.code:
         return Opaque(Global("numpy", "scalar"), args)
     raw = writable(data, ledger)
@@ -161,7 +161,7 @@ def _container(kind: type) -> Builder:
     def build(ledger: Ledger, args: tuple[Any, ...]) -> Any:
         values = args[0] if args else ()
         if type(values) not in (list, tuple, set, dict):
-            raise ValueError("a container made of what is none")
+            raise ValueError("a container made from something that is no container")
         ledger.charge((200 if kind in (dict, set) else 8) * len(values))
         if kind is set:
             return {*map(hashable, values)}
@@ -200,4 +200,4 @@ PLAIN_BUILDERS: dict[Global, Builder] = {
     **_names(_NUMPY, "_reconstruct", _reconstruct),
     **_names("numpy.core.numeric numpy._core.numeric", "_frombuffer", _from_buffer),
 }
-"""What is built of the names that plain pickles hold."""
+"""Builders for the names in plain pickles."""

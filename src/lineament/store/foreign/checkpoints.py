@@ -1,4 +1,4 @@
-"""Checkpoints of StyleGAN as people have them, opened by content and without running anything they carry."""
+"""Open checkpoints of StyleGAN, recognised by their content, without running any code in them."""
 
 import hashlib
 import math
@@ -20,26 +20,26 @@ from lineament.store.foreign.values import Ledger
 from lineament.store.foreign.wrong_files import check_is_checkpoint
 
 _CHUNK = 2**20
-_MOST_RESIDENT = 2**25
-_MOST_VIEWS = 4  # times the file's own size that all tensors together may have
+_MOST_RESIDENT = 2**25  # bytes of tensors that are checked before their pages are dropped from memory
+_MOST_VIEWS = 4  # all tensors together may be at most this many times as large as the file
 
 
 def open_checkpoint(path: str | Path) -> ForeignCheckpoint:
     """Open a checkpoint of NVIDIA's programs (PyTorch or TensorFlow), of rosinality, of genforce, or a state dict.
 
-    The file is mapped, not read: its tensors lie on the file's own pages, so it must stay as it is while they are used.
+    The file is mapped into memory and the tensors lie in it, so it must not change while they are used.
 
     Args:
-        path: the file; what it is shows in its bytes, not in its name.
+        path: the file; its bytes, not its name, say what it is.
 
     Returns:
         Networks, settings and hash.
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: no checkpoint (the message says what it is), damaged, truncated, hostile, or with NaN.
+        FileFormatError: not a checkpoint (the message says what it is), damaged, truncated, hostile, or with NaN.
         VersionError: written by a program newer than the known ones.
-        StorageError: the disk refused to read.
+        StorageError: reading failed.
     """
     path = Path(path)
     mapped, sha256 = _mapped(path)
@@ -67,7 +67,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, str]:
         raise InputError(f"{path} is a folder, expected a file; name a file inside it")
     try:
         with path.open("rb") as handle:
-            # Read, not taken from the map: pages that were only hashed need not stay in memory.
+            # Read, not taken from the map, so that hashing does not keep the whole file in memory.
             digest = hashlib.sha256()
             size = 0
             while chunk := handle.read(_CHUNK):
@@ -75,7 +75,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, str]:
                 size += len(chunk)
             if not size:
                 raise FileFormatError(f"{path} is empty, expected a checkpoint; get the file again")
-            # A private map: torch warns of memory that it must not write to.
+            # A private map is writable; torch warns of read-only memory.
             mapped = mmap.mmap(handle.fileno(), size, access=mmap.ACCESS_COPY)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; check the path") from error
@@ -85,7 +85,7 @@ def _mapped(path: Path) -> tuple[mmap.mmap, str]:
 
 
 def checkpoint_value(data: memoryview, ledger: Ledger) -> Any:
-    """The plain value in the bytes of a pickle or of a file of ``torch.save``, whatever it is.
+    """The plain value in the bytes of a pickle or of a file of ``torch.save``.
 
     Raises:
         FileFormatError: damaged, truncated or hostile.
@@ -102,14 +102,14 @@ def checkpoint_value(data: memoryview, ledger: Ledger) -> Any:
 
 
 def _check_tensors(contents: Contents, ledger: Ledger, mapped: mmap.mmap) -> None:
-    """Refuse NaN and infinity, and views that show the same bytes again and again."""
+    """Refuse NaN and infinity, and tensors that are many views of the same bytes."""
     total = seen = 0
     for name, tensor in _tensors(contents):
         total += tensor.nbytes
         if total > _MOST_VIEWS * len(mapped) + 2**20:
             raise ledger.refused("its tensors show the same bytes over and over")
         if total - seen > _MOST_RESIDENT and hasattr(mmap, "MADV_DONTNEED"):
-            mapped.madvise(mmap.MADV_DONTNEED)  # nothing was written to the pages: they come back from the file
+            mapped.madvise(mmap.MADV_DONTNEED)  # unchanged pages can be read from the file again
             seen = total
         if tensor.is_floating_point() and tensor.numel() and not _is_finite(tensor):
             raise FileFormatError(
@@ -126,5 +126,5 @@ def _tensors(contents: Contents) -> Iterator[tuple[str, Tensor]]:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    low, high = torch.aminmax(tensor)  # NaN shows in both; no copy of the tensor is made
+    low, high = torch.aminmax(tensor)  # both are NaN if one value is; makes no copy of the tensor
     return math.isfinite(low.item()) and math.isfinite(high.item())

@@ -1,4 +1,4 @@
-"""From the plain value of a checkpoint to its networks, whichever program wrote it."""
+"""Find the networks in the plain value of a checkpoint, whichever program wrote it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -36,8 +36,8 @@ def read_contents(value: Any, ledger: Ledger) -> Contents:
     """The networks in a checkpoint's value.
 
     Raises:
-        FileFormatError: it holds no network, or one whose tensors cannot be had.
-        VersionError: a layout of the future.
+        FileFormatError: it holds no network, or one whose tensors cannot be read.
+        VersionError: a newer layout.
     """
     contents = Contents()
     if isinstance(value, tuple | list) and len(value) == 3 and all(is_tensorflow(network) for network in value):
@@ -82,14 +82,14 @@ def read_contents(value: Any, ledger: Ledger) -> Contents:
 
 
 def foreign_names(ledger: Ledger) -> tuple[str, ...]:
-    """Names that were left inert and not understood either, in alphabetical order."""
+    """Names that were neither built nor understood, in alphabetical order."""
     return tuple(
         sorted(name.dotted for name in ledger.names if name.name not in _UNDERSTOOD and not is_torch_vocabulary(name))
     )
 
 
 def _flat(entries: dict[Any, Any]) -> Iterator[tuple[Any, Any]]:
-    """The entries, with genforce's folder of networks laid open."""
+    """The entries; genforce's dict ``models`` is replaced by the networks in it."""
     for key, item in entries.items():
         if key == "models" and type(item) is dict and item and all(map(is_state_dict, item.values())):
             yield from item.items()

@@ -1,9 +1,9 @@
-"""Which names in a pickle serve to run code.
+"""Names in a pickle that are used to run code.
 
-Nothing that a pickle names is ever run here, so these lists protect nobody on this machine. They are for the user: a
-checkpoint that carries an attack should be thrown away, not opened with its payload overlooked. Names that are not
-listed stay inert. Left off are modules whose names people give to their own (``test``, ``code``, ``process``), of
-which only the dangerous functions are listed, and harmless ones (``pathlib``, ``uuid``) that stand in settings.
+Lineament never runs anything that a pickle names, so it does not need these lists for its own safety. They warn the
+user: a checkpoint that carries an attack should be thrown away, not opened without a warning. Names that are not listed
+stay inert. Two kinds of modules are listed by their dangerous functions alone: those whose names people also give to
+their own modules (``test``, ``code``, ``process``), and harmless ones that occur in settings (``pathlib``, ``uuid``).
 """
 
 
@@ -62,12 +62,12 @@ _ATTRIBUTES = _words(
     import_module load_module unlink
     """
 )
-"""What is refused as a part of a dotted name: pickles since protocol 4 reach into modules with dots, as in
-``torch.serialization`` and ``os.system``."""
+"""Refused as a part of a dotted name. Since protocol 4 a name may reach into a module by dots, such as the name
+``os.system`` in the module ``torch.serialization``."""
 
 
 def runs_code(module: str, name: str) -> bool:
-    """Whether a program that loads a pickle with this name can be made to run code by it.
+    """Whether a pickle with this name can make a program that loads it run code.
 
     Args:
         module: as in the pickle, dotted.

@@ -1,9 +1,9 @@
 """Our own interpreter of pickles, which builds plain data and never imports, calls or runs what a file names.
 
-A pickle is a program for a stack machine. This one knows all instructions of protocols 0 to 5, but where Python's would
-import a name, it makes an inert `Global`, and where Python's would call one, it asks a table of our builders; a name
-that the table lacks gives an inert `Opaque` record that is carried along. Names that serve to run code elsewhere end
-the reading at once: see `lineament.store.foreign.dangerous_names`.
+A pickle is a program for a stack machine. This one knows all instructions of protocols 0 to 5. Where Python's would
+import a name, this one makes an inert `Global`. Where Python's would call it, this one looks it up in a table of our
+builders; a name without a builder gives an inert `Opaque`, which is kept. Names that are used to run code stop the
+reading at once: see `lineament.store.foreign.dangerous_names`.
 
 Rejected: Python's unpickler with ``find_class`` overridden. It copies every bytes object, its memo grows to any index
 a file names, and BUILD, REDUCE and the like still act on live Python objects.
@@ -27,18 +27,18 @@ def load_pickle(
     """Interpret one pickle.
 
     Args:
-        data: the bytes; longer bytes objects of the result are views of them.
-        ledger: budgets; collects the names without a builder.
-        builders: what may be built, by name. A ValueError, TypeError, KeyError or IndexError of one means damage.
-        persistent: what a persistent id stands for; without it such ids are refused.
+        data: the bytes; long bytes objects in the result are views of them.
+        ledger: the budget; collects the names without a builder.
+        builders: by name; other names are not built. See `Builder` for their errors.
+        persistent: gives the value of a persistent id; without it such ids are refused.
         start: where the pickle begins.
 
     Returns:
         The value (cycles and shared parts are possible) and the position after its end.
 
     Raises:
-        FileFormatError: damaged, truncated, too costly, or it would run code elsewhere.
-        VersionError: a protocol of the future.
+        FileFormatError: damaged, truncated, over the budget, or it would run code in other programs.
+        VersionError: a newer protocol.
     """
     stack = PickleStack(data, ledger, builders, persistent, start)
     try:

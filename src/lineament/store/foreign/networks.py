@@ -1,4 +1,4 @@
-"""Networks of PyTorch and TensorFlow, read off the states that their pickles hold; no class of theirs is needed."""
+"""Networks of PyTorch and TensorFlow, read from the object states in pickles; their classes are not needed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ _TORCH_OWN = ("training", "dump_patches", "call_super_init")
 
 
 def is_module(value: Any) -> bool:
-    """Whether a value is a module of PyTorch, pickled whole or by NVIDIA's persistence."""
+    """Whether a value is a module of PyTorch, pickled directly or by NVIDIA's ``torch_utils.persistence``."""
     if type(value) is not Opaque:
         return False
     return value.name.name == PERSISTENT.name or (
@@ -83,7 +83,7 @@ def _modules(root: Opaque, ledger: Ledger) -> Iterator[tuple[str, Opaque]]:
         count += 1
         ledger.charge(len(path))
         if depth > _DEEPEST or count > _MOST_MODULES:
-            raise ledger.refused("its modules lie in each other without end")
+            raise ledger.refused("its modules are nested too deeply or too many")
         yield path, module
         _, state, _ = _opened(module, ledger)
         children = _dict(state, "_modules", ledger)
@@ -97,19 +97,19 @@ def _modules(root: Opaque, ledger: Ledger) -> Iterator[tuple[str, Opaque]]:
 def _dict(state: dict[Any, Any], name: str, ledger: Ledger) -> dict[str, Any]:
     found = state.get(name, {})
     if type(found) is not dict or not all(type(key) is str for key in found):
-        raise ledger.damaged(f"{name} of a module is no list of names")
+        raise ledger.damaged(f"{name} of a module is not a dict of names")
     return found
 
 
 def is_state_dict(value: Any) -> bool:
-    """Whether a value is a state dict: names and, for at least half of them, tensors."""
+    """Whether a value is a state dict: string keys, and tensors for at least half of them."""
     if type(value) is not dict or not value or not all(type(key) is str for key in value):
         return False
     return 2 * sum(is_stored(item) for item in value.values()) >= len(value)
 
 
 def state_dict(role: str, entries: dict[str, Any], ledger: Ledger) -> ForeignNetwork:
-    """A network of which only the tensors were saved."""
+    """A network saved as a state dict."""
     tensors: dict[str, Tensor] = {}
     settings: dict[str, Any] = {}
     for name, item in entries.items():
@@ -124,7 +124,7 @@ def state_dict(role: str, entries: dict[str, Any], ledger: Ledger) -> ForeignNet
 
 
 def is_tensorflow(value: Any) -> bool:
-    """Whether a value is a network of NVIDIA's programs for TensorFlow."""
+    """Whether a value is a network of NVIDIA's TensorFlow programs."""
     return (
         type(value) is Opaque
         and value.name.name == "Network"
@@ -141,7 +141,7 @@ def tensorflow_network(role: str, network: Opaque, ledger: Ledger) -> ForeignNet
     while waiting:
         path, depth, component = waiting.pop()
         if depth > _DEEPEST or len(settings) > _MOST_MODULES or not is_tensorflow(component):
-            raise ledger.damaged("a component of a network is none")
+            raise ledger.damaged("the components of a network are not networks, or are nested too deeply or too many")
         state = component.state
         if type(state.get("version")) is not int or type(state["variables"]) is not list:
             raise ledger.damaged("the description of a network in it is incomplete")
@@ -160,7 +160,7 @@ def tensorflow_network(role: str, network: Opaque, ledger: Ledger) -> ForeignNet
             tensors[name] = made_tensor(name, entry[1], ledger, role)
         components = state.get("components", {})
         if type(components) is not dict:
-            raise ledger.damaged("the components of a network are none")
+            raise ledger.damaged("the components of a network are not a dict")
         for key, inner in reversed(components.items()):
             own = inner.state.get("name") if is_tensorflow(inner) else None
             own = own if type(own) is str else str(plain(key, ledger))

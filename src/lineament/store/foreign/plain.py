@@ -1,4 +1,4 @@
-"""Settings and tensors of foreign networks, out of what pickles became."""
+"""Settings and tensors of foreign networks, made from the plain values of pickles."""
 
 from typing import Any
 
@@ -10,19 +10,19 @@ from lineament.store.foreign.torch_tensors import StoredTensor
 from lineament.store.foreign.values import Global, Ledger, Opaque
 
 _DEEPEST = 64
-_TENSOR_COST = 1500  # bytes of a tensor's own record
+_TENSOR_COST = 1500  # bytes of a tensor object without its data
 _NAMESPACES = frozenset({Global("argparse", "Namespace"), Global("types", "SimpleNamespace")})
 
 
 def plain(value: Any, ledger: Ledger, depth: int = 0) -> Any:
-    """Settings as numbers, strings, lists and dicts; what is none of them becomes a string in angle brackets."""
+    """Settings as numbers, strings, lists and dicts; anything else becomes a string in angle brackets."""
     ledger.settings -= 1
     if value is None or type(value) in (bool, int, float, str):
         return value
     if depth > _DEEPEST or ledger.settings < 0:
         return "<left out>"
     if type(value) is Opaque:
-        # Namespaces, and subclasses of dicts and lists, are what they hold.
+        # Namespaces and subclasses of dict and list are replaced by their contents.
         inner = value.state if value.name in _NAMESPACES else value.parts if value.items is None else value.items
         return plain(inner, ledger, depth + 1) if isinstance(inner, dict | list) else f"<{value.name.dotted}>"
     if isinstance(value, list | tuple | set):
@@ -46,12 +46,12 @@ def is_stored(value: Any) -> bool:
 
 
 def is_unread(value: Any) -> bool:
-    """Whether a value stands for a tensor of a kind that is not read, such as a sparse one."""
+    """Whether a value stands for a tensor of an unsupported kind, such as a sparse one."""
     return type(value) is Opaque and value.name.module.startswith("torch.") and "_rebuild" in value.name.name
 
 
 def made_tensor(name: str, stored: Any, ledger: Ledger, role: str = "") -> Tensor:
-    """The tensor, or the error that names it."""
+    """The tensor; an error names it."""
     ledger.charge(_TENSOR_COST + len(name))
     shown = f"{role}: {name}" if role else name
     if type(stored) is int and abs(stored) < 2**63:
@@ -59,8 +59,8 @@ def made_tensor(name: str, stored: Any, ledger: Ledger, role: str = "") -> Tenso
     if type(stored) is float:  # a variable of TensorFlow without axes
         return torch.tensor(stored, dtype=torch.float32)
     if not isinstance(stored, StoredTensor | StoredArray):
-        raise ledger.damaged(f"the tensor {shown!r:.120} is of a kind that is not read")
+        raise ledger.damaged(f"the tensor {shown!r:.120} is of an unsupported kind")
     try:
         return stored.tensor(ledger)
     except ValueError as error:
-        raise ledger.damaged(f"the tensor {shown!r:.120} cannot be had ({error})") from error
+        raise ledger.damaged(f"the tensor {shown!r:.120} cannot be read ({error})") from error

@@ -17,13 +17,13 @@ _ESCAPES = {b"\\": b"\\", b"'": b"'", b'"': b'"', b"n": b"\n", b"r": b"\r", b"t"
 
 
 class PickleReader:
-    """A position in a pickle; a ValueError means bytes that make no sense.
+    """A position in a pickle; methods raise ValueError for bytes that make no sense.
 
     Attributes:
         data: the pickle.
-        ledger: budgets.
-        begin: where the instruction at hand begins.
-        position: what is read next.
+        ledger: the budget.
+        begin: start of the current instruction.
+        position: of the byte that is read next.
     """
 
     def __init__(self, data: memoryview, ledger: Ledger, start: int) -> None:
@@ -47,13 +47,13 @@ class PickleReader:
         return int.from_bytes(self.take(count), "little")
 
     def signed(self, count: int) -> int:
-        """A little-endian number with a sign; none that weights need is longer than 255 bytes."""
+        """A little-endian number with a sign, of at most 255 bytes; weights need no longer ones."""
         if count > 255:
             raise ValueError(f"an integer of {count} bytes")
         return int.from_bytes(self.take(count), "little", signed=True)
 
     def real(self) -> float:
-        """A double, big-endian as pickles have it."""
+        """A double, big-endian as in all pickles."""
         return struct.unpack(">d", self.take(8))[0]
 
     def line(self) -> bytes:
@@ -93,20 +93,20 @@ class PickleReader:
         return str(self.line(), "utf-8")
 
     def raw(self, count: int) -> bytes | memoryview:
-        """Bytes: a copy of a few, a view of many."""
+        """Bytes: a copy if they are few, else a view."""
         view = self.take(count)
         return bytes(view) if count <= _SHORT_BYTES else view
 
     def text(self, count: int, encoding: str = "utf-8") -> str:
         """Text of so many bytes."""
         view = self.take(count)
-        # Characters beyond the basic plane would make all others of a text take 4 bytes each.
+        # With one character beyond the basic plane, all characters of a text take 4 bytes each.
         if encoding == "utf-8" and count > _LONG_TEXT and np.frombuffer(view, np.uint8).max() >= 0xF0:
             raise ValueError("a long text of rare characters")
         return self._charged(str(view, encoding))
 
     def quoted(self) -> str:
-        """A string of Python 2 as its repr."""
+        """A string of Python 2, written as its repr."""
         line = self.line()
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in (b"'", b'"'):
             raise ValueError("a string without quotes")
@@ -114,13 +114,13 @@ class PickleReader:
         return self._charged(str(_ESCAPE.sub(_unescape, line[1:-1]), "latin-1"))
 
     def escaped(self) -> str:
-        """A line of text with escapes for what is not Latin."""
+        """A line of text with escapes for characters beyond Latin-1."""
         line = self.line()
         if len(line) > _LONG_TEXT and b"\\U" in line:
             raise ValueError("a long text of rare characters")
         text = str(line, "raw-unicode-escape")
         if not text.isascii():
-            text.encode("utf-8")  # half a surrogate pair cannot be shown or saved
+            text.encode("utf-8")  # raises for half a surrogate pair, which cannot be shown or saved
         return self._charged(text)
 
     def _charged(self, text: str) -> str:

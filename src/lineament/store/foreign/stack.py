@@ -26,7 +26,7 @@ class PickleStack(PickleReader):
         self.builders, self.persistent = builders, persistent
         self.stack: list[Any] = []
         self.below_marks: list[list[Any]] = []
-        self.memo: dict[int, Any] = {}  # a list or array would grow to any index a file names
+        self.memo: dict[int, Any] = {}  # a list would grow to any index in the file
         self.globals: dict[tuple[str, str], Global] = {}
 
     def result(self) -> Any:
@@ -81,7 +81,7 @@ class PickleStack(PickleReader):
             target.items = {} if target.items is None else target.items
             target = target.items
         if type(target) is not dict:
-            raise TypeError("items for what is not a dict")
+            raise TypeError("items for a value that is not a dict")
         for i in range(0, len(values), 2):
             target[hashable(values[i])] = values[i + 1]
 
@@ -97,7 +97,7 @@ class PickleStack(PickleReader):
             target.parts = [] if target.parts is None else target.parts
             target = target.parts
         if type(target) is not list:
-            raise TypeError("elements for what is not a list")
+            raise TypeError("elements for a value that is not a list")
         target.extend(values)
 
     def add(self, values: list[Any]) -> None:
@@ -106,12 +106,12 @@ class PickleStack(PickleReader):
             return self.extend(values)
         return self.stack[-1].update(map(hashable, values))
 
-    # ---- names and what hangs on them ----
+    # ---- names, calls and states ----
 
     def find(self, module: Any, name: Any) -> Global:
-        """The inert value of a name; FileFormatError if it serves to run code."""
+        """The inert value of a name; FileFormatError if the name is used to run code."""
         if type(module) is not str or type(name) is not str or max(len(module), len(name)) > _LONGEST_NAME:
-            raise TypeError("a name that is no text, or endless")
+            raise TypeError("a name that is not text, or too long")
         known = self.globals.get((module, name))
         if known is None:
             if runs_code(module, name):
@@ -135,7 +135,7 @@ class PickleStack(PickleReader):
         return Opaque(callee, args) if builder is None else builder(self.ledger, args)
 
     def unwrap(self, helper: str, args: tuple[Any, ...]) -> tuple[Global, tuple[Any, ...]]:
-        """Class and arguments of an object made through a helper of Python's module copyreg."""
+        """Class and arguments of an object that a helper of Python's module copyreg makes."""
         self.ledger.charge(8 * len(args))
         if helper == "__newobj__":
             cls, values = args[0], args[1:]
@@ -145,7 +145,7 @@ class PickleStack(PickleReader):
             cls, base, state = args
             values = () if type(base) is Global and base.name == "object" else (state,)
         if type(cls) is not Global or cls.module in ("copyreg", "copy_reg") or type(values) is not tuple:
-            raise TypeError("an object of no class")
+            raise TypeError("an object without a class")
         return cls, values
 
     def push_object(self, values: list[Any]) -> None:
@@ -153,24 +153,24 @@ class PickleStack(PickleReader):
         self.push(self.make(values[0], tuple(values[1:])))
 
     def call(self) -> None:
-        """What is made of a name and its arguments takes their place."""
+        """Replace a name and its arguments by the value made from them."""
         args = self.stack.pop()
         self.stack[-1] = self.make(self.stack[-1], args)
 
     def call_with_keywords(self) -> None:
-        """As `call`; arguments with names are kept, and nothing is made of them."""
+        """As `call`; with keyword arguments the value is an `Opaque` that keeps them."""
         keywords = self.stack.pop()
         if keywords:
             args = self.stack.pop()
             if type(self.stack[-1]) is not Global or type(args) is not tuple:
-                raise TypeError("a call of what is no name")
+                raise TypeError("a call of something that is no name")
             self.ledger.charge(8 * len(args))
             self.stack[-1] = Opaque(self.stack[-1], (*args, keywords))
         else:
             self.call()
 
     def build(self) -> None:
-        """Hand a state to the record on the stack."""
+        """Give a state to the value on the stack."""
         state = self.stack.pop()
         target = self.stack[-1]
         if hasattr(type(target), "set_state"):
@@ -179,13 +179,13 @@ class PickleStack(PickleReader):
             raise TypeError("a state for a plain value")
 
     def resolve(self, identifier: Any) -> None:
-        """Put what a persistent id stands for on the stack."""
+        """Put the value of a persistent id on the stack."""
         if self.persistent is None:
             raise self.ledger.refused("it refers to objects outside of itself")
         self.push(self.persistent(identifier))
 
     def check_protocol(self) -> None:
-        """Refuse protocols of the future."""
+        """Refuse newer protocols."""
         protocol = self.number(1)
         if protocol > 5:
             raise VersionError(

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``, old and new, as plain data on the mapped file; no code of theirs is run.
+"""Files of ``torch.save``, old and new, as plain data on the mapped file; no code in them is run.
 
 New files are zip archives: data.pkl, and each storage as an entry data/0, data/1, ... Old files are pickles in a row
 (a magic number, a version, the sizes of C types, the value, the storages' keys), then each storage as its count and
@@ -55,7 +55,7 @@ def load_torch_zip(data: memoryview, ledger: Ledger) -> Any:
     def persistent(identifier: Any) -> Storage:
         tag, kind, key, _, count = identifier
         if tag != "storage" or type(key) is not str:
-            raise ValueError("a reference to what is no storage")
+            raise ValueError("a reference to something that is no storage")
         storage = storage_of(kind, count)
         name = f"{root}data/{key}"
         if key not in found:
@@ -80,7 +80,7 @@ def load_torch_legacy(data: memoryview, ledger: Ledger, *, nested: bool = False)
     Args:
         data: the bytes, from the magic number on.
         ledger: budgets.
-        nested: whether this lies within another pickle; then it must not hold a third.
+        nested: whether this file lies within another pickle; it then must not contain a further one.
 
     Raises:
         FileFormatError: not such a file, damaged or hostile.
@@ -94,13 +94,13 @@ def load_torch_legacy(data: memoryview, ledger: Ledger, *, nested: bool = False)
         if identifier[0] == "module":
             _, kind, _, source = identifier
             if type(kind) is not Global:
-                raise ValueError("a class of no name")
+                raise ValueError("a class without a name")
             if type(source) is str:
                 ledger.sources[kind] = source
             return kind
         tag, kind, key, _, count, view = identifier
         if tag != "storage" or type(key) is not str:
-            raise ValueError("a reference to what is no storage")
+            raise ValueError("a reference to something that is no storage")
         storage = storages.setdefault(key, storage_of(kind, count))
         if view is None:
             return storage
@@ -135,7 +135,7 @@ def load_torch_legacy(data: memoryview, ledger: Ledger, *, nested: bool = False)
 
 
 def _place(data: memoryview, ledger: Ledger, storage: Storage, position: int) -> int:
-    """Find a storage's bytes; returns where the next one begins."""
+    """Find a storage's bytes; returns the position of the next one."""
     if storage.dtype is None:
         raise ledger.damaged("it holds numbers of a kind that is not read (complex or quantized ones)")
     count = int.from_bytes(data[position : position + 8], "little")
@@ -155,7 +155,7 @@ def _load_from_bytes(ledger: Ledger, args: tuple[Any, ...]) -> Storage:
     (data,) = args
     value = load_torch_legacy(writable(data, ledger), ledger, nested=True)
     if type(value) is not Storage:
-        raise ledger.refused("where a tensor's numbers belong, it has a pickle of something else")
+        raise ledger.refused("it has a pickle of something else in place of a tensor's numbers")
     return value
 
 
@@ -178,5 +178,5 @@ def _other_zip(names: list[str]) -> str:
 
 _LOAD = Global("torch.storage", "_load_from_bytes")
 BUILDERS: dict[Global, Builder] = {**TENSOR_BUILDERS, _LOAD: _load_from_bytes}
-"""What is built of the names that checkpoints hold."""
+"""Builders for the names in checkpoints."""
 _NESTED_BUILDERS: dict[Global, Builder] = {**TENSOR_BUILDERS, _LOAD: _refuse_nesting}

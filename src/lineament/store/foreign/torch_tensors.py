@@ -1,4 +1,4 @@
-"""Tensors of PyTorch as pickles describe them: a storage and a view of it, built on the file's own bytes."""
+"""Tensors of PyTorch as pickles describe them: a storage and a view of it, on the file's own bytes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,18 +18,18 @@ STORAGE_DTYPES: Mapping[str, torch.dtype] = {
     "ShortStorage": torch.int16, "CharStorage": torch.int8, "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool, "UntypedStorage": torch.uint8,
 }  # fmt: skip
-"""What the classes of storages hold; complex, quantized and 8-bit floating numbers are not read."""
+"""Type of the numbers in each class of storages; complex, quantized and 8-bit floating ones are not supported."""
 
 _NEW_DTYPES = {"uint16": torch.uint16, "uint32": torch.uint32, "uint64": torch.uint64}
 
 
 @dataclass(slots=True, eq=False)
 class Storage:
-    """A run of numbers in a file; its bytes may become known after it is mentioned.
+    """A block of numbers in a file; its bytes may be found later than its first mention.
 
     Attributes:
-        dtype: None for numbers of a kind that is not read.
-        count: of the numbers.
+        dtype: None for an unsupported kind of numbers.
+        count: number of values.
         data: their bytes; None until they are found.
     """
 
@@ -45,7 +45,7 @@ class Storage:
 
 @dataclass(slots=True, eq=False)
 class StoredTensor:
-    """A view of a storage; made a tensor, and checked, when it is asked for."""
+    """A view of a storage; checked and turned into a tensor on demand."""
 
     storage: Storage
     offset: Any
@@ -58,7 +58,7 @@ class StoredTensor:
         size, count = checked_sizes(self.size)
         stride, offset = self.stride, self.offset
         if self.dtype is None:
-            raise ValueError("of a kind of numbers that is not read")
+            raise ValueError("its kind of numbers is not supported")
         if type(stride) not in (tuple, list) or len(stride) != len(size) or type(offset) is not int:
             raise ValueError("its strides do not fit its shape")
         if not all(type(step) is int and 0 <= step <= _LARGEST_STRIDE for step in [*stride, offset]):
@@ -76,9 +76,9 @@ class StoredTensor:
 
 
 def storage_of(kind: Any, count: Any) -> Storage:
-    """An empty storage for the class and the number of values that a file names; ValueError for nonsense."""
+    """A storage, still without bytes, of the class and number of values in a file; ValueError if they make no sense."""
     if type(kind) is not Global or not kind.name.endswith("Storage") or type(count) is not int:
-        raise ValueError("a storage of no kind")
+        raise ValueError("a storage of an unknown class")
     if not 0 <= count < 2**48:
         raise ValueError(f"a storage of {count} values")
     return Storage(STORAGE_DTYPES.get(kind.name) if kind.module.partition(".")[0] == "torch" else None, count)
@@ -93,20 +93,20 @@ def is_torch_vocabulary(name: Global) -> bool:
 def _tensor(ledger: Ledger, args: tuple[Any, ...]) -> StoredTensor:
     storage, offset, size, stride = args[:4]
     if type(storage) is not Storage or (len(args) > 6 and args[6]):
-        raise ValueError("a tensor of no storage, or one with a sign or conjugation still to be applied")
+        raise ValueError("a tensor without a storage, or one with a sign or conjugation still to be applied")
     return StoredTensor(storage, offset, size, stride, storage.dtype)
 
 
 def _new_tensor(ledger: Ledger, args: tuple[Any, ...]) -> StoredTensor:
     storage, offset, size, stride, _, _, dtype = args[:7]
     if type(storage) is not Storage or type(dtype) is not Global or len(args) > 7:
-        raise ValueError("a tensor of no storage")
+        raise ValueError("a tensor without a storage")
     return StoredTensor(storage, offset, size, stride, _NEW_DTYPES.get(dtype.name))
 
 
 def _first(ledger: Ledger, args: tuple[Any, ...]) -> Any:
     if type(args[0]) not in (StoredTensor, StoredArray, Opaque):
-        raise ValueError("a parameter that is no tensor")
+        raise ValueError("a parameter that is not a tensor")
     return args[0]
 
 
@@ -123,7 +123,7 @@ def _size(ledger: Ledger, args: tuple[Any, ...]) -> tuple[int, ...]:
 
 def _device(ledger: Ledger, args: tuple[Any, ...]) -> str:
     if not all(type(arg) in (str, int) for arg in args[:2]):
-        raise ValueError("a device of no name")
+        raise ValueError("a device without a name")
     return ":".join(map(str, args[:2]))
 
 
@@ -148,4 +148,4 @@ TENSOR_BUILDERS: dict[Global, Builder] = {
     Global("torch", "Size"): _size,
     Global("torch", "device"): _device,
 }
-"""What is built of the names that pickles with tensors hold."""
+"""Builders for the names in pickles with tensors."""

@@ -1,4 +1,4 @@
-"""The inert values that pickles become, and what the reading of one may cost."""
+"""The inert values that pickles are read as, and the budget for reading a file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 from lineament.errors import FileFormatError
 
 Builder: TypeAlias = Callable[["Ledger", tuple[Any, ...]], Any]
-"""Makes a value of a name's arguments; a ValueError, TypeError, KeyError or IndexError of it means damage."""
+"""Makes a value from the arguments of a call; ValueError, TypeError, KeyError or IndexError mean a damaged file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Global:
 
 @dataclass(slots=True, eq=False)
 class Opaque:
-    """What a file wants built by a foreign class or function: its name, arguments and state, never built."""
+    """An object of a foreign class or function: its name, arguments and state are kept, it is never built."""
 
     name: Global
     args: tuple[Any, ...] = ()
@@ -40,18 +40,18 @@ class Opaque:
 
 @dataclass(eq=False)
 class Ledger:
-    """What the opening of one file may still cost, and what was met on the way.
+    """The remaining budget for reading one file, and the names found in it.
 
-    A byte of a pickle can make an object of 200 bytes, and one instruction can copy what another made; so both
-    instructions and copied bytes are counted, for the file and all pickles nested in it together.
+    A byte of a pickle can make an object of 200 bytes, and one instruction can copy what another made. So both
+    instructions and copied bytes are limited, for the file and all pickles nested in it together.
 
     Attributes:
-        label: the file as errors call it.
-        operations: instructions that may still follow.
-        memory: bytes that may still be copied or unpacked.
-        settings: values that may still be listed as settings; the rest is left out.
-        names: what the file mentions and no builder knows.
-        sources: program text of classes, where a file gives it beside them; never run.
+        label: the file's name in errors.
+        operations: number of instructions left.
+        memory: number of bytes that may still be copied or unpacked.
+        settings: number of values that may still be listed as settings; the rest is left out.
+        names: names in the file that have no builder.
+        sources: source text of classes, if the file has it; never run.
     """
 
     label: str
@@ -67,7 +67,7 @@ class Ledger:
         return cls(label, 200_000 + num_bytes // 256, 2 * num_bytes + 2**25, 50_000 + num_bytes // 256)
 
     def charge(self, num_bytes: int) -> None:
-        """Account for memory about to be taken; FileFormatError when a file wants absurdly much of it."""
+        """Take memory from the budget before it is used; FileFormatError if the budget is spent."""
         self.memory -= num_bytes
         if self.memory < 0:
             raise self.refused("it unpacks to far more than its own size")
@@ -77,15 +77,15 @@ class Ledger:
         return FileFormatError(f"{self.label} is damaged: {what:.300}; get or make the file again")
 
     def refused(self, what: str) -> FileFormatError:
-        """The error for bytes that make sense and are not acceptable."""
+        """The error for bytes that are readable but not acceptable."""
         return FileFormatError(f"{self.label} is not opened: {what:.300}; get the weights from a source you trust")
 
 
 def hashable(value: Any) -> Any:
-    """A dict's key: simple values as they are, everything else hidden in a record.
+    """A value that can be a dict's key: simple values unchanged, everything else wrapped in an `Opaque`.
 
-    Tuples and huge numbers are hidden, too: hashing a tuple recurses and takes exponential time where parts are shared,
-    and numbers can be chosen to collide.
+    Tuples and huge numbers are wrapped, too: hashing a tuple recurses and takes exponential time if parts are shared,
+    and numbers can be chosen so that their hashes collide.
     """
     if type(value) in (str, bytes, bool, Global, type(None)) or (type(value) is int and abs(value) < 2**60):
         return value

@@ -1,4 +1,4 @@
-"""What a file is that is no checkpoint: the mix-ups that people meet, told apart by their first bytes."""
+"""Recognise files that are not checkpoints but often mistaken for one, by their first bytes."""
 
 from lineament.errors import FileFormatError
 
@@ -23,15 +23,15 @@ _MAGICS: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x7fELF", "a program", "name the checkpoint of a StyleGAN"),
 )
 _SURE_STARTS = (b"PK", *(bytes([0x80, protocol]) for protocol in range(2, 16)))  # zip archives, pickles
-_OLD_PICKLE_STARTS = b"(c]}l)NIKLMJFGSUTVX"  # of protocols 0 and 1, which write no header
+_OLD_PICKLE_STARTS = b"(c]}l)NIKLMJFGSUTVX"  # of protocols 0 and 1, which have no header
 
 
 def check_is_checkpoint(label: str, data: memoryview) -> None:
-    """Raise FileFormatError, which says what the file is and what to do, unless it begins as checkpoints do."""
+    """Raise FileFormatError, saying what the file is and what to do, unless it begins like a checkpoint."""
     start = bytes(data[:4096])
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= len(data) - 8:
         ours = b'"lineament"' in bytes(data[8 : 8 + 2**20])
-        whose = "one of Lineament's own files, no foreign checkpoint; name it where one of ours is wanted"
+        whose = "one of Lineament's own files, not a foreign checkpoint; use it where a file of Lineament is expected"
         raise FileFormatError(
             f"{label} is {whose if ours else 'a safetensors file of another program; name its original checkpoint'}"
         )

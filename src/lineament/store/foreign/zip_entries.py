@@ -1,4 +1,4 @@
-"""Entries of a zip archive in memory: stored ones as views, nothing unpacked to a disk.
+"""Entries of a zip archive in memory: views of stored entries, nothing unpacked to disk.
 
 Rejected: Python's ``zipfile``, which copies what it reads and lets entries overlap.
 """
@@ -31,7 +31,7 @@ def read_entries(data: memoryview, ledger: Ledger) -> dict[str, ZipEntry]:
     """The directory of a zip archive, by name.
 
     Raises:
-        FileFormatError: truncated, damaged, encrypted, or with names, sizes or positions that no honest program writes.
+        FileFormatError: truncated, damaged, encrypted, or with impossible or suspicious names, sizes or positions.
     """
     try:
         return _read_entries(data, ledger)
@@ -40,7 +40,7 @@ def read_entries(data: memoryview, ledger: Ledger) -> dict[str, ZipEntry]:
 
 
 def entry_bytes(data: memoryview, entry: ZipEntry, ledger: Ledger) -> memoryview:
-    """The contents of an entry: a view if it was stored, else unpacked within the budget."""
+    """The contents of an entry: a view if it is stored, else unpacked within the ledger's budget."""
     packed = data[entry.start : entry.start + entry.packed]
     if entry.method == _STORED:
         return packed
@@ -101,7 +101,7 @@ def _find_directory(data: memoryview, ledger: Ledger) -> tuple[int, int, int]:
 
 
 def _read_entry(data: memoryview, ledger: Ledger, position: int, stop: int) -> tuple[ZipEntry, int]:
-    """The entry of the central directory at a position, checked against the header before its bytes."""
+    """The directory's entry at ``position``, checked against its local header; and the position of the next one."""
     head = data[position : position + 46]
     flags, method, packed, size, name_length, extra_length, comment_length, header = struct.unpack(
         "<4x4x2H4x4x2L3H8xL", head
@@ -117,7 +117,7 @@ def _read_entry(data: memoryview, ledger: Ledger, position: int, stop: int) -> t
     name = raw_name.decode("utf-8")
     steps = name.split("/")
     if name.startswith("/") or ".." in steps or any(c == "\\" or not c.isprintable() for c in name) or not name:
-        raise ledger.refused(f"its entry {name!r:.80} is called like a path to outside of it")
+        raise ledger.refused(f"its entry {name!r:.80} has a path that leads out of the archive")
     if flags & 1:
         raise ledger.refused(f"its entry {name!r:.80} is encrypted")
     if method not in (_STORED, _DEFLATED) or (method == _STORED and packed != size):
@@ -134,7 +134,7 @@ def _read_entry(data: memoryview, ledger: Ledger, position: int, stop: int) -> t
 
 
 def _wide(extra: memoryview, *values: int) -> list[int]:
-    """The values, those that are too large for 32 bits taken from the extra field."""
+    """The values; those too large for 32 bits are read from the extra field."""
     wide = iter(())
     while len(extra) >= 4:
         kind, length = struct.unpack("<2H", extra[:4])

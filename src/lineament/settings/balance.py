@@ -1,5 +1,6 @@
 """Settings of a balance."""
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,11 +8,11 @@ from typing import Annotated, Literal
 import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
-from lineament.engine.devices import Devices
 from lineament.errors import ConfigError
-from lineament.faces.inversion import InversionSettings
-from lineament.recipes.balance.plan import read_bins, read_names, read_spans
+from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds
+from lineament.records.devices import Devices
+from lineament.records.inversion_settings import InversionSettings
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class BalanceConfig:
     """Bins of each of the semantics."""
     count: int | None = None
     """Images in the end; the fewest that meet the target if not given."""
-    max_variation: float = 0.05
+    max_variation: Advanced[float] = 0.05
     """Total variation within which the target is to be met."""
     labels: Path | None = None
     """CSV with headings, the first column naming the image; its other columns are carried over to generated images."""
@@ -51,39 +52,39 @@ class BalanceConfig:
     """What to change: the images at hand, inverted; or samples of the generator, of which none is anyone."""
     inversions: Path | None = None
     """The images' inversions by `lineament invert`; made on the way if not given."""
-    max_uses: int | None = None
+    max_uses: Advanced[int | None] = None
     """How often a source may be used; four times as often as the average one would be, if not given."""
-    tolerance: float = 0.5
+    tolerance: Advanced[float] = 0.5
     """Largest difference of measured and requested values, in widths of a bin."""
-    max_identity_drift: float = 1.0
+    max_identity_drift: Advanced[float] = 1.0
     """Largest change of the person, in distances of two different people."""
-    max_distance: float = 1.6
+    max_distance: Advanced[float] = 1.6
     """Largest distance of latents from the generator's mean; about 1 for its own samples."""
-    min_face: float = 0.17
+    min_face: Advanced[float] = 0.17
     """Least SSIM of an image and what encoder and generator make of it; with less it shows no face, or several, and is
     skipped. 0 takes everything for a face, as happens where there is no encoder."""
     atlas: Path | None = None
     """Atlas; the shipped one if not given."""
     generator: Path | None = None
     """The atlas's generator; the shipped one if not given."""
-    decomposer: Path | None = None
+    decomposer: Advanced[Path | None] = None
     """The atlas's decomposer, which measures; the shipped one if not given."""
-    encoder: Path | None = None
+    encoder: Advanced[Path | None] = None
     """The generator's encoder; the shipped one if not given, or none where there is none."""
     pair: Pair = PAIR
     """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
     photographs, renders64 from renders."""
-    truncation: float = 0.7
+    truncation: Advanced[float] = 0.7
     """Truncation of samples: of those that are changed, and of those on which the plan is tried."""
     seed: int = 0
     """Of samples, and of the choice among equals."""
     shards: int = 0
     """Images per WebDataset shard; 0 writes loose files."""
-    batch_size: int = 64
+    batch_size: Advanced[int] = 64
     """Images that are made together; fixed once a run has begun."""
     dry_run: bool = False
     """Show the histogram, the plan and what it would cost, and write nothing."""
-    inversion: InversionSettings = field(default_factory=InversionSettings)
+    inversion: Advanced[InversionSettings] = field(default_factory=InversionSettings)
     """How images are inverted on the way."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute; on a CPU every process has one thread, so --on.count is the number of cores to use."""
@@ -102,3 +103,31 @@ class BalanceConfig:
             raise ConfigError(
                 f"--{what} are of the images at hand, but --from samples changes samples; drop one of them"
             )
+
+
+def read_names(text: str) -> tuple[str, ...]:
+    """Names of semantics, separated by commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    if not all(names) or len(set(names)) < len(names):
+        raise ConfigError(f"semantics are {text!r}, expected different names such as yaw or yaw,light_x")
+    return names
+
+
+def read_spans(text: str, names: tuple[str, ...]) -> tuple[tuple[float, float], ...]:
+    """Ranges such as ``-45:45``, one for each name, separated by commas."""
+    try:
+        spans = tuple((float(low), float(high)) for low, high in (part.split(":") for part in text.split(",")))
+    except ValueError:
+        spans = ()
+    if len(spans) != len(names) or not all(math.isfinite(high - low) and low < high for low, high in spans):
+        raise ConfigError(f"range is {text!r}, expected low:high for each of {', '.join(names)}, such as -45:45")
+    return spans
+
+
+def read_bins(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Numbers of bins, one for all names or one each."""
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, len(names)):
+        raise ConfigError(f"bins are {text!r}, expected a number, or one for each of {', '.join(names)}, such as 10")
+    counts = tuple(map(int, parts))
+    return counts * len(names) if len(counts) == 1 else counts

@@ -1,0 +1,28 @@
+"""Where to compute: what a command can really use, and no more."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Device:
+    """One device."""
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """Device to compute on."""
+
+
+@dataclass(frozen=True)
+class Devices(Device):
+    """Several devices, or processes, that share the work."""
+
+    count: int = 1
+    """Number of devices; on the CPU, of processes with a thread each."""
+
+
+@dataclass(frozen=True)
+class TrainingDevices(Devices):
+    """Devices of a training that can use half precision."""
+
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic; bf16-mixed is faster on accelerators."""

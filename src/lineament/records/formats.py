@@ -1,0 +1,3 @@
+"""Formats of the files that people get."""
+
+ANIMATION_SUFFIXES = (".gif", ".webp", ".mp4")

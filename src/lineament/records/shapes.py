@@ -1,0 +1,213 @@
+"""Shapes of the networks that we train: plain numbers, as files and command lines have them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from lineament.errors import ConfigError
+from lineament.records.advanced import Advanced
+from lineament.records.bounds import check_bounds
+
+WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
+
+
+def check_face_box(box: tuple[float, ...]) -> None:
+    """Raise ConfigError unless these are left, top, right and bottom of a box within an image."""
+    if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
+        raise ConfigError(
+            f"the face box is {box}, expected left, top, right and bottom as shares of the image, such as 0.2 0.3 0.8 1"
+        )
+
+
+@dataclass(frozen=True)
+class DecomposerConfig:
+    """Shape of a decomposer."""
+
+    resolution: int = 64
+    """Side of the images in pixels, 64 or 128."""
+    channels: Advanced[int] = 24
+    """Channels of the depth and albedo networks at half resolution; they double at every further halving."""
+    channel_max: Advanced[int] = 128
+    """Most channels anywhere."""
+    code_dim: Advanced[int] = 128
+    """Size of the bottlenecks."""
+    pose_channels: Advanced[int] = 16
+    """As `channels`, of the view and light networks and of the confidence network."""
+    max_rotation_deg: Advanced[float] = 60.0
+    """Largest angle about each axis."""
+    max_translation: Advanced[float] = 0.1
+    """Largest shift in world units; at the centre depth the image is 0.175 wide."""
+    min_sigma: Advanced[float] = 0.1
+    """Smallest standard deviation that the confidence maps can claim."""
+    mean_shape: Advanced[bool] = True
+    """Whether the depth network says how a face differs from one learned mean shape. Without it the network must be
+    taught its first shape, and learns in doing so to answer alike to every image."""
+    mean_albedo: Advanced[bool] = True
+    """As `mean_shape`, of the albedo: one learned map, its own mirror image. What all faces share, such as brows, is
+    then known within tens of steps; until the albedo has it, the shape is bent to look like it."""
+    equivariant: Advanced[bool] = True
+    """Whether view and light answer exactly to mirroring: yaw, roll, horizontal shift and light_x change their sign."""
+    symmetric_depth: Advanced[bool] = True
+    """Whether the canonical depth is exactly its own mirror image; else it is only drawn towards it in training."""
+    symmetric_albedo: Advanced[bool] = False
+    """As `symmetric_depth`, of the albedo. Real faces have partings, moles and patches."""
+    aligned: Advanced[bool] = True
+    """Whether the depth and albedo networks see the face from the front: the image is first turned back through the
+    mean shape by the view found, and its mirror image stands beside it. Then the same pixels show the same part of
+    every face. Needs `mean_shape`."""
+    face_box: tuple[float, float, float, float] = WHOLE_IMAGE
+    """Left, top, right and bottom of the face in a generator's images, as shares of their width and height: what is
+    cut out of them and made smaller. Photographs come cut out already."""
+    confidence: Advanced[bool] = True
+    """Whether the network says how wrong its reconstruction may be, too. Training needs that, and nothing else does."""
+
+    def __post_init__(self) -> None:
+        check_face_box(self.face_box)
+        if self.resolution not in (64, 128):
+            raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
+        if self.aligned and not self.mean_shape:
+            raise ConfigError(
+                "aligned networks look through the mean shape; give --network.no-aligned with --network.no-mean-shape"
+            )
+
+    def widths(self, base: int) -> list[int]:
+        """Channels at half, quarter ... of the resolution, down to 4 px."""
+        return [min(base * 2**i, self.channel_max) for i in range(int(math.log2(self.resolution)) - 2)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EncoderConfig:
+    """Shape of an encoder, and whose latents it predicts."""
+
+    resolution: int = 64
+    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
+    w_dim: int = 128
+    """Size of the generator's w."""
+    num_ws: int = 10
+    """Layers of the generator that take a w each."""
+    channels: int = 24
+    """Feature maps at half of the resolution; twice as many at each following one ..."""
+    channel_max: int = 128
+    """... but never more than this."""
+    offsets: bool = True
+    """Whether every layer gets a w of its own, near a common one; else all get that one."""
+    offset_dim: int = 64
+    """Width of what the offsets are computed from."""
+    generator: str = ""
+    """Fingerprint of the generator."""
+
+    def __post_init__(self) -> None:
+        if self.resolution < 16 or self.resolution & (self.resolution - 1):
+            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
+        check_bounds(self, "w_dim", "num_ws", "channels", "channel_max", "offset_dim", least=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class JudgeConfig:
+    """Shape of a judge, and what it reads."""
+
+    attributes: str = ""
+    """Names of the attributes, with spaces between; those of the truth, set by the training."""
+    resolution: int = 64
+    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
+    channels: int = 32
+    """Feature maps at half of the resolution; twice as many at each following one ..."""
+    channel_max: int = 96
+    """... but never more than this."""
+    hidden_dim: int = 160
+    """Width of the features from which all attributes are read."""
+
+    def __post_init__(self) -> None:
+        if self.resolution < 16 or self.resolution & (self.resolution - 1):
+            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
+        check_bounds(self, "channels", "channel_max", "hidden_dim", least=1)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The attributes, in order."""
+        return tuple(self.attributes.split())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = (), minimum: int = 1) -> int:
+    """Number of feature maps: ``base / resolution`` within limits; or as ``widths`` say for 4, 8, ... pixels."""
+    return widths[int(math.log2(resolution)) - 2] if widths else max(min(base // resolution, maximum), minimum)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shape of a StyleGAN2 generator that we train. What other programs vary besides stands in `StyleGAN2Config`."""
+
+    c_dim: ClassVar[int] = 0
+    image_channels: ClassVar[int] = 3
+    architecture: ClassVar[str] = "skip"
+    conv_clamp: ClassVar[float] = 0.0
+    mapping_dim: ClassVar[int] = 0
+    embedding_dim: ClassVar[int] = 0
+    mapping_lr_multiplier: ClassVar[float] = 0.01
+    joint_normalization: ClassVar[bool] = False
+    widths: ClassVar[tuple[int, ...]] = ()
+
+    resolution: int = 64
+    """Side of the square images in pixels; a power of two from 32 to 1024."""
+    z_dim: Advanced[int] = 128
+    """Size of the latent z."""
+    w_dim: int = 128
+    """Size of the intermediate latent w."""
+    num_mapping_layers: Advanced[int] = 4
+    """Fully connected layers from z to w."""
+    channel_base: int = 1024
+    """Channels at a resolution r are channel_base / r ..."""
+    channel_max: int = 96
+    """... but never more than this ..."""
+    channel_min: Advanced[int] = 1
+    """... nor fewer than this."""
+
+    def __post_init__(self) -> None:
+        if self.resolution not in (32, 64, 128, 256, 512, 1024):
+            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 32 to 1024")
+        check_bounds(
+            self, "z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max", "channel_min", least=1
+        )
+
+    def channels(self, resolution: int) -> int:
+        """Number of feature maps at ``resolution``."""
+        return channels_at(resolution, self.channel_base, self.channel_max, self.widths, self.channel_min)
+
+    @property
+    def num_ws(self) -> int:
+        """Number of w vectors that the synthesis network takes: one per convolution, one for the last ToRGB."""
+        return 2 * int(math.log2(self.resolution)) - 2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class UpsamplerConfig:
+    """Shape of an upsampler."""
+
+    channels: int = 32
+    """Feature maps, at the size of the image given."""
+    num_blocks: int = 3
+    """Residual blocks of two convolutions."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "channels", "num_blocks", least=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the header of a file."""
+        return asdict(self)
