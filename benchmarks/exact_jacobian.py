@@ -1,4 +1,4 @@
-"""The mean Jacobian of the canonical maps by automatic differentiation, beside the one by regression."""
+"""The mean Jacobian of the canonical maps, by automatic differentiation and by regression."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,13 +20,13 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.seeding import latents
 
 TANGENTS = 64
-"""Directions of w that are followed at a time; more gain nothing on a CPU and cost memory."""
+"""Directions of w that are differentiated at a time; more are no faster on a CPU and need more memory."""
 
 MOMENT_SAMPLES = 20_000
-"""Samples of w, without images, that tell `regression_weights` enough of how w of width 128 is distributed."""
+"""Samples of w (without images) from which `regression_weights` estimates moments; enough for w of width 128."""
 
 RIDGE = 0.5
-"""Variance of the derivatives that is not linear in w, relative to the one that is; 0.2 and 1 serve nearly as well."""
+"""Variance of the derivatives that is not linear in w, relative to the linear one; 0.2 and 1 are nearly as good."""
 
 
 @torch.no_grad()
@@ -42,24 +42,24 @@ def sampled_jacobian(
     state: PixelJacobian | None = None,
     after_batch: Callable[[PixelJacobian], bool] | None = None,
 ) -> PixelJacobian:
-    """Least squares of the maps on w.
+    """Least-squares regression of the maps on w.
 
     Args:
         decomposer: takes the images apart.
         generator: makes them.
-        numbers: of the images under the seed.
-        seed: of the samples.
+        numbers: numbers of the samples.
+        seed: seed of the samples.
         truncation: at which w is sampled.
-        batch_size: images at a time; changes speed and memory, not the result beyond rounding.
-        albedo: the one that the pixels show, or the network's.
-        state: samples ``numbers[: state.moments.count]`` that an earlier run has added; more are added to it.
+        batch_size: images at a time; changes speed and memory, and the result only by rounding.
+        albedo: albedo as the pixels show it, or the network's output.
+        state: state of an earlier run, with samples ``numbers[: state.moments.count]``; the others are added to it.
         after_batch: called after every batch, to save the state; returns whether to stop.
 
     Returns:
-        The state, to be solved once the samples are complete.
+        The state; solve it once the samples are complete.
 
     Raises:
-        ShapeError: the networks gave NaN or infinity; the row of the batch is named.
+        ShapeError: the networks gave NaN or infinity; the message names the row of the batch.
     """
     jacobian = state or PixelJacobian()
     device = generator.mapping.w_avg.device
@@ -90,13 +90,13 @@ def exact_jacobian(
         decomposer: in eval mode.
         generator: in eval mode.
         w: where the derivatives are taken.
-        weights: matrices by which the derivatives are multiplied from the right. Those of `regression_weights` make
-            this an estimate of what `sampled_jacobian` finds; without any it is the plain mean. One for each w.
-        chunk: directions followed at a time.
-        albedo: the one that the pixels show, or the network's.
+        weights: one matrix for each w, by which its derivatives are multiplied from the right. Those of
+            `regression_weights` make the result an estimate of `sampled_jacobian`; without, it is the plain mean.
+        chunk: directions that are differentiated at a time.
+        albedo: albedo as the pixels show it, or the network's output.
 
     Raises:
-        ConfigError: a network is in training mode, or there is not one weight for each w.
+        ConfigError: a network is in training mode, or the numbers of weights and of w differ.
         NonFiniteError: a derivative is NaN or infinite.
     """
 
@@ -113,7 +113,7 @@ def exact_semantics_gradient(
     weights: Float[np.ndarray, "_ d d"] | None = None,
     chunk: int = TANGENTS,
 ) -> Float[np.ndarray, "m d"]:
-    """As `exact_jacobian`, of the scalar semantics in the order and units of `SCALAR_SEMANTICS`."""
+    """The same as `exact_jacobian` for the scalar semantics, in the order and units of `SCALAR_SEMANTICS`."""
 
     def semantics(one: Tensor) -> Tensor:
         return decomposer.measure(images_of(generator, one, decomposer))
@@ -124,21 +124,21 @@ def exact_semantics_gradient(
 def regression_weights(
     w: Float[np.ndarray, "n d"], samples: Float[np.ndarray, "m d"], ridge: float = RIDGE
 ) -> Float[np.ndarray, "n d d"]:
-    """Matrices A_i, of mean I, so that the mean of dy/dw(w_i) A_i estimates what least squares of y on w finds.
+    """Matrices A_i of mean I such that the mean of dy/dw(w_i) A_i estimates the least-squares solution of y on w.
 
-    A control variate: y is modelled by a quadratic, and what least squares finds of that is known from samples of w
+    This is a control variate: y is modelled by a quadratic, whose least-squares solution is known from samples of w
     alone. About the mean of w, y = g w + w' H w / 2 has the derivative g + H w and the least-squares solution
-    g + sum_ab H_ab E[w_a w_b w'] S^-1 / 2, S the covariance of w; third moments vanish for normal w, not for others.
+    g + sum_ab H_ab E[w_a w_b w'] S^-1 / 2, where S is the covariance of w; third moments vanish for normal w only.
     g and the symmetric H follow from the derivatives at the w_i by ridge regression. All this is linear in the
-    derivatives, so it is done to the weights, before any derivative is known and for all outputs at once.
+    derivatives, so it is applied to the weights, before any derivative is known and for all outputs at once.
 
-    A y that is not quadratic leaves a bias. Weights without any follow from the covariance identity of normal z,
-    Cov(w, y) = int_0^1 E[dw/dz(z) dy/dz(t z + (1 - t^2)^(1/2) z')'] dt, but their noise is worse: of the shipped
-    networks, at 64 w, they reach the cosine 0.968 with regression, the plain mean of derivatives 0.972, these 0.989.
+    If y is not quadratic, a bias remains. Unbiased weights follow from the covariance identity of normal z,
+    Cov(w, y) = int_0^1 E[dw/dz(z) dy/dz(t z + (1 - t^2)^(1/2) z')'] dt, but are noisier. For the shipped networks and
+    64 w, they reach a cosine of 0.968 with regression, the plain mean of derivatives 0.972, the weights here 0.989.
 
     Args:
-        w: where the derivatives are taken; a random sample, of any number.
-        samples: many more w of the same distribution, `MOMENT_SAMPLES`, say; the larger d, the more.
+        w: where the derivatives are taken; a random sample of any size.
+        samples: many more w of the same distribution, such as `MOMENT_SAMPLES`; a larger d needs more.
         ridge: see `RIDGE`.
 
     Raises:
@@ -159,10 +159,10 @@ def regression_weights(
     spread = w - w.mean(axis=0, dtype=np.float64)
     values, basis = np.linalg.eigh(spread.T @ spread)
     values, basis = np.maximum(values[::-1], 0.0), basis[:, ::-1]
-    rank = min(n - 1, d)  # H moves nothing between directions of which the w_i span neither
+    rank = min(n - 1, d)  # the w_i say nothing about H between directions outside their span
     spread, rest = spread @ basis[:, :rank], rest @ basis
     offset = (w.mean(axis=0, dtype=np.float64) - centre) @ basis
-    # gap[a, b]: what H_ab and H_ba add to the least-squares solution, less what they add to the mean derivative.
+    # gap[a, b]: contribution of H_ab and H_ba to the least-squares solution minus that to the mean derivative.
     gap = np.empty((d, rank, d))
     for b in range(rank):
         gap[:, b] = (rest * rest[:, b, None]).T @ rest / len(rest)
@@ -193,7 +193,7 @@ def _mean_derivative(
     directions = torch.eye(w.shape[1], dtype=w.dtype, device=w.device)
     total: Tensor | None = None
     with _ForwardMode(), progress_bar() as bar, warnings.catch_warnings():
-        # PyTorch 2.13 scripts its own formulas when forward mode is first used, and warns itself of that.
+        # PyTorch 2.13 scripts its own formulas at the first use of forward mode, and warns about its own call.
         warnings.filterwarnings("ignore", r"`torch\.jit\.script` is deprecated", DeprecationWarning)
         task = bar.add_task("exact derivatives", total=len(w), note="")
         for i, at in enumerate(w):
@@ -215,10 +215,10 @@ def _mean_derivative(
 
 
 class _ForwardMode(TorchFunctionMode):
-    """Within it, what PyTorch cannot differentiate in forward mode is replaced by what it can.
+    """Replaces operations that PyTorch cannot differentiate in forward mode by equivalent ones that it can.
 
-    As of PyTorch 2.13 `grid_sample` has no forward derivative, that of `group_norm` refuses channels_last, and `vmap`
-    cannot change to that layout. The networks keep all three, which are faster in training.
+    As of PyTorch 2.13 `grid_sample` has no forward derivative, that of `group_norm` rejects channels_last, and `vmap`
+    cannot convert to that layout. The networks keep all three, because they are faster in training.
     """
 
     def __torch_function__(

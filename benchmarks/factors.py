@@ -1,4 +1,4 @@
-"""The sparse factorisation against scikit-learn's, on a matrix whose factors are known, in one run."""
+"""Compare our sparse factorisation with scikit-learn's in one run, on a matrix with known factors."""
 
 import importlib
 import tracemalloc
@@ -21,19 +21,19 @@ BLOCK_ROWS = 4096
 
 @dataclass(frozen=True)
 class BenchFactorsConfig:
-    """The matrix that is factorised: maps of one depth and three colours, planted."""
+    """Size of the matrix to factorise: maps with one depth and three colour channels, made from known factors."""
 
     side: int = 64
     """Side of the maps in pixels."""
     w_dim: int = 512
     """Width of w."""
     count: int = 48
-    """Planted components."""
+    """Number of known components in the matrix."""
     num_passes: int | None = None
-    """Passes of scikit-learn's solvers over the matrix; by their own stopping rules if not given. With 10 their
-    objective is lower, and it takes minutes."""
+    """Number of passes of scikit-learn's solvers over the matrix; their own stopping rules if not given. With 10 their
+    objective is lower, and they take minutes."""
     large: bool = False
-    """Also factorise the Jacobian of a face of 256 px into 64 components, and measure the memory; takes a minute."""
+    """Also factorise the Jacobian of a face of 256 px into 64 components, and measure memory. This takes a minute."""
 
     def __post_init__(self) -> None:
         for name, least in (("side", 8), ("w_dim", 2), ("count", 1), ("num_passes", 1)):
@@ -42,7 +42,7 @@ class BenchFactorsConfig:
 
 @dataclass(frozen=True)
 class PlantedJacobian:
-    """A matrix J = U V' + noise with the factors it was made of."""
+    """A matrix J = U V' + noise, with its true factors."""
 
     J: Float[np.ndarray, "p d"]
     U: Float[np.ndarray, "p k"]
@@ -51,14 +51,14 @@ class PlantedJacobian:
 
 @dataclass(frozen=True)
 class FactorRun:
-    """What one solver reached.
+    """Result of one solver.
 
     Attributes:
         name: the solver.
-        seconds: of its whole fit.
-        objective: of its factors as they are, scaled to unit directions.
-        refitted: the objective after U has been fitted anew, optimally for its directions.
-        undecorrelated: the objective as they are without the decorrelation, which scikit-learn does not know.
+        seconds: seconds of its whole fit.
+        objective: the objective of its factors, scaled to unit directions.
+        refitted: the objective after U was refitted optimally for these directions.
+        undecorrelated: the objective without the decorrelation term, which scikit-learn does not have.
         recovery: mean absolute cosine with the planted directions after matching.
     """
 
@@ -83,14 +83,14 @@ def planted_jacobian(
     """Gaussian bumps of random place, size and height, each times a random unit direction, plus white noise.
 
     Args:
-        side: of the square maps, in pixels; the bumps scale along.
-        num_channels: maps on top of each other, so that p = num_channels * side^2.
+        side: side of the square maps, in pixels; the bumps scale with it.
+        num_channels: number of stacked maps, so that p = num_channels * side^2.
         d: width of w.
         k: number of components.
-        noise: standard deviation; the bumps are between 1 and 3 high.
-        seed: of everything random.
+        noise: standard deviation of the noise; the bumps are between 1 and 3 high.
+        seed: seed of everything random.
         shared: whether a bump lies in all channels, with random weights, instead of in one. Bumps then overlap about
-            four times as much, and in the mean are half as high.
+            four times as much, and are half as high on average.
 
     Returns:
         The matrix in float32, and its factors in float64.
@@ -126,12 +126,12 @@ def matched_cosines(V: Float[np.ndarray, "d k"], truth: Float[np.ndarray, "d m"]
 
 
 def compare_factors(planted: PlantedJacobian, *, num_passes: int | None = 10) -> list[FactorRun]:
-    """Ours, whole and quick, then MiniBatchDictionaryLearning and MiniBatchSparsePCA, on the same matrix and objective.
+    """Run ours (whole and quick), MiniBatchDictionaryLearning and MiniBatchSparsePCA on the same matrix and objective.
 
     Args:
         planted: the matrix and its factors.
-        num_passes: of scikit-learn's solvers over their samples; None leaves it to their own stopping rules, which end
-            sooner and at a higher objective.
+        num_passes: passes of scikit-learn's solvers over their samples; None uses their own stopping rules, which stop
+            earlier and at a higher objective.
 
     Returns:
         One run each, in that order.
@@ -145,7 +145,7 @@ def compare_factors(planted: PlantedJacobian, *, num_passes: int | None = 10) ->
     fits = {"SparseFactors": SparseFactors(k), QUICK: SparseFactors(k, n_restarts=1, max_iter=1, tol=0.0)}
     runs = []
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that more could be done: passes are bounded on purpose
+        warnings.simplefilter("ignore")  # about convergence: passes are limited on purpose
         for name, ours in fits.items():
             seconds = seconds_of(lambda ours=ours: ours.fit(J))
             runs.append(_judged(name, seconds, ours.U_, ours.V_, ours, planted))
@@ -160,8 +160,8 @@ def compare_factors(planted: PlantedJacobian, *, num_passes: int | None = 10) ->
         seconds = seconds_of(lambda: dictionary.fit(J))
         U, V = dictionary.transform(J), dictionary.components_.T
         runs.append(_judged(type(dictionary).__name__, seconds, U, V, ours, planted))
-        # Its components are the sparse side, so that it sees the transpose: columns of J are its samples. It takes
-        # their mean off, which in directions without a preferred sign is next to nothing.
+        # Its components are the sparse side, so it gets the transpose: columns of J are its samples. It subtracts
+        # their mean, which is almost zero for directions without a preferred sign.
         flipped = np.ascontiguousarray(J.T)
         sparse_pca = decomposition.MiniBatchSparsePCA(**common, batch_size=32)
         seconds = seconds_of(lambda: sparse_pca.fit(flipped))
@@ -171,7 +171,7 @@ def compare_factors(planted: PlantedJacobian, *, num_passes: int | None = 10) ->
 
 
 def bench_all_factors(config: BenchFactorsConfig, *, compare: bool) -> list[BenchRow]:
-    """Recovery of planted factors; if asked for, the comparison with scikit-learn, and the large matrix."""
+    """Recovery of planted factors; if asked, also the comparison with scikit-learn and the large matrix."""
     planted = planted_jacobian(side=config.side, d=config.w_dim, k=config.count)
     rows = [bench_recovery(planted)]
     if compare:
@@ -190,7 +190,7 @@ def bench_recovery(planted: PlantedJacobian) -> BenchRow:
 
 
 def bench_large_factors(side: int, d: int, k: int) -> BenchRow:
-    """Memory at the peak of a factorisation, the matrix itself included."""
+    """Peak memory of a factorisation, including the matrix itself."""
     tracemalloc.start()
     try:
         planted = planted_jacobian(side=side, d=d, k=k)
@@ -209,13 +209,13 @@ def _size(planted: PlantedJacobian) -> str:
 
 
 def bench_factors(planted: PlantedJacobian | None = None, *, num_passes: int | None = 10) -> list[BenchRow]:
-    """Seconds to an objective below theirs, and of whole fits; what each run reached stands beside its name."""
+    """Seconds of ours until its objective is below theirs, and of whole fits; each name shows what its run reached."""
     planted = planted or planted_jacobian()
     whole, quick, *others = compare_factors(planted, num_passes=num_passes)
     size = _size(planted)
     rows = []
     for run in others:
-        # The quick run bounds the time to their objective from above, once it is below it.
+        # If the quick run is below their objective, its time is an upper bound of the time to reach that.
         first = quick if quick.objective <= min(run.objective, run.refitted) else whole
         for ours, wanted in ((first, "at least 10"), (whole, "")):
             name, against = (f"{r.name}, {_reached(r)}" for r in (ours, run))
@@ -232,7 +232,7 @@ def _reached(run: FactorRun) -> str:
 def _judged(
     name: str, seconds: float, U: np.ndarray, V: np.ndarray, ours: SparseFactors, planted: PlantedJacobian
 ) -> FactorRun:
-    """The objective of ours for factors of any scale, which goes from V to U."""
+    """Our objective for factors of any scale; the scale of V is moved to U."""
     lengths = np.linalg.norm(V, axis=0)
     kept = lengths > 0
     U, V = U[:, kept] * lengths[kept], V[:, kept] / lengths[kept]
@@ -245,7 +245,7 @@ def _judged(
 def factor_objective(
     J: Float[np.ndarray, "p d"], U: Float[np.ndarray, "p k"], V: Float[np.ndarray, "d k"], alpha: float, beta: float
 ) -> float:
-    """The objective as it is written, without the short cuts of the solver."""
+    """The objective computed from its definition, without the solver's shortcuts."""
     cosines = V.T @ V
     decorrelation = np.square(cosines - np.diag(np.diagonal(cosines))).sum()
     return float(np.square(J - U @ V.T).sum() + alpha * np.abs(U).sum() + beta * decorrelation)

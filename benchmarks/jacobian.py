@@ -1,8 +1,9 @@
-"""The two ways to the Jacobian, regression and exact derivatives: what either costs for the same accuracy.
+"""Cost of two ways to the Jacobian, regression and exact derivatives, at the same accuracy.
 
-Accuracy is the cosine with the true Jacobian in the metric of the covariance of w, within the mask. Errors of size e,
-relative and independent of the truth and of each other, make it 1 / sqrt(1 + e^2), and two estimates agree by the
-product of theirs. So two regressions on disjoint samples tell their own accuracy, and then that of the derivatives.
+Accuracy is the cosine with the true Jacobian in the metric of the covariance of w, within the mask. A relative error e
+that is independent of the truth gives the cosine 1 / sqrt(1 + e^2). The cosine of two estimates with independent errors
+is the product of their accuracies. So two regressions on disjoint samples show their own accuracy, and then that of the
+derivatives.
 """
 
 import math
@@ -33,10 +34,10 @@ SAMPLED, EXACT, MOMENTS = range(3)  # seeds
 
 @dataclass(frozen=True)
 class BenchJacobianConfig:
-    """The two ways to the Jacobian of the shipped networks."""
+    """Sample sizes of the two methods for the Jacobian of the shipped networks: regression and exact derivatives."""
 
     num_samples: int = 1000
-    """Images of each of the two regressions."""
+    """Number of images of each of the two regressions."""
     num_w: int = 12
     """Number of w at which derivatives are taken."""
 
@@ -45,12 +46,12 @@ class BenchJacobianConfig:
 
 
 def squared_error(cosine: float) -> float:
-    """What relative error, squared, an estimate has that makes this cosine with the truth."""
+    """Squared relative error of an estimate with this cosine to the truth."""
     return math.inf if cosine <= 0 else 1 / cosine**2 - 1
 
 
 def bench_jacobian(config: BenchJacobianConfig) -> list[BenchRow]:
-    """As `bench_ways`, of the shipped networks."""
+    """`bench_ways` of the shipped networks, for both kinds of albedo."""
     generator = load_generator(shipped_path("generator.safetensors"))
     decomposer = load_decomposer(shipped_path("decomposer.safetensors"))
     return [row for albedo in ALBEDOS for row in bench_ways(decomposer, generator, config, albedo)]
@@ -59,10 +60,10 @@ def bench_jacobian(config: BenchJacobianConfig) -> list[BenchRow]:
 def bench_ways(
     decomposer: Decomposer, generator: Generator, config: BenchJacobianConfig, albedo: Albedo
 ) -> list[BenchRow]:
-    """Seconds of either way to the cosine 0.98, from a few samples: the numbers needed and the seconds are scaled.
+    """Seconds of both ways to a cosine of 0.98, extrapolated from few samples.
 
-    The squared error of a regression falls with the samples beyond the width of w; that of the derivatives, as was
-    measured between 16 and 192 w of the shipped networks, roughly with the number of w.
+    The squared error of a regression is inversely proportional to the number of samples beyond the width of w; that of
+    the derivatives roughly to the number of w, as measured between 16 and 192 w of the shipped networks.
     """
     n, (z_dim, d) = config.num_samples, (generator.config.z_dim, generator.config.w_dim)
     halves: list[PixelJacobian] = []
@@ -89,7 +90,7 @@ def bench_ways(
     def agreed(one: np.ndarray, other: np.ndarray) -> float:
         return agreement(one, other, map_mask(decomposer), both.w_cov_)["all"]
 
-    # The same error twice: the cosine of the halves is 1 / (1 + e^2), so that of either with the truth is its root.
+    # Both halves have the same error e, so their cosine is 1 / (1 + e^2), and that of each with the truth is its root.
     error = squared_error(math.sqrt(max(agreed(halves[0].coef_, halves[1].coef_), 0.0)))
     error_of_both = error * (n - d) / (2 * n - d)
     error_of_derived = squared_error(agreed(derived[0], both.coef_) * math.sqrt(1 + error_of_both))

@@ -1,4 +1,4 @@
-"""What every benchmark gives: rows of a table, and the seconds in them."""
+"""Rows of the benchmarks' table, and functions that measure seconds."""
 
 import statistics
 import time
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class BenchRow:
-    """One number of merit and what it compares.
+    """One figure of merit and what it compares.
 
     Attributes:
-        name: what was done.
-        seconds: that it took.
-        against: what it is held against.
-        against_seconds: that the other side took; None where it is not a matter of time.
-        ratio: the number itself: of the two times, or as ``against`` says.
-        wanted: of the ratio; empty where nothing is.
+        name: what was measured.
+        seconds: seconds that it took.
+        against: what it is compared with.
+        against_seconds: seconds of the other side; None if no times are compared.
+        ratio: the figure: seconds of the other side over ``seconds``, or as ``against`` says.
+        wanted: goal for the ratio; empty if there is none.
     """
 
     name: str
@@ -39,7 +39,7 @@ def in_turns(actions: dict[str, Callable[[], object]], repeats: int) -> dict[str
 
 
 def seconds_of(action: Callable[[], object]) -> float:
-    """How long it takes once."""
+    """Seconds of a single run of the action."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start

@@ -1,6 +1,6 @@
-"""Numbers of merit, each a ratio measured in one run, so that they mean the same on a busy machine.
+"""Figures of merit, each a ratio measured in one run, so that they are comparable even on a busy machine.
 
-The two sides of a throughput ratio are timed in turn, and the median of the turns is taken; what takes many seconds is
+The two sides of a throughput ratio are timed in turns, and the median is taken. Actions that take many seconds are
 timed once.
 """
 
@@ -32,12 +32,12 @@ from lineament.records.devices import Devices
 from lineament.records.shapes import DecomposerConfig, GeneratorConfig
 from lineament.settings.train_decomposer import LossConfig, TrainDecomposerConfig
 
-WITHOUT_SCIKIT_LEARN = "Not held against scikit-learn, which is not installed; for that: pip install scikit-learn"
+WITHOUT_SCIKIT_LEARN = "No comparison with scikit-learn, which is not installed; for that: pip install scikit-learn"
 
 
 @dataclass(frozen=True)
 class BenchConfig:
-    """Settings of the benchmark.
+    """Measure speed and memory of the package, each as a ratio to a reference.
 
     Example: ``python -m benchmarks --repeats 9``
     """
@@ -45,20 +45,20 @@ class BenchConfig:
     network: Annotated[GeneratorConfig, tyro.conf.arg(name="generator")] = field(
         default_factory=lambda: GeneratorConfig(resolution=128, channel_base=16384, channel_max=512, w_dim=512)
     )
-    """Generator whose synthesis is held against grouped convolutions; the default has the published widths (config-e)
+    """Generator whose synthesis is compared with grouped convolutions. The default has the published widths (config-e)
     at 128 px."""
     batch_size: int = 4
-    """Images per synthesis there."""
+    """Number of images per synthesis in the comparison with grouped convolutions."""
     decomposer_batch_size: int = 24
-    """Images per step of the decomposer's training."""
+    """Number of images per step of the decomposer's training."""
     repeats: int = 7
-    """Turns; the median counts."""
+    """Number of repetitions. The median counts."""
     synthesis: BenchSynthesisConfig = field(default_factory=BenchSynthesisConfig)
-    """The synthesis that is held against matrix products."""
+    """Synthesis to compare with matrix products."""
     factors: BenchFactorsConfig = field(default_factory=BenchFactorsConfig)
-    """The matrix that is factorised."""
+    """Matrix to factorise."""
     jacobian: BenchJacobianConfig = field(default_factory=BenchJacobianConfig)
-    """The two ways to the Jacobian of the shipped networks."""
+    """Sample sizes of the two methods for the Jacobian of the shipped networks."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "batch_size", "decomposer_batch_size", "repeats", least=1)
@@ -66,7 +66,7 @@ class BenchConfig:
 
 @dataclass(frozen=True)
 class BenchReport:
-    """All ratios, and what could not be measured."""
+    """All ratios, and notes on what could not be measured."""
 
     rows: tuple[BenchRow, ...]
     notes: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class BenchReport:
 
 
 def bench_rasterizer(config: BenchConfig) -> list[BenchRow]:
-    """Share of the rasteriser, forward and backward, in a decomposer training step (without perceptual term)."""
+    """The rasteriser's share, forward and backward, of a decomposer's training step without the perceptual term."""
     rows = []
     for resolution in (64, 128):
         torch.manual_seed(0)
@@ -117,9 +117,9 @@ def random_images(n: int, resolution: int) -> torch.Tensor:
 def training_actions(
     variant: str, n: int, memory_format: torch.memory_format, resolution: int = 64
 ) -> dict[str, Callable[[], object]]:
-    """A whole step of a decomposer's training, comparing pixels only, and its two large parts.
+    """A whole training step of a decomposer, with the pixel loss only, and its two large parts.
 
-    The parts are timed forward and backward: all five networks, and what is rendered from what they say.
+    The parts are timed forward and backward: all five networks, and the rendering of their outputs.
     """
     plain = TrainDecomposerConfig(
         out=Path(),
@@ -154,9 +154,10 @@ def training_actions(
 
 
 def bench_training(config: BenchConfig) -> list[BenchRow]:
-    """Our recipe against the published one on networks of the same size, both with our rasteriser.
+    """Compare our recipe with the published one on networks of the same size, both with our rasteriser.
 
-    The published one renders twice, compares everything, and keeps images in memory as it came, channel by channel.
+    The published recipe renders twice, compares all pixels, and keeps images in the default memory format, not
+    channels_last.
     """
     n = config.decomposer_batch_size
     ours = training_actions("full", n, torch.channels_last)

@@ -1,4 +1,4 @@
-"""Synthesis by StyleGAN2 against its grouped form, and against the machine's matrix products."""
+"""Compare StyleGAN2's synthesis with its grouped form, and with the machine's matrix products."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from lineament.records.shapes import GeneratorConfig
 
 @dataclass(frozen=True)
 class BenchSynthesisConfig:
-    """What is held against matrix products."""
+    """Generator and matrix sizes for the comparison of synthesis with matrix products."""
 
     network: GeneratorConfig = field(
         default_factory=lambda: StyleGAN2Config(
@@ -30,11 +30,11 @@ class BenchSynthesisConfig:
             conv_clamp=256.0,
         )
     )
-    """Generator whose synthesis is timed; the default has the published widths (config-e) at 256 px."""
+    """Generator whose synthesis is timed. The default has the published widths (config-e) at 256 px."""
     batch_sizes: tuple[int, ...] = (1, 4, 8, 16)
-    """Images per synthesis."""
+    """Numbers of images per synthesis."""
     matrix_sides: tuple[int, ...] = (1024, 2048, 4096)
-    """Sides of the square matrices whose products are timed; the fastest per operation counts."""
+    """Sides of the square matrices whose products are timed. The fastest per operation counts."""
 
     def __post_init__(self) -> None:
         for name in ("batch_sizes", "matrix_sides"):
@@ -45,7 +45,7 @@ class BenchSynthesisConfig:
 
 @contextmanager
 def grouped_convolutions() -> Iterator[None]:
-    """Within the block, the generator computes its modulated convolutions in the paper's grouped form."""
+    """Context in which generators compute their modulated convolutions in the paper's grouped form."""
     ours, are_plain = stylegan2.modulated_conv2d, stylegan2.are_plain
     stylegan2.modulated_conv2d = modulated_conv2d_grouped  # pyright: ignore[reportAttributeAccessIssue]
     stylegan2.are_plain = lambda *tensors: False
@@ -63,7 +63,7 @@ def random_generator(config: GeneratorConfig) -> StyleGAN2:
 
 
 def bench_grouped(config: GeneratorConfig, batch_size: int, repeats: int) -> list[BenchRow]:
-    """Ours against the grouped form, on the same weights and latents."""
+    """Compare our form with the grouped one, on the same weights and latents."""
     generator = random_generator(config)
     z = latents(0, range(batch_size), config.z_dim)
 
@@ -85,7 +85,7 @@ def bench_grouped(config: GeneratorConfig, batch_size: int, repeats: int) -> lis
 
 
 def num_operations(generator: StyleGAN2) -> int:
-    """Multiplications and additions of one image, as the definition of its convolutions counts them."""
+    """Multiplications and additions for one image, counted from the definition of its convolutions."""
     total = 0
     for block in generator.synthesis_blocks():
         size = block.conv1.resolution
@@ -97,7 +97,7 @@ def num_operations(generator: StyleGAN2) -> int:
 
 
 def bench_against_products(config: BenchSynthesisConfig, repeats: int) -> list[BenchRow]:
-    """Ours against matrix products of as many operations: above 1 where operations are saved."""
+    """Compare our synthesis with matrix products of as many operations; the ratio exceeds 1 if operations are saved."""
     generator = random_generator(config.network)
     w = torch.randn(max(config.batch_sizes), config.network.w_dim)
     matrices = {side: torch.randn(side, side) for side in config.matrix_sides}

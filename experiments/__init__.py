@@ -1,1 +1,1 @@
-"""Experiments: they use the package, and are no part of it."""
+"""Experiments that use the package, but are not part of it."""

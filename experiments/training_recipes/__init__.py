@@ -1,1 +1,1 @@
-"""Training recipes compared over seeds: which converge, and how well."""
+"""Comparison of training recipes over seeds: which converge, and how well."""

@@ -1,8 +1,9 @@
 """Train decomposers by several recipes over several seeds, and compare them on faces whose truth is known.
 
-A pair of a recipe and a seed is a training in a folder of its own, with its score beside it. Pairs that have a score
-are not repeated and pairs that another process works on are left to it, so the same command goes on where it stopped,
-and started twice it uses two cores. The seeds take turns, not the recipes: stopped early, all have had as many.
+Each pair of a recipe and a seed is trained in its own folder, which also gets its score. Pairs that have a score are
+skipped, and so are pairs that another process works on. So the same command resumes where it stopped, and started twice
+it uses two cores. All recipes are trained for one seed before the next, so that they have equally many seeds if stopped
+early.
 """
 
 import json
@@ -38,43 +39,43 @@ from lineament.store.truth import load_truth
 SCORE_NAME, REPORT_NAME = "score.json", "report.json"
 
 FREE_SETTINGS = ("variants", "seeds", "devices")
-"""What may change in the middle of a comparison."""
+"""Settings that may differ when a comparison is resumed."""
 
 HEALTH_ROWS = 10
-"""Last rows of the log that are averaged before a training's health is judged."""
+"""Number of last rows of the log that are averaged to judge a training's health."""
 
 
 @dataclass(frozen=True)
 class CompareRecipesConfig:
-    """Settings of a comparison of training recipes over seeds.
+    """Compare training recipes of decomposers over several seeds.
 
     Example: ``python -m experiments.training_recipes --images renders --truth test --out runs/recipes``
     """
 
     out: Path
-    """Folder of the comparison; the same command goes on where it stopped."""
+    """Folder of the comparison; the same command continues a stopped run."""
     truth: Path
-    """Folder of faces with their truth, on which every decomposer is scored; never learned from."""
+    """Folder of faces with their truth to score every decomposer on. These faces are never trained on."""
     generator: Path | None = None
-    """Generator whose samples are taken apart."""
+    """Generator file whose samples are trained on; only --images if not given."""
     images: Path | None = None
-    """Folder or zip of images to take apart, instead of samples or beside them."""
+    """Folder or zip of images to train on, instead of samples or with them; only samples if not given."""
     features: Path | None = None
     """Discriminator (or its features) for the perceptual term; the one beside the generator if not given."""
     variants: tuple[str, ...] = tuple(VARIANTS)
-    """Recipes that are compared."""
+    """Recipes to compare."""
     seeds: int = 3
-    """Trainings of each recipe."""
+    """Number of trainings of each recipe."""
     steps: int = TrainDecomposerConfig.steps
-    """Length of each training."""
+    """Number of training steps of each training."""
     batch_size: int = TrainDecomposerConfig.batch_size
-    """Images per step."""
+    """Number of images per step."""
     snapshot_steps: int = TrainDecomposerConfig.snapshot_steps
-    """Steps between two snapshots."""
+    """Number of steps between snapshots."""
     network: DecomposerConfig = field(default_factory=DecomposerConfig)
     """Shape of the decomposers."""
     faces: int | None = None
-    """Score on the first faces only."""
+    """Number of faces to score on, from the first on; all if not given."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 
@@ -90,13 +91,13 @@ class CompareRecipesConfig:
 
 @dataclass(frozen=True)
 class PairScore:
-    """What became of one training.
+    """Result of one training.
 
     Attributes:
-        steps: age of the decomposer that was scored; 0 if the training died without leaving one.
-        reasons: why it is not healthy; empty if it is.
+        steps: training steps of the decomposer that was scored; 0 if the training died without one.
+        reasons: why the training is not healthy; empty if it is.
         health: averages of the last logged values.
-        scores: as of a row of `lineament.recipes.evaluate.decomposer`; the errors are over the faces.
+        scores: scores as in a row of `lineament.recipes.evaluate.decomposer`; their errors are over the faces.
     """
 
     variant: str
@@ -109,7 +110,7 @@ class PairScore:
 
     @property
     def healthy(self) -> bool:
-        """Whether nothing is wrong with it."""
+        """Whether the training is healthy."""
         return not self.reasons
 
 
@@ -118,7 +119,7 @@ class RecipeRow:
     """A recipe over the seeds that are done.
 
     Attributes:
-        seeds: trainings that are done, of which ``healthy`` are healthy and ``scored`` left a decomposer.
+        seeds: number of finished trainings; ``healthy`` are healthy, and ``scored`` left a decomposer.
         reasons: why the others are not healthy.
         scores: means over the scored seeds and the standard errors of these means.
     """
@@ -133,7 +134,7 @@ class RecipeRow:
 
 @dataclass(frozen=True)
 class RecipeReport:
-    """All rows so far, and how they came about."""
+    """All rows so far, and the settings of the comparison."""
 
     truth: str
     seeds: int
@@ -143,7 +144,7 @@ class RecipeReport:
     rows: tuple[RecipeRow, ...]
 
     def renderables(self) -> list[Any]:
-        """Tables for the terminal, and what went wrong."""
+        """Tables for the terminal, and reasons of unhealthy trainings."""
         parts: list[Any] = []
         for title, columns in _TABLES.items():
             first = not parts
@@ -187,12 +188,12 @@ _TABLES = {
 
 
 def pair_folder(config: CompareRecipesConfig, variant: str, seed: int) -> Path:
-    """Where a pair's training lives."""
+    """Folder of a pair's training."""
     return config.out / variant.replace(" ", "-") / f"seed-{seed}"
 
 
 def training_settings(config: CompareRecipesConfig, variant: str, seed: int) -> TrainDecomposerConfig:
-    """Settings of a pair's training; collapses are to be counted, so none is mended unless the recipe says so."""
+    """Settings of a pair's training. Collapses are counted, so a training recovers only if its recipe says so."""
     base = TrainDecomposerConfig(
         out=pair_folder(config, variant, seed),
         generator=config.generator,
@@ -211,17 +212,17 @@ def training_settings(config: CompareRecipesConfig, variant: str, seed: int) -> 
 
 
 def claim(config: CompareRecipesConfig) -> None:
-    """Make the folder, or refuse one of a comparison with other settings; several processes may work in it."""
+    """Make the folder, or refuse a folder of a comparison with other settings; several processes may use it."""
     RunFolder(config.out, config, free=FREE_SETTINGS, lead=False).close()
     remove_stale_temporaries(config.out)
     write_text_atomic(config.out / CONFIG_NAME, json.dumps(asdict(config), default=str, indent=2))
 
 
 def train(training: TrainDecomposerConfig) -> str | None:
-    """Train, or go on training; what the training died of, without the advice, or None.
+    """Start or resume a training; return the reason why it died, without advice, or None.
 
     Raises:
-        BusyError: another process is at work on this pair.
+        BusyError: another process works on this pair.
     """
     try:
         train_decomposer.run(training)
@@ -237,14 +238,14 @@ def saved_counters(folder: Path) -> Mapping[str, Any]:
 
 
 def last_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of a training's log that its health is judged by."""
+    """The rows of a training's log from which its health is judged."""
     path = folder / LOG_NAME
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     return [json.loads(line) for line in lines[-HEALTH_ROWS:]]
 
 
 def mean_health(rows: list[dict[str, Any]]) -> dict[str, float]:
-    """Averages of the values that tell of health."""
+    """Averages of the values that show health."""
     names = [name for name in (rows[-1] if rows else {}) if name.startswith("health/")]
     return {name: math.fsum(row.get(name, math.nan) for row in rows) / len(rows) for name in names}
 
@@ -271,7 +272,7 @@ class Examination:
 
 
 def examine(training: TrainDecomposerConfig, variant: str, died_of: str | None, examination: Examination) -> PairScore:
-    """Judge a training that has come to its end, one way or the other."""
+    """Judge a training that is finished or died."""
     rows, decomposer = last_rows(training.out), training.out / "decomposer.safetensors"
     health = mean_health(rows)
     reasons = healthy(health)
@@ -293,7 +294,7 @@ def examine(training: TrainDecomposerConfig, variant: str, died_of: str | None, 
 
 
 def write_score(folder: Path, score: PairScore) -> None:
-    """Write a pair's score beside its training; from then on the pair is done."""
+    """Write a pair's score into its folder, which marks the pair as done."""
     text = json.dumps(asdict(score) | {"healthy": score.healthy}, indent=2)
     write_text_atomic(folder / SCORE_NAME, text + "\n")
 
@@ -336,7 +337,7 @@ def row_of(name: str, found: list[PairScore]) -> RecipeRow:
 
 
 def report_of(config: CompareRecipesConfig) -> RecipeReport:
-    """What the folder holds so far, whichever process made it."""
+    """Report on the folder's results so far, from all processes."""
     rows = []
     for name in config.variants:
         found = [read_score(pair_folder(config, name, seed)) for seed in range(config.seeds)]
@@ -352,20 +353,20 @@ def report_of(config: CompareRecipesConfig) -> RecipeReport:
 
 
 def write_report(config: CompareRecipesConfig) -> RecipeReport:
-    """The report on what the folder holds so far, also as a file."""
+    """Report on the folder's results so far, and write it to a file."""
     report = report_of(config)
     write_text_atomic(config.out / REPORT_NAME, json.dumps(asdict(report), indent=2) + "\n")
     return report
 
 
 def run(config: CompareRecipesConfig) -> RecipeReport:
-    """Train and score every pair that is neither done nor being worked on.
+    """Train and score every pair that is not done and that no other process works on.
 
     Raises:
         ImageError, FileFormatError: a source, the truth or a score cannot be used.
-        ConfigError: the folder holds a comparison with other settings, or the truth a single face.
+        ConfigError: the folder holds a comparison with other settings, or the truth holds a single face.
     """
-    examination = Examination(config)  # before the folder is claimed: a mistyped path must not become its setting
+    examination = Examination(config)  # before the folder is claimed, so that a mistyped path is not saved
     claim(config)
     report = write_report(config)
     for seed, name in product(range(config.seeds), config.variants):

@@ -1,4 +1,4 @@
-"""Recipes for training a decomposer: ours, ours with one part taken out or put in, and the published one."""
+"""Recipes for training a decomposer: ours, ours with one component removed or added, and the published one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ Change: TypeAlias = Callable[[TrainDecomposerConfig], TrainDecomposerConfig]
 
 @dataclass(frozen=True)
 class Variant:
-    """A recipe, as a change of the settings that it starts from."""
+    """A recipe, as a change of given settings."""
 
     name: str
     explanation: str
@@ -19,7 +19,7 @@ class Variant:
 
 
 def _setting(*, network: dict[str, Any] | None = None, loss: dict[str, Any] | None = None, **settings: Any) -> Change:
-    """The change that gives these settings these values, and leaves the others."""
+    """A change that sets these settings and leaves the others unchanged."""
 
     def change(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         return replace(
@@ -35,7 +35,7 @@ def _setting(*, network: dict[str, Any] | None = None, loss: dict[str, Any] | No
 def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
     """The recipe of Wu et al., CVPR 2020, at our size of network and batch.
 
-    Deviation: it compares pixels alone, as in its own ablation; its perceptual feature was trained on labels.
+    Deviation: it compares only pixels, as in the paper's ablation; its perceptual feature was trained on labels.
     """
     return _setting(
         learning_rate=1e-4,
@@ -75,20 +75,22 @@ VARIANTS: dict[str, Variant] = {
         Variant("no ellipsoid", "the depth starts flat", _setting(ellipsoid=False)),
         Variant(
             "no mean shape",
-            "the depth network alone says the shape, which starts at random; nothing to align faces with",
+            "the depth network alone gives the shape, which starts at random; faces have no mean shape to align with",
             _setting(network={"mean_shape": False, "aligned": False}),
         ),
-        Variant("no mean albedo", "the albedo network alone says the albedo", _setting(network={"mean_albedo": False})),
+        Variant(
+            "no mean albedo", "the albedo network gives all of the albedo", _setting(network={"mean_albedo": False})
+        ),
         Variant(
             "not aligned",
             "the depth and albedo networks see the image as it is",
             _setting(network={"aligned": False}),
         ),
-        Variant("default init", "weights start by PyTorch's default", _setting(he_init=False)),
+        Variant("default init", "weights start with PyTorch's default initialisation", _setting(he_init=False)),
         Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
         Variant(
             "no cycle",
-            "view and light do not learn from images with known answers",
+            "view and light do not learn from rendered images with known view and light",
             _setting(loss={"cycle_weight": 0.0}),
         ),
         Variant(
@@ -96,22 +98,22 @@ VARIANTS: dict[str, Variant] = {
             "a generator's samples of one face in two poses or lights must agree on albedo and depth",
             _setting(loss={"latent_weight": 1.0}),
         ),
-        Variant("no clipping", "gradients of any size", _setting(clip_norm=0.0)),
+        Variant("no clipping", "gradients are not clipped", _setting(clip_norm=0.0)),
         Variant(
             "contours unbounded",
             "gradients of the depth are not scaled down on steep surfaces",
             _setting(loss={"contour_slope": 0.0}),
         ),
         Variant("no averaging", "the last weights instead of their average", _setting(ema_steps=0.0)),
-        Variant("confidence unbounded", "the confidence may claim any precision", _setting(network={"min_sigma": 0.0})),
+        Variant("confidence unbounded", "the confidence may be arbitrarily high", _setting(network={"min_sigma": 0.0})),
         Variant(
             "not equivariant",
-            "view and light may answer to mirroring in any way",
+            "view and light need not be mirrored when the image is mirrored",
             _setting(network={"equivariant": False}),
         ),
         Variant(
             "soft symmetry",
-            "the depth is only drawn towards its mirror image",
+            "the depth is only encouraged to equal its mirror image",
             _setting(network={"symmetric_depth": False}),
         ),
         Variant(
@@ -125,9 +127,9 @@ VARIANTS: dict[str, Variant] = {
             "Adam with a beta2 of 0.999, a constant learning rate and no warm-up",
             _setting(adam_beta2=0.999, warmup_steps=0, decay=0.0),
         ),
-        Variant("published", "the recipe of Wu et al. with only its faults mended", _published),
-        Variant("recovering", "our recipe, which goes back when it collapses", _setting(recover=True)),
+        Variant("published", "the recipe of Wu et al. with only its bugs fixed", _published),
+        Variant("recovering", "our recipe, going back to a healthy state after a collapse", _setting(recover=True)),
     )
 }
-"""By name. All but "recovering" and "published" leave it to the settings they start from whether collapses are mended;
-a comparison starts from settings that do not."""
+"""Recipes by name. Only "recovering" and "published" set whether a training recovers from collapses; the others keep
+the given setting, which is off in a comparison."""

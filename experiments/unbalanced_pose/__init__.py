@@ -1,1 +1,1 @@
-"""An experiment: does guided extrapolation repair a lopsided training set?"""
+"""An experiment: does guided extrapolation repair a training set with rare values?"""

@@ -1,4 +1,4 @@
-"""The arms: what each network is shown."""
+"""The arms of the experiment: the training pictures of each network."""
 
 from typing import Literal, TypeAlias, get_args
 
@@ -27,21 +27,21 @@ Arm: TypeAlias = Literal[
 ARMS: tuple[Arm, ...] = get_args(Arm)
 
 ORACLES: tuple[Arm, ...] = ("upper bound", "upper bound + standard")
-"""Arms that see rendered pictures of what is rare."""
+"""Arms that are trained on rendered pictures with rare values."""
 
 OURS: tuple[Arm, ...] = ("generator alone", "ours", "ours + standard")
-"""Arms that see what guided extrapolation adds: the generator's pictures, or with the photographs' own pixels."""
+"""Arms that are trained on pictures from guided extrapolation: the generator's, or with the photographs' own pixels."""
 
 BINS = 18
-"""In which the angle is counted: 5 degrees, or a tenth of slope."""
+"""Number of bins in which the angle is counted; each is 5 degrees, or a tenth of slope, wide."""
 
 REAL_SHARE = 0.2
-"""Of the rare pictures that our arms show for a regression, those of the training set itself, which are so few. For a
-verification they count as others do: they show so few people."""
+"""Share of real pictures among the rare ones that our arms show for a regression; they are shown more often, because
+there are so few. For a verification they are not, because they show so few people."""
 
 
 def rarity(values: Float[np.ndarray, " n"], imbalance: Imbalance, power: float = 1.0) -> Float[np.ndarray, " n"]:
-    """One over how many pictures share a picture's bin of the angle, to a power; one in the mean."""
+    """Rarity of each picture: (1 / number of pictures in its bin of the angle) ** power, scaled to mean one."""
     edges = np.linspace(-imbalance.reach, imbalance.reach, BINS + 1)[1:-1]
     of = np.searchsorted(edges, values)
     rare = (1 / np.bincount(of, minlength=BINS)[of]) ** power
@@ -57,16 +57,16 @@ def training_set(
     made: Labelled | None,
     power: float,
 ) -> TrainingSet:
-    """What the networks of an arm are shown.
+    """The training set of an arm.
 
     Args:
-        arm: its name.
-        kind: what the network learns.
-        imbalance: what is rare.
-        lopsided: the training set.
+        arm: name of the arm.
+        kind: kind of task.
+        imbalance: the values that are rare.
+        lopsided: the lopsided training set.
         balanced: as many pictures of the same people with an even distribution.
-        made: what guided extrapolation adds to the lopsided set; only our arms need it.
-        power: of the rarity, by which rare pictures are drawn or weighted; 1 makes all bins count the same.
+        made: pictures from guided extrapolation; only our arms need them.
+        power: exponent of the rarity by which rare pictures are drawn or weighted; 1 makes all bins count the same.
     """
     shown = [balanced if arm in ORACLES else lopsided]
     if arm in OURS:

@@ -1,4 +1,4 @@
-"""The table as a picture: every arm's error with its interval, one panel for each task."""
+"""The table as a figure: every arm's error with its interval, one panel for each task."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -11,11 +11,11 @@ _COLOURS = {"ours": "#b5442f", "oracle": "#7a7a7a", "other": "#2f5d8a"}
 
 
 def svg(tasks: Mapping[str, Sequence[Row]], titles: Mapping[str, str]) -> str:
-    """A picture that needs nothing to be looked at but a browser.
+    """The figure as an SVG that needs no other files.
 
     Args:
         tasks: the rows of every task.
-        titles: what each task's panel is called, with the unit of its error.
+        titles: title of each task's panel, with the unit of its error.
     """
     parts, y = [], 10
     for name, rows in tasks.items():
@@ -45,6 +45,6 @@ def svg(tasks: Mapping[str, Sequence[Row]], titles: Mapping[str, str]) -> str:
 
 
 def _ticks(top: float) -> list[float]:
-    """Four to eight round numbers from 0 to a number."""
+    """Four to eight round numbers from 0 to ``top``."""
     step = next(s for k in range(-4, 5) for s in (10.0**k, 2 * 10.0**k, 5 * 10.0**k) if top / s <= 8)
     return [round(i * step, 6) for i in range(int(top / step) + 1)]

@@ -1,4 +1,4 @@
-"""Ours: the lopsided set's own pictures, inverted and turned (or relit) to where the set has few."""
+"""Our pictures: pictures of the lopsided set are inverted and turned (or relit) to values that are rare in it."""
 
 import io
 from collections.abc import Iterator
@@ -48,27 +48,27 @@ class Generation:
     """How pictures for rare values are made."""
 
     sources: int = 1680
-    """Pictures of the training set that are inverted."""
+    """Number of pictures of the training set that are inverted."""
     uses: int = 2
-    """How often one of them may be the source of a picture with a rare value."""
+    """How often each of them may be the source of a picture with a rare value."""
     common: float = 0.5
-    """Pictures made for common values, as a share of those made for rare ones: else whatever betrays a generated
-    picture would say that its value is a rare one."""
+    """Number of pictures made for common values, as a share of those made for rare ones. Without them, traces of the
+    generator in a picture would show that its value is rare."""
     farthest: float = 0.6
-    """Largest change, as a share of the reach, on the way to a common value."""
+    """Largest change for a common value, as a share of the reach."""
     corrections: int = 1
-    """How often a generated picture that missed its value is asked for again."""
+    """How often the step to a picture is corrected by its measured error."""
     tolerance: float = 0.2
-    """Largest difference of the measured from the wanted value, as a share of the reach."""
+    """Largest difference between the measured and the wanted value, as a share of the reach."""
     inversion: InversionSettings = field(default_factory=lambda: InversionSettings(steps=30))
     """How the sources are inverted."""
     seed: int = 0
-    """Of the choice of sources and values."""
+    """Seed of the choice of sources and values."""
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Which picture is to show which value."""
+    """The value that each picture to be made should show, and its source."""
 
     sources: Int[np.ndarray, " n"]
     targets: Float[np.ndarray, " n"]
@@ -76,7 +76,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Line:
-    """What a label says, from what the decomposer measures: offset + slope * measured."""
+    """Converts the decomposer's measurements to labels: offset + slope * measured."""
 
     offset: float
     slope: float
@@ -99,9 +99,9 @@ def fit_line(measured: Float[np.ndarray, " n"], labels: Float[np.ndarray, " n"])
 def plan(
     values: Float[np.ndarray, " n"], usable: Bool[np.ndarray, " n"], imbalance: Imbalance, settings: Generation
 ) -> Plan:
-    """Fill what lies beyond the edge, on either side, as densely as the common values are; and some common ones, too.
+    """Fill the rare values beyond the edge, on both sides, as densely as the common ones; add some common values, too.
 
-    A rare value comes from a source on the same side, in order: in one dimension no other plan moves less.
+    Each rare value comes from a source on the same side, in order; in one dimension this is the least total change.
     """
     random = philox(settings.seed, _PLAN, 0)
     rare = imbalance.rare(values)
@@ -123,7 +123,7 @@ def plan(
 
 @dataclass(frozen=True, eq=False)
 class Tools:
-    """A generator, what reads its pictures, and its directions."""
+    """A generator, a decomposer that measures its pictures, and the atlas of its directions."""
 
     generator: Generator
     decomposer: Decomposer
@@ -131,7 +131,7 @@ class Tools:
 
     @classmethod
     def shipped(cls) -> "Tools":
-        """Those that learned from renders; other ones than the experiment's."""
+        """The shipped ones, trained on renders that do not occur in the experiment."""
         generator, decomposer = load_pair(None, None, PAIR, torch.device("cpu"))
         atlas = load_atlas(shipped_path("atlas.safetensors", PAIR))
         look_as_in(atlas, generator, decomposer)
@@ -140,14 +140,14 @@ class Tools:
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """Generated pictures: with the photographs' own pixels and without, what they should show, and which pass.
+    """Generated pictures, with and without the photographs' own pixels, and whether they pass.
 
     Attributes:
-        images: with the photographs laid over.
-        plain: as the generator draws them.
-        items: their places in the plan.
-        measured: what the decomposer measures of ``images``, on the labels' scale.
-        passed, plain_passed: whether that is near enough to what was wanted.
+        images: pictures with the photographs laid over them.
+        plain: pictures as the generator draws them.
+        items: their indices in the plan.
+        measured: values that the decomposer measures in ``images``, on the labels' scale.
+        passed, plain_passed: whether the measured value is near enough to the wanted one.
     """
 
     images: UInt8[np.ndarray, "n h w 3"]
@@ -166,10 +166,10 @@ class Pictures:
     plain: Labelled
 
     def shown(self, arm: Arm, kind: Kind) -> Labelled:
-        """What an arm adds to the lopsided set.
+        """The pictures that an arm adds to the lopsided set.
 
-        An angle is learned better from both than from either; who somebody is, from the photographs' own pixels
-        alone. So it was on the validation pictures.
+        On the validation pictures, an angle was learned better from both kinds than from either, and identity from
+        pictures with the photographs' own pixels alone.
         """
         if arm == "generator alone":
             return self.plain
@@ -177,7 +177,7 @@ class Pictures:
 
 
 def generated_pictures(folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: Generation) -> Pictures:
-    """Our pictures; kept in the folder."""
+    """Our pictures that passed; the results are kept in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "made.npz"
     if not path.exists():
@@ -205,7 +205,7 @@ def generated_pictures(folder: Path, lopsided: Labelled, imbalance: Imbalance, s
 
 
 def _labelled(found: Any, images: str, passed: str, lopsided: Labelled, imbalance: Imbalance) -> Labelled:
-    """Generated pictures that passed, with the label that was wanted and their source's person."""
+    """Generated pictures that passed, with the wanted label and the person of their source."""
     use = found[passed]
     sources = found["sources"][use]
     names = tuple(f"made-{i}" for i in np.flatnonzero(use))
@@ -214,14 +214,14 @@ def _labelled(found: Any, images: str, passed: str, lopsided: Labelled, imbalanc
 
 
 def inverted(folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: Generation) -> Inversions:
-    """Latents of some common pictures; runs on where it was stopped."""
+    """Latents of some common pictures; resumes where it was stopped."""
     out = folder / "inversions.safetensors"
     if not out.exists():
         sources = folder / "sources"
         sources.mkdir(exist_ok=True)
         common = np.flatnonzero(~imbalance.rare(lopsided.labels[imbalance.semantic]))
         for i in philox(settings.seed, _SOURCES, 0).permutation(common)[: settings.sources]:
-            # Once: a picture that is written again looks changed to a work that was stopped in the middle.
+            # Write a picture only once: if it were rewritten, a resumed inversion would take it for changed.
             if not (sources / lopsided.names[i]).exists():
                 file = io.BytesIO()
                 Image.fromarray(lopsided.images[i]).save(file, "png")
@@ -231,7 +231,7 @@ def inverted(folder: Path, lopsided: Labelled, imbalance: Imbalance, settings: G
 
 
 def measured(decomposer: Decomposer, images: UInt8[np.ndarray, "n h w 3"], name: str) -> Float[np.ndarray, " n"]:
-    """One semantic of pictures, by the decomposer."""
+    """One semantic of the pictures, measured by the decomposer."""
     column = SEMANTIC_NAMES.index(name)
     parts = [measure(decomposer, to_tensor(images[i : i + 256]))[:, column] for i in range(0, len(images), 256)]
     return np.concatenate(parts)
@@ -250,17 +250,17 @@ def make(
     """Carry out a plan, batch by batch.
 
     Convention:
-        The change that is asked for is the label's change, translated to the decomposer's scale by the line; a picture
-        thus starts at its own true label.
+        The requested change is the change of the label, converted to the decomposer's scale by the line. So a picture
+        starts at its own true label.
 
     Args:
         tools: generator, decomposer, atlas.
         photographs: the training set.
-        ws: its inversions, of those pictures at least that are sources.
+        ws: inversions of its pictures, at least of the sources.
         todo: the plan.
-        line: between measurements and labels.
-        imbalance: what is rare.
-        settings: how.
+        line: conversion between measurements and labels.
+        imbalance: the values that are rare.
+        settings: how the pictures are made.
     """
     name = imbalance.semantic
     hold, column = affordable_hold(tools.atlas, (name,)), SEMANTIC_NAMES.index(name)
@@ -299,10 +299,10 @@ def with_photograph(
     name: str,
     change: Float[np.ndarray, " n"],
 ) -> Float[Tensor, "n 3 h w"]:
-    """The photograph's own pixels, where they are still to be seen.
+    """Lay the photograph's own pixels over the edited picture where they are still visible.
 
-    A turned head keeps them where the turned depth says so; under another light all stay, and change as the
-    generator's picture changes.
+    For a turned head, the turned depth tells where they are visible. For another light all of them are kept, and the
+    change of the generator's picture is added.
     """
     if name != "yaw":
         return (photos + edited - before).clamp(-1, 1)

@@ -1,8 +1,8 @@
 """Rendered people, several pictures of each: the lopsided and the balanced training sets, validation and test.
 
-The renderer is a tool that stands beside this repository; it is loaded from the path that is given. Who somebody is
-(shape, skin, hair) comes from one of its samples, everything else of a picture (expression, background, clothes,
-framing, light, pose) from another; then the angle in question is set. People of different parts are different ones.
+The renderer is not part of this repository; it is loaded from the given path. A person (shape, skin, hair) comes from
+one of its samples, everything else in a picture (expression, background, clothes, framing, light, pose) from another;
+then the angle of interest is set. The training, validation and test sets show different people.
 """
 
 import csv
@@ -28,16 +28,17 @@ Part: TypeAlias = Literal["lopsided", "balanced", "validation", "test"]
 PARTS: tuple[Part, ...] = ("lopsided", "balanced", "validation", "test")
 
 LABELS = ("yaw", "pitch", "roll", "ambient", "diffuse", "light_x", "light_y")
-"""What the truth says of every picture: degrees, fractions, slopes."""
+"""Labels of every picture, in degrees, fractions and slopes."""
 
 _TRUTH = {"light_x": "dx", "light_y": "dy"}
-"""The renderer's word for a label where it has another."""
+"""The renderer's names of labels, where they differ from ours."""
 
 _PEOPLE_SEED, _PICTURES_SEED = 710_000_001, 720_000_001
-"""Of the renderer's samples; no generator or decomposer of ours saw either."""
+"""Seeds of the renderer's samples; no generator or decomposer of ours was trained on either."""
 
 _FIRST_PERSON = {"lopsided": 0, "balanced": 0, "validation": 100_000, "test": 200_000}
-"""The balanced set shows the lopsided one's people, expressions and backgrounds: the angle alone differs."""
+"""Number of the first person of each set. The balanced and the lopsided set show the same people, expressions and
+backgrounds; only the angle differs."""
 
 _OF_A_PICTURE = (
     "yaw",
@@ -61,12 +62,12 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Imbalance:
-    """What is rare in the lopsided set.
+    """The values that are rare in the lopsided set.
 
     Attributes:
-        semantic: the label that is rare where it is large.
-        edge: beyond it (in size) lie the rare values.
-        reach: the largest size.
+        semantic: the label whose large values are rare.
+        edge: absolute values above it are rare.
+        reach: the largest absolute value.
         ratio: how much rarer a rare value is than a common one.
     """
 
@@ -76,13 +77,13 @@ class Imbalance:
     ratio: float = 100.0
 
     def value(self, share: Float[np.ndarray, " n"], *, lopsided: bool) -> Float[np.ndarray, " n"]:
-        """The values at shares (in [0, 1]) of the distribution, in order."""
+        """Quantiles of the distribution: the values at these shares (in [0, 1])."""
         ends = np.array([-self.reach, -self.edge, self.edge, self.reach])
         mass = np.diff(ends) / (np.array([self.ratio, 1.0, self.ratio]) if lopsided else 1.0)
         return np.interp(share, np.concatenate([[0.0], np.cumsum(mass)]) / mass.sum(), ends)
 
     def rare(self, values: Float[np.ndarray, " n"]) -> np.ndarray:
-        """Which values are rare ones in the lopsided set."""
+        """Which values are rare in the lopsided set."""
         return np.abs(values) > self.edge
 
 
@@ -107,7 +108,7 @@ SIZES: dict[Part, Size] = {
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One picture that is to be rendered."""
+    """One picture to render."""
 
     person: int
     number: int
@@ -135,10 +136,11 @@ def load_renderer(path: Path) -> ModuleType:
 
 
 def shares(size: Size, part: Part, seed: int) -> Float[np.ndarray, "people pictures"]:
-    """Where in the distribution of the angle each picture lies, evenly spread.
+    """Share of the angle's distribution at which each picture lies, evenly spread.
 
-    Over a whole training set, so that its rare pictures are as many as they should be and fall to anybody; over each
-    person's pictures where the sets are for testing, so that everybody is seen from everywhere.
+    In training sets, shares are spread over the whole set, so that the number of rare pictures is as intended and they
+    fall on random people. In validation and test, they are spread over each person's pictures, so that everybody is
+    seen at all angles.
     """
     random = philox(seed, 0, _FIRST_PERSON[part])
     if part in ("validation", "test"):
@@ -165,7 +167,7 @@ def pictures(renderer: ModuleType, basis: Any, imbalance: Imbalance, part: Part,
 
 
 def render(tool: Path, imbalance: Imbalance, part: Part, size: Size, folder: Path, resolution: int = 64) -> None:
-    """Write ``folder/images/*.png`` and then ``folder/labels.csv``; nothing is done where that is there."""
+    """Write ``folder/images/*.png`` and then ``folder/labels.csv``; does nothing if labels.csv exists."""
     if (folder / "labels.csv").exists():
         return
     renderer = load_renderer(tool)

@@ -1,7 +1,7 @@
-"""Does guided extrapolation repair a lopsided training set? Renders, pictures of ours, all networks, the table.
+"""Run the whole experiment: renders, our pictures, all networks, and the table.
 
-Every step is kept as soon as it is done, and the same command goes on: the renders in their folders, inversions and
-generated pictures in files, the result of each network (task, imbalance, arm, seed) as one JSON file.
+Every finished piece is kept, and the same command resumes: renders in their folders, inversions and generated pictures
+in files, the result of each network (task, imbalance, arm, seed) as one JSON file.
 """
 
 import base64
@@ -31,14 +31,14 @@ from .training import Kind, Recipe, outputs, train
 
 @dataclass(frozen=True)
 class Task:
-    """What is learned, from which imbalance."""
+    """A kind of task on one imbalance."""
 
     kind: Kind
     semantic: str
 
     @property
     def name(self) -> str:
-        """As folders and rows are called."""
+        """The task's name in folders and tables."""
         return f"{self.semantic} {self.kind}"
 
 
@@ -67,15 +67,15 @@ class ExperimentConfig:
     tool: Path | None = None
     """The renderer's synthface.py; needed only for sets that have not been rendered."""
     tasks: tuple[str, ...] = tuple(TASKS)
-    """Which tasks."""
+    """Tasks to run."""
     arms: tuple[Arm, ...] = ARMS
-    """Which arms."""
+    """Arms to run."""
     seeds: int = 5
-    """Networks of each arm."""
+    """Number of networks of each arm."""
     part: Part = "test"
-    """On which pictures the networks are judged; validation for every choice that is made on the way."""
+    """Pictures on which the networks are evaluated; use validation to choose settings."""
     power: float = 0.5
-    """Of the rarity, in the arms that draw or weight rare pictures more; 1 makes all bins count the same."""
+    """Exponent of the rarity by which rare pictures are drawn or weighted; 1 makes all bins count the same."""
     recipes: dict[Kind, Recipe] = field(
         default_factory=lambda: {"regression": Recipe(steps=600), "verification": Recipe(steps=800)}
     )
@@ -90,7 +90,7 @@ class ExperimentConfig:
         if self.part not in ("validation", "test"):
             raise ConfigError(f"part is {self.part}, expected validation or test")
         if self.seeds < 2:
-            raise ConfigError(f"seeds is {self.seeds}, expected at least 2: intervals come from their spread")
+            raise ConfigError(f"seeds is {self.seeds}, expected at least 2, because intervals need several networks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,10 +104,10 @@ class Sets:
 
 
 def load_sets(config: ExperimentConfig, imbalance: Imbalance) -> Sets:
-    """Read the renders; render what is missing.
+    """Read the renders; render missing ones.
 
     Raises:
-        InputError: something is missing and there is no renderer.
+        InputError: renders are missing and no renderer was given.
     """
     folder = config.renders / imbalance.semantic
     for part in PARTS:
@@ -117,7 +117,7 @@ def load_sets(config: ExperimentConfig, imbalance: Imbalance) -> Sets:
 
 
 def result_path(config: ExperimentConfig, task: Task, arm: Arm, seed: int) -> Path:
-    """Where a network's result is kept."""
+    """File of a network's result."""
     return (
         config.out
         / config.part
@@ -130,7 +130,7 @@ def result_path(config: ExperimentConfig, task: Task, arm: Arm, seed: int) -> Pa
 def train_and_judge(
     config: ExperimentConfig, task: Task, arm: Arm, seed: int, sets: Sets, made: Labelled | None
 ) -> dict[str, Any]:
-    """One network: its errors, and all that it said, in half precision."""
+    """Train and evaluate one network; returns its errors, and all its outputs in half precision."""
     data = training_set(arm, task.kind, sets.imbalance, sets.lopsided, sets.balanced, made, config.power)
     began = time.perf_counter()
     net = train(data, task.kind, sets.imbalance.reach, config.recipes[task.kind], seed)
@@ -150,17 +150,17 @@ def train_and_judge(
 
 
 def said_of(result: dict[str, Any]) -> Float[np.ndarray, "n d"]:
-    """What a network said, out of its result."""
+    """The outputs of a network, from its result."""
     return np.frombuffer(base64.b64decode(result["said"]), np.float16).reshape(-1, result["said_dim"])
 
 
 def run(config: ExperimentConfig) -> None:
-    """Everything that is not there yet."""
+    """Compute all results that are not there yet."""
     torch.set_num_threads(1)
     for semantic in dict.fromkeys(TASKS[name].semantic for name in config.tasks):
         sets = load_sets(config, IMBALANCES[semantic])
         made: Pictures | None = None
-        # Seed by seed, so that a table of all arms is there early.
+        # Seed by seed, so that a table of all arms exists early.
         for seed in range(config.seeds):
             for task in (TASKS[name] for name in config.tasks if TASKS[name].semantic == semantic):
                 for arm in config.arms:
@@ -179,7 +179,7 @@ def run(config: ExperimentConfig) -> None:
 
 
 METRICS: dict[Kind, str] = {"regression": "rare", "verification": "rare_auc"}
-"""The error that counts."""
+"""The main error of each kind of task."""
 
 DIGITS = {"yaw regression": 2, "light_x regression": 4, "yaw verification": 3, "light_x verification": 3}
 
@@ -192,7 +192,7 @@ TITLES = {
 
 
 def report(config: ExperimentConfig) -> dict[str, list[Row]]:
-    """Tables and figure of all networks there are."""
+    """Tables and figure of all networks so far."""
     tables: dict[str, list[Row]] = {}
     for name in config.tasks:
         task = TASKS[name]

@@ -1,4 +1,4 @@
-"""How wrong a network is where the lopsided set has little to say."""
+"""Errors of a network, in particular for values that are rare in the lopsided set."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ MIDDLING = 0.3
 """Share of the reach within which a picture counts as taken from the front."""
 
 _CELLS = 4000
-"""Of the histogram of cosines, from which error rates are read."""
+"""Number of bins of the histogram of cosines, from which error rates are computed."""
 
 
 def errors_of(kind: Kind, said: Float[np.ndarray, "n d"], judged: Labelled, imbalance: Imbalance) -> dict[str, float]:
     """Errors of a network.
 
     Regression: mean absolute error over the ``rare`` values, the ``common`` ones, and ``all``. Verification: the equal
-    error rate (in percent) of telling whether two pictures show one person; ``rare`` compares a middling picture with
-    a rare one, ``common`` two middling ones, ``all`` any two; ``rare_auc`` is 100 times the chance that a pair of
-    strangers of the first kind is thought more alike than a pair of one person.
+    error rate (in percent) of telling whether two pictures show one person. ``rare`` compares a frontal picture (see
+    `MIDDLING`) with a rare one, ``common`` two frontal ones, ``all`` any two. ``rare_auc`` is 100 times the probability
+    that, in pairs as for ``rare``, two people have a larger cosine than two pictures of one person: 100 (1 - AUC).
     """
     values = judged.labels[imbalance.semantic]
     rare, once = imbalance.rare(values), np.ones((1, judged.people.max() + 1))
@@ -55,7 +55,7 @@ def resampled_errors(
     imbalance: Imbalance,
     draws: Float[np.ndarray, "r people"],
 ) -> Float[np.ndarray, " r"]:
-    """The error that counts (``rare`` or ``rare_auc``), if each person had been met so many times."""
+    """The main error (``rare`` or ``rare_auc``) if each person were drawn as often as in each row of ``draws``."""
     values = judged.labels[imbalance.semantic]
     rare = imbalance.rare(values)
     if kind == "regression":
@@ -80,7 +80,7 @@ def _mean_errors(
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Pairs of pictures: in which cell of the histogram their cosine lies, and whom they show.
+    """Pairs of pictures: the bins of the histogram in which their cosines lie, and the people they show.
 
     ``own`` are pairs of one person, ``strange`` pairs of two.
     """
@@ -108,9 +108,9 @@ class Pairs:
         return cls(cells[own], whom[0][own], cells[strange], np.stack([part[strange] for part in whom]))
 
     def rates(self, times: Float[np.ndarray, " people"] | Sequence[float]) -> tuple[float, float]:
-        """Equal error rate, and one minus the area under the curve, in percent, if people are met so many times.
+        """Equal error rate and one minus the area under the curve, in percent, if people are drawn so many times.
 
-        Pairs of one person count as often as that person, pairs of strangers as often as both were met together.
+        Pairs of one person count as often as that person was drawn, pairs of two people by the product of both numbers.
         """
         times = np.asarray(times, float)
         one, other = self.strange_people

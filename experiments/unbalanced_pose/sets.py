@@ -15,14 +15,14 @@ from .renders import LABELS
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pictures and what is true of them.
+    """Pictures with their labels.
 
     Attributes:
-        names: of the pictures.
+        names: names of the pictures.
         images: the pictures.
         labels: values by the name of the label.
-        people: whom they show, numbered from zero.
-        sources: the picture of the training set that each was made from; itself where it was not made.
+        people: the person in each picture, numbered from zero.
+        sources: the picture of the training set that each was made from; the picture itself if it was not generated.
     """
 
     names: tuple[str, ...]
@@ -36,7 +36,7 @@ class Labelled:
 
 
 def together(one: Labelled, other: Labelled) -> Labelled:
-    """The pictures of two sets of the same people, with the labels that both have."""
+    """The pictures of two sets of the same people, with their common labels."""
     return Labelled(
         one.names + other.names,
         np.concatenate([one.images, other.images]),
@@ -50,7 +50,7 @@ def load(folder: Path) -> Labelled:
     """The pictures of a folder with ``images/`` and ``labels.csv``.
 
     Raises:
-        InputError: it has not been rendered, or not to its end.
+        InputError: the folder has not been rendered completely.
     """
     if not (folder / "labels.csv").exists():
         raise InputError(f"{folder} has no labels.csv; render it first")

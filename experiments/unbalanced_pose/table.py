@@ -1,4 +1,4 @@
-"""The numbers: intervals over networks, and over whom the test happens to show."""
+"""Tables of results, with intervals over networks and over the people of the test set."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from lineament.store.atomic import write_text_atomic
 from .arms import ARMS, ORACLES
 
 RESAMPLES = 200
-"""Draws of the people of the test."""
+"""Number of bootstrap draws of the test set's people."""
 
 _BOOTSTRAP = 6
 
@@ -39,13 +39,13 @@ class Row:
     """One arm of a task.
 
     Attributes:
-        arm: its name.
-        networks: how many there are.
-        rare: error on the rare values, over networks.
-        people: the same error averaged over the networks, over draws of the people of the test.
+        arm: name of the arm.
+        networks: number of networks.
+        rare: error on the rare values, with the interval over networks.
+        people: the same error averaged over networks, with the interval over draws of the test set's people.
         others: further errors, averaged over the networks.
-        cut: share of the error "as is" that is gone, over draws of the people; None for that arm itself.
-        closed: share of the gap between "as is" and the upper bound; None where one of them is missing.
+        cut: reduction of the error relative to "as is", with the interval over draws of people; None for "as is".
+        closed: closed share of the gap between "as is" and the upper bound; None if one of them is missing.
     """
 
     arm: str
@@ -65,13 +65,13 @@ def over_networks(errors: Sequence[float]) -> Interval:
 
 
 def over_people(mean: float, draws: Float[np.ndarray, " r"]) -> Interval:
-    """Percentiles of the bootstrap."""
+    """The mean with the 95 % percentile interval of the bootstrap."""
     low, high = np.percentile(draws, [2.5, 97.5])
     return Interval(mean, float(low), float(high))
 
 
 def draws_of_people(people: int) -> Float[np.ndarray, "r people"]:
-    """How often each of the people is drawn, for every resample; the same ones for all arms."""
+    """How often each person is drawn in every resample; the same for all arms."""
     return (
         np.stack([philox(0, _BOOTSTRAP, r).multinomial(people, np.full(people, 1 / people)) for r in range(RESAMPLES)])
         * 1.0
@@ -82,8 +82,8 @@ def table_of(results: Sequence[dict[str, Any]], metric: str) -> list[Row]:
     """All arms of one task, in the order of `ARMS`.
 
     Args:
-        results: of the networks; each has ``arm``, ``errors``, and ``draws``: the metric for every resample.
-        metric: the name of the error that counts.
+        results: results of the networks; each has ``arm``, ``errors``, and ``draws``: the metric for every resample.
+        metric: name of the main error.
     """
     of = {arm: [result for result in results if result["arm"] == arm] for arm in ARMS}
     of = {arm: found for arm, found in of.items() if found}
@@ -111,7 +111,7 @@ def table_of(results: Sequence[dict[str, Any]], metric: str) -> list[Row]:
 
 
 def verdict(rows: Sequence[Row], arm: str) -> dict[str, Any]:
-    """Whether an arm keeps the promise: 30 % less error than "as is", and apart from every arm that is no oracle."""
+    """Numbers for the goal: 30 % less error than "as is", and an interval below all arms but ours and the oracles."""
     by = {row.arm: row for row in rows}
     own = by[arm]
     rivals = [row for row in rows if row.arm not in (arm, *ORACLES) and not row.arm.startswith(("ours", "generator"))]
@@ -124,7 +124,7 @@ def verdict(rows: Sequence[Row], arm: str) -> dict[str, Any]:
 
 
 def markdown(rows: Sequence[Row], digits: int) -> str:
-    """The table as people read it."""
+    """The table as Markdown."""
     names = list(rows[0].others)
     head = [
         "arm",

@@ -1,4 +1,4 @@
-"""One small network, one recipe: the same for every arm of a task."""
+"""One small network and one recipe, the same for every arm of a task."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -13,7 +13,7 @@ from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import philox, step_generator
 
 Kind: TypeAlias = Literal["regression", "verification"]
-"""Read the angle off a picture; tell whether two pictures show one person."""
+"""The kind of task: measure the angle in a picture, or tell whether two pictures show one person."""
 
 _ORDER, _AUGMENT, _PARTNERS = 1, 2, 4
 
@@ -29,23 +29,23 @@ class Recipe:
     channels: tuple[int, ...] = (12, 24, 48, 96)
     embedding: int = 64
     temperature: float = 0.1
-    """By which cosines are divided before the softmax."""
+    """Cosines are divided by it before the softmax."""
     half: bool = True
     """Compute the network in bfloat16."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingSet:
-    """Pictures and what a network is to learn from them.
+    """Pictures and their targets for a network.
 
     Attributes:
         images: the pictures.
-        values: the angle in question, in the units of its label.
-        people: whom each shows, numbered from zero.
-        sources: what each was made from; pictures of one source share expression, light and background.
-        chance: how often each is drawn, relative to the others.
-        weight: of each picture's loss; one in the mean.
-        augment: shown mirrored, shifted and coloured differently each time.
+        values: the angle to learn, in the units of its label.
+        people: the person in each picture, numbered from zero.
+        sources: the picture that each was made from; pictures of one source share expression, light and background.
+        chance: how often each picture is drawn, relative to the others.
+        weight: weight of each picture's loss; the mean is one.
+        augment: whether pictures are randomly mirrored, shifted and recoloured each time.
     """
 
     images: UInt8[np.ndarray, "n h w 3"]
@@ -58,7 +58,7 @@ class TrainingSet:
 
 
 class Net(nn.Module):
-    """A small convolutional network: two 3 x 3 convolutions at each of four sizes, the first of stride two."""
+    """A small convolutional network: two 3 x 3 convolutions at each of four sizes, the first with stride two."""
 
     def __init__(self, channels: tuple[int, ...], out_dim: int) -> None:
         super().__init__()
@@ -74,17 +74,17 @@ class Net(nn.Module):
         self.head = nn.Linear(channels[-1] * 16, out_dim)
 
     def forward(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n d"]:
-        """Whatever is asked of the pictures (in [-1, 1], 64 px)."""
+        """The angle or the embedding of pictures (in [-1, 1], 64 px)."""
         return self.head(self.body(images).flatten(1))
 
 
 def augmented(
     images: Float[Tensor, "n 3 h w"], values: Float[Tensor, " n"], rng: torch.Generator
 ) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, " n"]]:
-    """Pictures mirrored (half of them, with the sign of their angle), moved a little, and coloured differently.
+    """Pictures, half of them mirrored (with the sign of their angle), slightly moved and recoloured at random.
 
-    Rotated by up to 8 degrees, enlarged by up to 8 % and shifted by up to 5 % of the width: small enough to leave yaw
-    and the light from the side as they are. Brightness, contrast and saturation change by up to a quarter.
+    They are rotated by up to 8 degrees, scaled by up to 8 % and shifted by up to 5 % of the width. This is small enough
+    to keep yaw and light from the side. Brightness, contrast and saturation change by up to a quarter.
     """
     n = len(images)
 
@@ -94,7 +94,7 @@ def augmented(
     sign = torch.where(torch.rand(n, generator=rng) < 0.5, -1.0, 1.0)
     angle, scale = torch.deg2rad(uniform(8.0)), 1 + uniform(0.08)
     cos, sin = angle.cos() * scale, angle.sin() * scale
-    # Rotated in the mirrored picture; the pixels are fetched, so the mirror acts on x last.
+    # The rotation acts on the mirrored picture. The grid says where to fetch pixels, so the mirror acts on x last.
     rows = torch.stack([cos * sign, -sin * sign, uniform(0.1), sin, cos, uniform(0.1)], 1).view(n, 2, 3)
     grid = F.affine_grid(rows, list(images.shape), align_corners=True)
     moved = F.grid_sample(images, grid, padding_mode="reflection", align_corners=True)
@@ -107,14 +107,14 @@ def augmented(
 
 
 def train(data: TrainingSet, kind: Kind, reach: float, recipe: Recipe, seed: int) -> Net:
-    """A network that has learned from a set of pictures.
+    """Train a network on a set of pictures.
 
     Args:
-        data: what it sees.
-        kind: what it learns.
-        reach: the largest value there is, by which values are divided.
-        recipe: how.
-        seed: of its weights and of the order of the pictures.
+        data: the training set.
+        kind: the kind of task.
+        reach: the largest value; values are divided by it.
+        recipe: how to train.
+        seed: seed of the weights and of the order of the pictures.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -132,7 +132,7 @@ def train(data: TrainingSet, kind: Kind, reach: float, recipe: Recipe, seed: int
         images, values = to_tensor(data.images[at]), torch.from_numpy(data.values[at] / reach).float()
         if data.augment:
             images, values = augmented(images, values, step_generator(seed, _AUGMENT, step))
-        # Half precision is a third faster on processors that know it; the losses are computed in single precision.
+        # Half precision is a third faster on processors that support it; losses are computed in single precision.
         with torch.autocast("cpu", torch.bfloat16, enabled=recipe.half):
             said = net(images.contiguous(memory_format=torch.channels_last)).float()
         if kind == "regression":
@@ -148,9 +148,10 @@ def train(data: TrainingSet, kind: Kind, reach: float, recipe: Recipe, seed: int
 
 
 def drawn(chance: Float[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndarray, " count"]:
-    """Pictures in the order in which they are shown: each as often as its chance says, within one, and well mixed.
+    """Indices of the pictures in the order in which they are shown, in shuffled epochs.
 
-    Equal chances give shuffled epochs.
+    In each epoch, a picture appears as often as its chance says, up to one time more or less. Equal chances give
+    ordinary epochs.
     """
     order: list[np.ndarray] = []
     cumulative = np.cumsum(chance / chance.sum())
@@ -164,9 +165,9 @@ def drawn(chance: Float[np.ndarray, " n"], count: int, seed: int) -> Int[np.ndar
 
 
 def with_partners(chosen: Int[np.ndarray, "steps n"], data: TrainingSet, seed: int) -> Int[np.ndarray, "steps m"]:
-    """For each picture of a batch another one of the same person, drawn by its chance; beside the batch itself.
+    """The batches, each followed by partners: for each picture another one of the same person, drawn by its chance.
 
-    Never one of the same source: to tell that two pictures share a background would be too easy a task.
+    A partner never has the same source, because recognising the same background would be too easy.
     """
     order = np.argsort(data.people, kind="stable")
     starts = np.searchsorted(data.people[order], np.arange(data.people.max() + 2))
@@ -183,7 +184,7 @@ def with_partners(chosen: Int[np.ndarray, "steps n"], data: TrainingSet, seed: i
 def contrastive_losses(
     said: Float[Tensor, "n d"], people: Int[Tensor, " n"], temperature: float
 ) -> Float[Tensor, " n"]:
-    """How little each picture is more like the others of its person than like the strangers of the batch.
+    """Supervised contrastive loss of each picture: low if it is more similar to its person than to others in the batch.
 
     Source: Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2.
     """
@@ -197,6 +198,6 @@ def contrastive_losses(
 
 @torch.inference_mode()
 def outputs(net: Net, images: UInt8[np.ndarray, "n h w 3"]) -> Float[np.ndarray, "n d"]:
-    """What a network says of pictures."""
+    """Outputs of a network for pictures."""
     parts = [to_tensor(images[i : i + 256]) for i in range(0, len(images), 256)]
     return torch.cat([net(part.contiguous(memory_format=torch.channels_last)) for part in parts]).numpy()

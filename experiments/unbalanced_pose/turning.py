@@ -1,7 +1,7 @@
-"""A photograph turned by the depth that a decomposer sees in it: what it shows stays as sharp as it was.
+"""Turn a photograph by its depth from a decomposer, so that its visible pixels stay sharp.
 
-What the turned face shows and the photograph does not (the far cheek's side, the ear, whatever is behind) has to come
-from elsewhere: from the generator.
+Parts of the turned face that the photograph does not show (the side of the far cheek, the ear, the background) have to
+come from the generator.
 """
 
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 
 HIDDEN = 0.012
-"""How far behind what the photograph shows a point may lie, in units in which a face's middle is at depth 1."""
+"""How far behind the photograph's visible surface a point may lie; the middle of a face is at depth 1."""
 
 FARTHEST = 1.035
-"""Beyond it lies no face: the decomposer lets its maps end there."""
+"""Largest depth of the face; the decomposer's maps end there."""
 
 STRETCH = 0.25
-"""Pixels of the photograph that a pixel of the turned face takes, at least; less is a smear."""
+"""Smallest area of the photograph, in pixels, for a pixel of the turned face; less gives smeared pixels."""
 
 _FADE = 3
 """Side of the window over which seams are blended, in pixels."""
 
 _BESIDE = 7
-"""Side of the window that has to be free of the head where the background is to be."""
+"""Side of the window, in pixels, that must be free of the head around a background pixel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,8 +38,8 @@ class Turned:
 
     Attributes:
         images: the photographs as the new view shows them.
-        share: how much of that is to be used, from 0 (none) to 1.
-        apart: how surely a pixel lies beside the head both before and after the turn, from 0 to 1.
+        share: weight with which these are used, from 0 to 1.
+        apart: weight from 0 to 1 of pixels that lie beside the head both before and after the turn.
     """
 
     images: Float[Tensor, "n 3 h w"]
@@ -47,7 +47,10 @@ class Turned:
     apart: Float[Tensor, "n 1 h w"]
 
     def over(self, edited: Float[Tensor, "n 3 h w"], residual: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-        """Laid over a generated picture, whose background is mended by what it lacked before it was edited."""
+        """Lay the photograph over a generated picture.
+
+        The background of that picture is corrected by ``residual``, the photograph minus the unedited picture.
+        """
         behind = (edited + self.apart * residual).clamp(-1, 1)
         return behind + self.share * (self.images - behind)
 
@@ -60,8 +63,8 @@ def turned(
 
     Args:
         photographs: in [-1, 1], at the size of the maps.
-        parts: what a decomposer says of them.
-        view: the new one, as `lineament.records.decomposition` has it.
+        parts: their decomposition.
+        view: the new view, in the form of `lineament.records.decomposition`.
         camera: the decomposer's.
     """
     size = photographs.shape[-1]
@@ -80,7 +83,7 @@ def turned(
 
 
 def _taken(pixels: Float[Tensor, "n h w 2"]) -> Float[Tensor, "n h w"]:
-    """How much of the photograph's area each pixel takes, by central differences."""
+    """Area of the photograph, in pixels, that each pixel covers, by central differences."""
     along = F.pad(pixels.permute(0, 3, 1, 2), (1, 1, 1, 1), mode="replicate")
     dx, dy = (along[..., 1:-1, 2:] - along[..., 1:-1, :-2]) / 2, (along[..., 2:, 1:-1] - along[..., :-2, 1:-1]) / 2
     return (dx[:, 0] * dy[:, 1] - dx[:, 1] * dy[:, 0]).abs()

@@ -133,7 +133,7 @@ def test_without_scikit_learn_all_else_is_measured(config: BenchConfig, monkeypa
     report = run(config)
     assert [row.name for row in report.rows] == ["3 sparse factors of 576 x 16"]
     assert report.renderables()[1:] == [
-        "Not held against scikit-learn, which is not installed; for that: pip install scikit-learn"
+        "No comparison with scikit-learn, which is not installed; for that: pip install scikit-learn"
     ]
 
 

@@ -18,9 +18,9 @@ from lineament.directions.steps import HOLDABLE, affordable_hold, candidates_to_
 from lineament.engine import run_folder
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.linear_semantics import LinearSemantics
+from lineament.faces import samples
 from lineament.faces.samples import MAX_KEPT_VALUES, Discovery, sample_and_measure
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
-from lineament.recipes import discover
 from lineament.recipes.discover import run
 from lineament.records.atlas import Atlas
 from lineament.records.devices import Device
@@ -129,7 +129,7 @@ def test_stop_and_resume_gives_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
         for name in ("sample_and_measure", "sample_mixed"):
-            patch.setattr(discover, name, counted(getattr(discover, name)))
+            patch.setattr(samples, name, counted(getattr(samples, name)))
         assert run(config) is None
     assert not (config.out / "atlas.safetensors").exists()
     path = run(config)

@@ -24,7 +24,7 @@ class Command:
 
     Attributes:
         summary: one line for the list of commands.
-        recipe: module that has ``run``; imported only when the command line is right, as it loads PyTorch.
+        recipe: module that has ``run``; imported only when the command line is valid, because it loads PyTorch.
         settings: module of the dataclass that ``run`` takes.
         config: name of that dataclass.
         show: prints what ``run`` returned, and gives the exit code.
@@ -45,18 +45,18 @@ def _show_path(result: Any) -> int:
 def _show_renderables(result: Any) -> int:
     from rich.console import Console
 
-    # A table is cut to the terminal's width, but in a file or a pipe nothing should be cut.
+    # In a terminal, tables are cut to its width; in a file or a pipe, nothing should be cut.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
     for part in result.renderables():
         if isinstance(part, str):
-            print(part)  # a path must not be wrapped, nor read as markup
+            print(part)  # so that paths are not wrapped or read as markup
         else:
             console.print(part)
     return 0
 
 
 def _show_discovery(result: Any) -> int:
-    if result is None:  # stopped by the user; the recipe has said so
+    if result is None:  # stopped by the user; the recipe has reported it
         return EXIT_INTERRUPTED
     from lineament.recipes.inspect_file import run
     from lineament.settings.inspect_file import InspectConfig
@@ -99,7 +99,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_path,
     ),
     ("train", "judge"): Command(
-        "Train a network with the truth of renders, to judge directions by.",
+        "Train a judge on renders with their truth: a network that reads attributes, to evaluate directions.",
         "lineament.recipes.train.judge",
         "lineament.settings.train_judge",
         "TrainJudgeConfig",
@@ -120,14 +120,14 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_renderables,
     ),
     ("invert",): Command(
-        "Find the latents of photographs, and say how good they are.",
+        "Find the latents of photographs, and measure how good they are.",
         "lineament.recipes.invert",
         "lineament.settings.invert",
         "InvertConfig",
         _show_renderables,
     ),
     ("balance",): Command(
-        "Fill up a lopsided folder of images with faces changed by as little as possible.",
+        "Fill up an unbalanced folder of images with faces that are changed as little as possible.",
         "lineament.recipes.balance.run",
         "lineament.settings.balance",
         "BalanceConfig",
@@ -141,14 +141,14 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_renderables,
     ),
     ("peers",): Command(
-        "Find directions by another method: GANSpace, SeFa, InterFaceGAN, regression on labels, or chance.",
+        "Find directions by another method: GANSpace, SeFa, InterFaceGAN, regression on labels, or at random.",
         "lineament.recipes.peers",
         "lineament.settings.peers",
         "PeersConfig",
         _show_renderables,
     ),
     ("directions", "import"): Command(
-        "Turn directions of another tool into an atlas.",
+        "Convert directions of another tool into an atlas.",
         "lineament.recipes.import_directions",
         "lineament.settings.import_directions",
         "ImportDirectionsConfig",
@@ -162,7 +162,7 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_renderables,
     ),
     ("evaluate", "edits"): Command(
-        "Measure what an atlas's edits do on faces it has never seen.",
+        "Measure the edits of an atlas on faces it has never seen.",
         "lineament.recipes.evaluate.edits",
         "lineament.settings.evaluate_edits",
         "EvaluateEditsConfig",
@@ -176,14 +176,14 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_renderables,
     ),
     ("evaluate", "consistency"): Command(
-        "Measure whether a decomposer contradicts itself, on faces of which nothing is known.",
+        "Measure whether a decomposer is consistent, on faces without known truth.",
         "lineament.recipes.evaluate.consistency",
         "lineament.settings.evaluate_consistency",
         "EvaluateConsistencyConfig",
         _show_renderables,
     ),
     ("evaluate", "parts"): Command(
-        "Measure whether an atlas's parts act where faces have their named parts.",
+        "Measure whether the parts of an atlas act on named parts of the face, such as nose or lips.",
         "lineament.recipes.evaluate.parts",
         "lineament.settings.evaluate_parts",
         "EvaluatePartsConfig",
@@ -197,14 +197,14 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         _show_renderables,
     ),
     ("convert",): Command(
-        "Turn a checkpoint of another program into files of Lineament's.",
+        "Convert a checkpoint of another program into Lineament's files.",
         "lineament.recipes.convert",
         "lineament.settings.convert",
         "ConvertConfig",
         _show_renderables,
     ),
     ("inspect",): Command(
-        "Say what a file is: one of Lineament's, or a checkpoint of another program.",
+        "Describe a file of Lineament's, or a checkpoint of another program.",
         "lineament.recipes.inspect_file",
         "lineament.settings.inspect_file",
         "InspectConfig",
@@ -226,7 +226,7 @@ def usage(prefix: tuple[str, ...] = ()) -> str:
         *(f"  {name:<{width}}  {summary}" for name, summary in chosen.items()),
         "",
         "`lineament COMMAND --help` lists the options of a command, with an example; `lineament --version`",
-        "tells the version. Results go to standard output, progress and messages to standard error.",
+        "prints the version. Results go to standard output, progress and messages to standard error.",
         "",
         "example: lineament discover --out found && lineament edit --atlas found/atlas.safetensors yaw=+20",
     ]
@@ -234,7 +234,7 @@ def usage(prefix: tuple[str, ...] = ()) -> str:
 
 
 def _find(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]] | int:
-    """The command's words and the rest of the line, or an exit code if all has been said."""
+    """The command's words and the rest of the line, or an exit code if everything has been printed."""
     for length in (2, 1):
         words = tuple(argv[:length])
         if words in COMMANDS:
@@ -267,17 +267,17 @@ def _complain(message: str) -> None:
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
-    # Torch has a class for it on accelerators and a plain RuntimeError on the CPU.
+    # PyTorch raises its own class on accelerators, and a plain RuntimeError on the CPU.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def run_module(module: str, config: str, prog: str, argv: Sequence[str] | None = None) -> int:
-    """Run a program that is built like a recipe: a ``config`` dataclass and a ``run``; its result is shown as tables.
+    """Run a module built like a recipe, with a ``config`` dataclass and a ``run``; show its result as tables.
 
     Returns:
-        Exit code, as of `main`.
+        Exit code, as from `main`.
     """
     command = Command("", module, module, config, _show_renderables)
     return _guarded(lambda: _run(command, prog, list(sys.argv[1:] if argv is None else argv)))
@@ -303,11 +303,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
     Args:
-        argv: the words after ``lineament``; those of the process by default.
+        argv: the words after ``lineament``; the arguments of the process by default.
 
     Returns:
-        Exit code: 0 done, 2 a mistake in what was asked or handed in, 130 interrupted. Exceptions that are not the
-        user's pass through: a traceback is always our bug.
+        Exit code: 0 done, 2 a mistake in the options or the input, 130 interrupted. Other exceptions pass through: a
+        traceback is always our bug.
     """
 
     def command_line() -> int:
@@ -330,7 +330,7 @@ def _guarded(work: Callable[[], int]) -> int:
         print("lineament: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output went away; the flush at exit must not complain about it.
+        # The reader of our output has closed the pipe; the flush at exit must not fail because of it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except Exception as error:

@@ -1,6 +1,6 @@
 """The help that ``--help`` prints: every common option in a line or two, made from the settings' dataclass.
 
-``--help-all`` is tyro's and has everything: all options, whole explanations. That is too long to be read at once.
+``--help-all`` prints tyro's help with all options and full explanations, which is too long to read at once.
 """
 
 import ast
@@ -19,7 +19,7 @@ from typing import Any
 from lineament.records.advanced import ADVANCED
 
 MAX_WIDTH, NAMES_WIDTH = 100, 26
-"""Columns of the page, and of the options' names; a longer name has a line of its own."""
+"""Width of the page and of the options' names, in characters; a longer name gets its own line."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +38,8 @@ def short_help(config: type, prog: str) -> str:
     """Usage, the common options, and examples.
 
     Args:
-        config: dataclass of settings; each of its fields is followed by a docstring, as tyro reads them, too.
-        prog: words of the command.
+        config: dataclass of settings; each field is followed by a docstring, which tyro also reads.
+        prog: the command, such as "lineament edit".
     """
     width = min(shutil.get_terminal_size((MAX_WIDTH, 24)).columns, MAX_WIDTH)
     options, hidden = list(options_of(config)), sum(1 for _ in options_of(config, advanced=True))
@@ -66,7 +66,7 @@ def _lines(option: Option, width: int) -> list[str]:
 
 
 def options_of(config: type, prefix: str = "", *, advanced: bool = False, within: bool = False) -> Iterator[Option]:
-    """The common options, or the advanced ones alone; those of an advanced group all are."""
+    """The common options, or only the advanced ones; all options of an advanced group are advanced."""
     hints, abouts = typing.get_type_hints(config, include_extras=True), _explanations(config)
     for field in dataclasses.fields(config):
         hint, notes = hints[field.name], []
@@ -97,7 +97,7 @@ def _option(field: dataclasses.Field, hint: Any, notes: list[Any], name: str, ab
 
 
 def _metavar(hint: Any) -> str:
-    """What a value looks like."""
+    """Placeholder for a value in the help, such as a type or the choices."""
     if hint is bool:
         return ""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
@@ -112,14 +112,14 @@ def _metavar(hint: Any) -> str:
 
 
 def _shown(default: Any) -> str:
-    """A default as one would type it."""
+    """A default value as a user would type it."""
     if default is None or default == () or isinstance(default, bool):
         return ""
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def _explanations(config: type) -> dict[str, str]:
-    """The docstring under each field, those of base classes included."""
+    """The docstring under each field, including fields of base classes."""
     found: dict[str, str] = {}
     for base in reversed(config.__mro__):
         if not dataclasses.is_dataclass(base):

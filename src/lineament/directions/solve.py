@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 
 from lineament import __version__
 from lineament.checkpoints.ours import network_fingerprint
+from lineament.directions.calibrate import Calibration, calibrate
 from lineament.directions.parts import face_mask, find_parts, score
 from lineament.directions.steps import HOLDABLE, linear_step, step_length
 from lineament.engine.console import console
@@ -198,3 +199,34 @@ def with_parts(
     if steady:
         atlas = with_steady_steps(atlas, local, jacobian, map_mask(decomposer), steady)
     return replace(atlas, local=score(local, J, w, atlas.w_mean, maps)), J
+
+
+def solve(
+    found: Discovery,
+    generator: Generator,
+    decomposer: Decomposer,
+    *,
+    seed: int,
+    truncation: float,
+    ridge: float = 0.0,
+    parts: PartsConfig,
+    held_out: int,
+    steady: float,
+    calibration_faces: int,
+    batch_size: int | None = None,
+) -> tuple[Atlas, list[Calibration], Float[np.ndarray, "p d"] | None]:
+    """From sampled moments to a calibrated atlas, with parts if their samples were taken.
+
+    The arguments are those of `uncalibrated_atlas`, `with_parts` and `calibrate`.
+
+    Returns:
+        The atlas, what its steps were measured to do before they were calibrated, and the Jacobian of the maps for
+        one w of all layers, if there are parts.
+    """
+    atlas = uncalibrated_atlas(found, generator, decomposer, seed=seed, truncation=truncation, ridge=ridge)
+    J = None
+    if found.folds:
+        atlas, J = with_parts(
+            atlas, found, generator, decomposer, parts, held_out=held_out, steady=steady, batch_size=batch_size
+        )
+    return *calibrate(calibration_faces, atlas, generator, decomposer), J

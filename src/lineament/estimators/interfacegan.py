@@ -127,9 +127,7 @@ def conditional_normal(
     rest = primal - np.linalg.lstsq(conditions.T, primal, rcond=None)[0] @ conditions
     length = float(np.linalg.norm(rest))
     if not length > 1e-6 * float(np.linalg.norm(primal)):
-        raise ConfigError(
-            "InterFaceGAN: the direction lies in the span of those it is to be freed of; condition it on fewer"
-        )
+        raise ConfigError("InterFaceGAN: the direction lies in the span of its conditions; condition it on fewer")
     return rest / length
 
 

@@ -79,7 +79,7 @@ def find_components(
 ) -> LocalComponents:
     """Factorise a solved Jacobian into localized components.
 
-    The Jacobian is divided by `kind_scales`, freed of the scalar semantics (`remove_span`) and multiplied by
+    The Jacobian is divided by `kind_scales`, the scalar semantics are removed (`remove_span`), and it is multiplied by
     Sigma^(1/2), the symmetric root of the covariance of w. Then a step of length one along a column of V is one
     standard deviation, whatever the shape of W, and directions that hardly occur do not count. Last, each direction is
     concentrated on the pixels of its sparse map (`concentrated`).

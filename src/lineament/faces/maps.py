@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
+from lineament.records.decomposition import Decomposition
 
 Albedo: TypeAlias = Literal["seen", "network"]
 
@@ -42,12 +43,18 @@ def maps_of(
 
 
 def maps_of_images(
-    decomposer: Decomposer, images: Float[Tensor, "n 3 r r"], albedo: Albedo = "seen"
+    decomposer: Decomposer,
+    images: Float[Tensor, "n 3 r r"],
+    albedo: Albedo = "seen",
+    parts: Decomposition | None = None,
 ) -> Float[Tensor, "n p"]:
-    """Canonical depth and then albedo of images at the decomposer's resolution, each flattened."""
-    parts = decomposer(images)
-    colour = decomposer.seen_albedo(images, parts) if albedo == "seen" else parts.canon_albedo
-    return torch.cat([parts.canon_depth.flatten(1), colour.flatten(1)], dim=1)
+    """Canonical depth and then albedo of images at the decomposer's resolution, each flattened.
+
+    ``parts`` are those of the images, if they are known.
+    """
+    known: Decomposition = decomposer(images) if parts is None else parts
+    colour = decomposer.seen_albedo(images, known) if albedo == "seen" else known.canon_albedo
+    return torch.cat([known.canon_depth.flatten(1), colour.flatten(1)], dim=1)
 
 
 def map_mask(decomposer: Decomposer) -> Bool[np.ndarray, " p"]:

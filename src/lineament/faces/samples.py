@@ -1,7 +1,7 @@
 """Samples of a generator, measured, and what is kept of them: moments for the regression, folds for the parts."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lineament.engine.console import progress_bar
 from lineament.estimators.folds import NUM_FOLDS, add_to_folds
 from lineament.estimators.moments import StreamingMoments
 from lineament.estimators.pixel_jacobian import MAX_BYTES, PixelJacobian
+from lineament.faces.batch_size import images_at_a_time
 from lineament.faces.maps import images_of, images_of_layers, maps_of_images
 from lineament.faces.measure import measure
 from lineament.networks.decomposer import Decomposer
@@ -23,6 +25,9 @@ from lineament.records.semantics import SEMANTIC_NAMES
 FIT, HELD_OUT, CALIBRATION, REPORT, PAIRS, MIXED = 0, 1 << 40, 1 << 41, 1 << 42, 1 << 43, 1 << 44
 MAX_KEPT_VALUES = 4096
 """Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
+
+CHUNK = 256
+"""Mixed images that are added to the moments of the maps at a time."""
 
 _MOMENTS = ("fit", "held_out", "mixed")
 
@@ -42,6 +47,7 @@ class Discovery:
     highest: Float[np.ndarray, " m"]
     kept: Float[np.ndarray, "n m"]
     folds: list[PixelJacobian]
+    _waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = field(default_factory=list)
 
     @classmethod
     def empty(cls, scratch: Path | None = None, *, parts: bool = False) -> "Discovery":
@@ -53,10 +59,22 @@ class Discovery:
         return cls(fit, held_out, mixed, edge, -edge, np.zeros((0, m)), folds)
 
     def add_mixed(self, w: Float[np.ndarray, "n b d"], y: Float[np.ndarray, "n m"], maps: np.ndarray) -> None:
-        """Take in one batch of images with a w for each group of layers."""
-        flat = w.reshape(len(w), -1)
-        add_to_folds(self.folds, self.mixed.count, flat, maps)
-        self.mixed.update(flat, y)
+        """Take in one batch of images with a w for each group of layers, as soon as `CHUNK` of them are together.
+
+        The moments of the maps are large: adding many images at a time reads and writes them less often.
+        """
+        self._waiting.append((w.reshape(len(w), -1), y, maps))
+        if sum(len(batch) for batch, _, _ in self._waiting) >= CHUNK:
+            self.take_in()
+
+    def take_in(self) -> None:
+        """Take in the mixed images that still wait for others; until then `tensors` does not have them."""
+        if not self._waiting:
+            return
+        w, y, maps = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        add_to_folds(self.folds, self.mixed.count, w, maps)
+        self.mixed.update(w, y)
+        self._waiting.clear()
 
     def add(self, w: np.ndarray, y: np.ndarray) -> None:
         """Take in one batch of the regression."""
@@ -115,7 +133,9 @@ def sample_and_map(
 def _measured_and_mapped(
     decomposer: Decomposer, images: Float[Tensor, "n 3 r r"]
 ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
-    return measure(decomposer, images), maps_of_images(decomposer, images).cpu().numpy()
+    parts = decomposer(images)
+    values = decomposer.measure(images, parts).double().cpu().numpy()
+    return values, maps_of_images(decomposer, images, parts=parts).cpu().numpy()
 
 
 @torch.inference_mode()
@@ -139,6 +159,55 @@ def sample_mixed(
     group_of = torch.tensor([i for i, group in enumerate(layer_groups) for _ in group], device=device)
     images = images_of_layers(generator, w[:, group_of], decomposer)
     return w, *_measured_and_mapped(decomposer, images)
+
+
+def gather(
+    found: Discovery,
+    generator: Generator,
+    decomposer: Decomposer,
+    *,
+    seed: int,
+    truncation: float,
+    samples: int,
+    held_out: int,
+    mixed: int = 0,
+    layer_groups: Sequence[Sequence[int]] = (),
+    batch_size: int | None = None,
+) -> Iterator[bool]:
+    """Sample and measure what is still missing, a batch at a time.
+
+    Args:
+        found: is filled; it may hold samples of an earlier run.
+        generator: is sampled.
+        decomposer: measures the samples.
+        seed: of the samples.
+        truncation: of the samples; 1 is none.
+        samples: number of images for the regression.
+        held_out: number of further images, for its score.
+        mixed: number of images with one w for each group of layers, for the maps.
+        layer_groups: the groups.
+        batch_size: images at a time; as many as the free memory allows if None.
+
+    Yields:
+        After each batch, whether it was the last.
+    """
+    size = batch_size or images_at_a_time(generator)
+    wanted = ((FIT, found.fit, samples), (HELD_OUT, found.held_out, held_out), (MIXED, found.mixed, mixed))
+    done = sum(moments.count for _, moments, _ in wanted)
+    jobs = [(kind, numbers) for kind, moments, count in wanted for numbers in batches(kind, moments.count, count, size)]
+    with progress_bar() as bar:
+        task = bar.add_task("sampling faces", total=samples + held_out + mixed, completed=done, note="")
+        for index, (kind, numbers) in enumerate(jobs, start=1):
+            if kind == MIXED:
+                w, y, maps = sample_mixed(generator, decomposer, seed, numbers, truncation, layer_groups)
+                found.add_mixed(w.double().cpu().numpy(), y, maps)
+            else:
+                w, y = sample_and_measure(generator, decomposer, seed, numbers, truncation)
+                (found.add if kind == FIT else found.held_out.update)(w.double().cpu().numpy(), y)
+            bar.advance(task, len(numbers))
+            if index == len(jobs):
+                found.take_in()
+            yield index == len(jobs)
 
 
 def batches(start: int, done: int, total: int, size: int) -> Iterator[range]:

@@ -44,7 +44,7 @@ tens of steps instead of hundreds, as a network does through all its weights tog
 CONFIDENCE_CHANNEL_MAX = 64
 
 MIN_SHADING, MAX_ALBEDO = 0.15, 2.0
-"""Limits of `Decomposer.seen_albedo`: the smallest shading to divide by, and the brightest albedo, in units of white."""
+"""Limits of `Decomposer.seen_albedo`: the smallest shading to divide by, and the brightest albedo, as times white."""
 
 
 class Decomposer(nn.Module):
@@ -109,8 +109,8 @@ class Decomposer(nn.Module):
         """Input of the depth and albedo networks: if `aligned`, the face from the front beside its mirror image.
 
         Every point of the mean shape takes the colour of the pixel on which it falls in the view. Hidden points take a
-        wrong colour, but their mirror images are then visible. Differentiable in image and view. In training no
-        gradient reaches the view or the mean shape here, because they learn better from the reconstruction.
+        wrong colour, but their mirror images are then visible. Differentiable in image and view. In training, no
+        gradient passes here to the view or the mean shape, which have better training signals.
         """
         if not self.config.aligned:
             return image
@@ -169,7 +169,7 @@ class Decomposer(nn.Module):
 
     @torch.no_grad()
     def init_he(self) -> None:
-        """Random weights that keep the signal's variance from the image to the outputs; biases 0.
+        """Random weights that keep the signal from the image to the outputs; biases 0.
 
         PyTorch's default shrinks the signal at every layer without a norm, until only biases are left. At the end of
         the depth network, images then differ by 1/25 of their difference at its bottleneck, and all faces get one
@@ -258,12 +258,18 @@ class Decomposer(nn.Module):
         front = self.front(image, view)
         return Decomposition(self._depth_from(front), self._albedo_from(front), view, self.light(image))
 
-    def measure(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n m"]:
+    def measure(self, image: Float[Tensor, "n 3 h w"], parts: Decomposition | None = None) -> Float[Tensor, "n m"]:
         """The scalar semantics of images, in the order and units of `SCALAR_SEMANTICS`.
 
         If the network is not equivariant, they are averaged over the image and its mirror image, which removes the part
         of the error that breaks the mirror symmetry of the problem.
+
+        Args:
+            image: in [-1, 1].
+            parts: of these images, if they are known: their view and light are then not computed again.
         """
+        if self.config.equivariant and parts is not None:
+            return self.in_units(*self.upright(parts.view, parts.light))
         both = image if self.config.equivariant else torch.cat([image, image.flip(3)])
         view, light = self.upright(self.view(both), self.light(both))
         if not self.config.equivariant:

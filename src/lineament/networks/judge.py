@@ -21,7 +21,8 @@ COARSEST = 4
 
 
 LEAST_LOG_VARIANCE = -4.0
-"""Lower bound of log variances in the loss: otherwise the best attributes outweigh the worst, which are never learned."""
+"""Lower bound of the log variances in the loss. It limits how much the best attributes outweigh the worst, which would
+otherwise never be learned."""
 
 
 class JudgeBlock(nn.Module):

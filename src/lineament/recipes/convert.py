@@ -1,4 +1,4 @@
-"""Convert checkpoints: of other programs to files of ours, and ours to rosinality's layout."""
+"""Convert checkpoints of other programs to Lineament's files, and Lineament's to rosinality's layout."""
 
 import io
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ def run(config: ConvertConfig) -> Conversion:
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: not a checkpoint, or of an unknown layout.
-        ConfigError: nothing to convert, or the layout lacks what the generator has.
-        StorageError: the disk refused.
+        FileFormatError: the file is not a checkpoint, or its layout is unknown.
+        ConfigError: there is nothing to convert, or the layout cannot hold this generator.
+        StorageError: the file cannot be written.
     """
     if config.to == "rosinality":
         return _to_rosinality(config)

@@ -1,4 +1,4 @@
-"""Take faces apart: one picture of the parts, the semantics as a table and, if asked, all numbers as arrays."""
+"""Take faces apart: write a picture of the parts, print the semantics and, if asked, save all numbers as arrays."""
 
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -41,13 +41,13 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class DecomposeResult:
-    """What the decomposer says of every face.
+    """Output of the decomposer for every face.
 
     Attributes:
         path: the picture.
-        maps: the numbers; None if they were not asked for.
-        names: of the faces, such as "seed 3" or "a/b.png".
-        semantics: in the order and units of `SCALAR_SEMANTICS`.
+        maps: file of the arrays; None if they were not asked for.
+        names: names of the faces, such as "seed 3" or "a/b.png".
+        semantics: measured values, in the order and units of `SCALAR_SEMANTICS`.
     """
 
     path: Path
@@ -76,9 +76,9 @@ class FacesToDecompose:
 
     Attributes:
         images: in [-1, 1], at the decomposer's resolution.
-        names: for people.
-        numbers: what tells which faces they are, for the file of numbers.
-        origin: words for the picture's file.
+        names: names for people to read.
+        numbers: arrays that identify the faces, such as their seeds, for the file of arrays.
+        origin: text for the picture's file.
     """
 
     images: Float[Tensor, "n 3 h w"]
@@ -91,13 +91,13 @@ def photographs(path: Path, count: int, resolution: int) -> FacesToDecompose:
     """The first usable images of a folder or zip.
 
     Raises:
-        ImageError: there is none.
+        ImageError: there is no usable image.
     """
     source, skipped = ImageSource(path), SkippedImages()
     names: list[str] = []
     images: list[np.ndarray] = []
     for raw, data in source.read_all():
-        name = "".join(c if c.isprintable() else "?" for c in raw)  # not every name is text that can be shown
+        name = "".join(c if c.isprintable() else "?" for c in raw)  # some names hold characters that cannot be shown
         try:
             images.append(decode_image(data, resolution))
         except ImageError as error:
@@ -117,7 +117,7 @@ def photographs(path: Path, count: int, resolution: int) -> FacesToDecompose:
 def generated(
     path: Path, seeds: list[int], truncation: float, decomposer: Decomposer, device: torch.device
 ) -> FacesToDecompose:
-    """Faces that a generator draws, the same as those of `lineament edit`.
+    """Faces drawn by a generator; the same seeds give the same faces as in `lineament edit`.
 
     Raises:
         MismatchError: the generator's images are smaller than the decomposer's.
@@ -154,11 +154,11 @@ def pictures_of(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"], parts:
 def numbers_of(
     decomposer: Decomposer, parts: Decomposition, semantics: Float[np.ndarray, "n m"]
 ) -> dict[str, np.ndarray]:
-    """Everything a decomposer says, as plain arrays.
+    """All outputs of a decomposer, as plain arrays.
 
     Convention:
-        Signs and frames as in docs/conventions.md. ``view`` and ``light`` are relative to the canonical face, which
-        may stand tilted; ``semantics`` are relative to the upright one, the canonical face pitched by ``tilt``.
+        Signs and frames are those of docs/conventions.md. ``view`` and ``light`` are relative to the canonical face,
+        which may be tilted. ``semantics`` are relative to the upright face: the canonical face pitched by ``tilt``.
     """
     normals = normals_from_depth(parts.canon_depth, decomposer.camera)
     tensors = {
@@ -176,12 +176,12 @@ def numbers_of(
 
 @torch.no_grad()
 def run(config: DecomposeConfig) -> DecomposeResult:
-    """Take apart, measure, write.
+    """Take faces apart, measure them, and write the files.
 
     Raises:
-        ConfigError: the seeds cannot be read, or are too many.
+        ConfigError: the seeds cannot be read, or there are too many.
         ImageError: the folder or zip cannot be used.
-        MismatchError: the generator's images are smaller than what the decomposer takes.
+        MismatchError: the generator's images are smaller than the decomposer's.
         StorageError: a file cannot be written.
     """
     seeds = parse_seeds("0-7" if config.seeds is None else config.seeds)

@@ -14,14 +14,12 @@ from pathlib import Path
 
 from lineament.checkpoints.ours import network_fingerprint
 from lineament.checkpoints.pairs import load_pair
-from lineament.directions.calibrate import calibrate
-from lineament.directions.solve import uncalibrated_atlas, with_parts
-from lineament.engine.console import console, progress_bar
+from lineament.directions.solve import solve
+from lineament.engine.console import console
 from lineament.engine.devices import make_fabric
 from lineament.engine.run_folder import GentleStop, RunFolder
 from lineament.errors import ConfigError, MismatchError
-from lineament.faces.batch_size import images_at_a_time
-from lineament.faces.samples import FIT, HELD_OUT, MIXED, Discovery, batches, sample_and_measure, sample_mixed
+from lineament.faces.samples import Discovery, gather
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.part_settings import PartsConfig
@@ -29,6 +27,7 @@ from lineament.settings.discover import DiscoverConfig
 from lineament.store.atlas import save_atlas
 
 SAMPLED_SETTINGS = ("find", "samples", "layer_groups")
+
 FREE_SETTINGS = (
     *("devices", "report", "calibration_faces", "steady"),
     *(f"parts.{setting.name}" for setting in fields(PartsConfig) if setting.name not in SAMPLED_SETTINGS),
@@ -38,7 +37,7 @@ SAVE_SECONDS = 30.0
 """Between two saved states; those of large generators are large."""
 
 
-def gather(
+def sample_all(
     config: DiscoverConfig, generator: Generator, decomposer: Decomposer, folder: RunFolder, stop: GentleStop
 ) -> Discovery | None:
     """Sample and measure, from where an earlier run stopped; None if asked to stop before the end.
@@ -59,33 +58,24 @@ def gather(
             f"{folder.path} holds a discovery made with another {' and '.join(changed)} than the file has now; "
             "choose another --out"
         )
-    groups = config.parts.groups(generator.num_ws)
-    size = config.batch_size or images_at_a_time(generator)
-    mixed = config.parts.num_samples(generator.num_ws, generator.config.w_dim)
-    total, done = config.samples + config.held_out + mixed, found.fit.count + found.held_out.count + found.mixed.count
-    with progress_bar() as bar:
-        task = bar.add_task("sampling faces", total=total, completed=done, note="")
-        wanted = ((FIT, found.fit, config.samples), (HELD_OUT, found.held_out, config.held_out))
-        jobs = [
-            (kind, numbers)
-            for kind, moments, count in (*wanted, (MIXED, found.mixed, mixed))
-            for numbers in batches(kind, moments.count, count, size)
-        ]
-        last_saved = time.monotonic()
-        sampled = (generator, decomposer, config.seed)
-        for index, (kind, numbers) in enumerate(jobs, start=1):
-            if kind == MIXED:
-                w, y, maps = sample_mixed(*sampled, numbers, config.truncation, groups)
-                found.add_mixed(w.double().cpu().numpy(), y, maps)
-            else:
-                w, y = sample_and_measure(*sampled, numbers, config.truncation)
-                (found.add if kind == FIT else found.held_out.update)(w.double().cpu().numpy(), y)
-            bar.advance(task, len(numbers))
-            if stop.requested or index == len(jobs) or time.monotonic() - last_saved > SAVE_SECONDS:
-                folder.save_state(found.tensors(), networks)
-                last_saved = time.monotonic()
-            if stop.requested:
-                return None
+    last_saved = time.monotonic()
+    for last in gather(
+        found,
+        generator,
+        decomposer,
+        seed=config.seed,
+        truncation=config.truncation,
+        samples=config.samples,
+        held_out=config.held_out,
+        mixed=config.parts.num_samples(generator.num_ws, generator.config.w_dim),
+        layer_groups=config.parts.groups(generator.num_ws),
+        batch_size=config.batch_size,
+    ):
+        if stop.requested or last or time.monotonic() - last_saved > SAVE_SECONDS:
+            folder.save_state(found.tensors(), networks)
+            last_saved = time.monotonic()
+        if stop.requested:
+            return None
     return found
 
 
@@ -113,26 +103,23 @@ def run(config: DiscoverConfig) -> Path | None:
     config.parts.num_samples(generator.num_ws, w_dim)  # refuses too few before there is a folder
     with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
         with GentleStop() as stop:
-            found = gather(config, generator, decomposer, folder, stop)
+            found = sample_all(config, generator, decomposer, folder, stop)
         if found is None:
             console.print("stopped; the same command goes on")
             return None
-        atlas = uncalibrated_atlas(
-            found, generator, decomposer, seed=config.seed, truncation=config.truncation, ridge=config.ridge
+        atlas, calibrations, J = solve(
+            found,
+            generator,
+            decomposer,
+            seed=config.seed,
+            truncation=config.truncation,
+            ridge=config.ridge,
+            parts=config.parts,
+            held_out=config.held_out,
+            steady=config.steady,
+            calibration_faces=config.calibration_faces,
+            batch_size=config.batch_size,
         )
-        J = None
-        if found.folds:
-            atlas, J = with_parts(
-                atlas,
-                found,
-                generator,
-                decomposer,
-                config.parts,
-                held_out=config.held_out,
-                steady=config.steady,
-                batch_size=config.batch_size,
-            )
-        atlas, calibrations = calibrate(config.calibration_faces, atlas, generator, decomposer)
         path = config.out / "atlas.safetensors"
         save_atlas(path, atlas)
         if config.report:

@@ -1,4 +1,4 @@
-"""Edit faces by requested amounts: a picture or an animation, and what the edit was measured to do."""
+"""Edit faces by requested amounts, write a picture or an animation, and measure the effect."""
 
 import math
 from collections.abc import Sequence
@@ -30,19 +30,19 @@ from lineament.store.video import save_animation
 
 @dataclass(frozen=True)
 class EditResult:
-    """What was asked of every face, and what it did.
+    """The requested and the achieved changes of every face.
 
     Attributes:
         path: the picture or animation.
-        atlas: whose directions were used.
+        atlas: the directions that were used.
         names: the edited semantics.
         faces: seeds, or names of photographs.
-        kind: which of the two.
-        before: present values; measured, or the linear model's where there is no decomposer.
-        requested: changes.
-        achieved: changes after the edit.
-        side_effects: median change of what was not edited, by name; empty if not measured.
-        lengths: of the steps, in standard deviations of w.
+        kind: whether the faces are seeds or photographs.
+        before: values before the edit, measured, or from the linear model where there is no decomposer.
+        requested: requested changes.
+        achieved: changes after the edit, from the same source as ``before``.
+        side_effects: median change of the semantics that were not edited, by name; empty if not measured.
+        lengths: lengths of the steps, in standard deviations of w.
         measured: whether a decomposer measured ``before`` and ``achieved``.
     """
 
@@ -111,7 +111,7 @@ def strip(
     *,
     pasted: bool = True,
 ) -> list[UInt8[np.ndarray, "n h w 3"]]:
-    """All faces at every set of fractions of the edits."""
+    """Pictures of all faces, for each row of fractions of the edits."""
     pictures = []
     with progress_bar(disable=len(fractions) * len(subjects.ws) < 64) as bar:
         task = bar.add_task("editing faces", total=len(fractions), note="")
@@ -122,18 +122,21 @@ def strip(
 
 
 def picture_fractions(steps: int, symmetric: bool) -> list[float]:
-    """Columns of a picture: from none, or from minus the edit, to the full edit."""
+    """Fractions of the edit in the columns of a picture: from 0 to 1, or from -1 to 1 if symmetric."""
     return np.linspace(-1.0 if symmetric else 0.0, 1.0, (2 if symmetric else 1) * steps + 1).tolist()
 
 
 def animation_fractions(frames: int, symmetric: bool) -> list[float]:
-    """An endless loop, eased at its ends: from none to the full edit and back, or on to minus the edit and back."""
+    """Fractions of the edit in the frames of an endless loop, slower at its ends.
+
+    They go from 0 to 1 and back; if symmetric, on to -1 and back.
+    """
     turns = [2 * math.pi * k / frames for k in range(frames)]
     return [math.sin(t) if symmetric else (1 - math.cos(t)) / 2 for t in turns]
 
 
 def recipe_of(config: EditConfig, editor: Editor, subjects: Subjects, names: Sequence[str]) -> dict[str, str]:
-    """Everything that is needed to make a picture again, as words to keep in its file."""
+    """Everything that is needed to make a picture again, as text for its file."""
     _, held = editor.used(names)
     recipe = {
         "Software": f"Lineament {__version__}",
@@ -164,7 +167,7 @@ def _write(
     side = editor.generator.config.resolution * config.scale
     rows = count * len(pairs) // columns if still else -(-count // columns)
     check_size(side * columns, side * rows, 1 if still else len(pairs))
-    # Enlarged before they are put side by side: else neighbours would bleed into each other.
+    # Enlarge before tiling; otherwise neighbouring pictures would bleed into each other.
     faces = [
         [enlarge(face, config.scale) for face in row]
         for row in strip(editor, subjects, names, changes, np.array(pairs), pasted=config.paste_back)
@@ -190,10 +193,10 @@ def run(config: EditConfig) -> EditResult:
     """Edit, write the picture, measure.
 
     Returns:
-        What was asked and what was achieved, for every face.
+        The requested and the achieved changes of every face.
 
     Raises:
-        ConfigError: an edit cannot be read, is unknown to the atlas, or contradicts what is held.
+        ConfigError: an edit cannot be read, is unknown to the atlas, or contradicts what is to be held.
         MismatchError: the files do not belong together.
         StorageError: the picture cannot be written.
     """
@@ -248,7 +251,7 @@ def parse_edits(texts: Sequence[str]) -> tuple[dict[str, float], dict[str, float
         Relative changes and absolute targets by name.
 
     Raises:
-        ConfigError: not of the form name=number, or a name given twice.
+        ConfigError: an edit is not of the form name=number, or a name is given twice.
     """
     relative: dict[str, float] = {}
     absolute: dict[str, float] = {}

@@ -1,4 +1,4 @@
-"""Write an atlas's directions as other tools read them."""
+"""Write an atlas's directions in the formats of other tools."""
 
 import re
 from dataclasses import dataclass, replace
@@ -23,8 +23,8 @@ class Exported:
     """What was written.
 
     Attributes:
-        found: the directions; their steps are those of the files, but of length 1 in a .npy.
-        amount: of the direction that a step is.
+        found: the directions, with the steps of the files. A .npy file holds a step scaled to length 1.
+        amount: length of a step, in the unit of its direction.
         paths: the files.
     """
 
@@ -47,9 +47,9 @@ def run(config: ExportDirectionsConfig) -> Exported:
 
     Raises:
         InputError, FileFormatError: the atlas cannot be read.
-        ConfigError: there is no such direction, or none that the tool can hold.
-        ShapeError: a direction named moves layers differently, which the tool cannot hold.
-        StorageError: the disk refused.
+        ConfigError: there is no such direction, or the tool can hold none of them.
+        ShapeError: a named direction moves layers differently, which the tool cannot hold.
+        StorageError: the file cannot be written.
     """
     atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
     if config.to != "e4e":

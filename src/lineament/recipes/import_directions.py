@@ -22,7 +22,7 @@ from lineament.store.directions import read_directions
 
 @dataclass(frozen=True, eq=False)
 class Imported:
-    """What was read, and the atlas that it went to."""
+    """The directions that were read, and the atlas they were written to."""
 
     found: FoundDirections
     path: Path
@@ -42,7 +42,7 @@ def import_directions(paths: tuple[Path, ...], generator: Generator) -> FoundDir
     Raises:
         InputError, FileFormatError, StorageError: a file cannot be read.
         ShapeError: directions of another width or another number of layers.
-        ConfigError: two directions of one name.
+        ConfigError: two directions have the same name.
     """
     parts = [read_directions(path, generator.num_ws, generator.config.w_dim) for path in paths]
     names = tuple(name for part in parts for name in part.names)
@@ -65,7 +65,7 @@ def run(config: ImportDirectionsConfig) -> Imported:
     Raises:
         ConfigError: as `import_directions`, or a direction that an atlas cannot hold.
         InputError, FileFormatError, ShapeError: a file cannot be used.
-        StorageError: the disk refused.
+        StorageError: the file cannot be written.
     """
     device = make_fabric(config.devices).device
     generator = open_generator(config.generator or shipped_path("generator.safetensors", config.pair), device)

@@ -1,4 +1,4 @@
-"""Say what a file of ours is, or what a run folder holds."""
+"""Describe one of Lineament's files, a run folder, or a checkpoint of another program."""
 
 import json
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ _WHAT = {
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known about a file or a folder: tables for people."""
+    """What is known about a file or a folder, as tables to print."""
 
     title: str
     facts: dict[str, str]
@@ -86,7 +86,7 @@ def atlas_table(atlas: Atlas) -> Table:
             "–" if slope is None else f"{slope:.2f}",
             Text(d.sign),
         )
-    table.caption = "linear: what a step achieves of what the linear model promises, before calibration"
+    table.caption = "linear: measured change of a step over the linear model's prediction, before calibration"
     table.caption_justify = "left"
     return table
 
@@ -111,9 +111,9 @@ def parts_table(local: Localization) -> Table:
             f"{part.shape.extent:.0%}",
         )
     table.caption = (
-        "contrast: change of a pixel where the part acts over that of the others, in the linear model; "
-        "comes back: cosine with the same part found in half of the samples; R²: of what is seen of a part, held out; "
-        "depth: share of the map that is shape, the rest is colour; of the face: area that holds 80 % of the map"
+        "contrast: mean change of the pixels where the part acts over that of the other pixels, in the linear model; "
+        "comes back: cosine with the same part found in half of the samples; R²: held out, of the part as measured in "
+        "images; depth: share of the map that is shape, the rest is colour; of the face: area with 80 % of the map"
     )
     table.caption_justify = "left"
     return table
@@ -145,7 +145,7 @@ def _facts(path: Path, header: FileHeader) -> dict[str, str]:
 
 
 def inspect_file(path: Path) -> Inspection:
-    """What one file is. Its tensors are read too, so that a damaged file does not pass."""
+    """Describe one file. Its tensors are read too, so that a damaged file is noticed."""
     header = read_header(path)
     title = f"{path}: {_WHAT.get(header.kind, 'a file of Lineament')}"
     facts = _facts(path, header)
@@ -172,7 +172,7 @@ def inspect_file(path: Path) -> Inspection:
 
 
 def _inversion_facts(found: Inversions) -> dict[str, str]:
-    """How many photographs there are, and how good their inversions."""
+    """How many photographs there are, and how good their inversions are."""
     facts = {
         "made by": f"Lineament {found.lineament_version} on {found.created}",
         "generator": short_fingerprint(found.generator_fingerprint),
@@ -193,15 +193,15 @@ def _last_lines(log: Path) -> dict[str, Any]:
         try:
             newest |= {k: v for k, v in json.loads(line).items() if k != "time"}
         except (ValueError, AttributeError):
-            continue  # the last line of a killed run may be half written
+            continue  # the last line of a killed run may be incomplete
     return newest
 
 
 def inspect_folder(path: Path) -> Inspection:
-    """What a run folder holds.
+    """Describe a run folder.
 
     Raises:
-        InputError: not a run folder.
+        InputError: the folder is not a run folder.
         FileFormatError: its settings cannot be read.
     """
     config = path / CONFIG_NAME
@@ -228,7 +228,7 @@ def inspect_folder(path: Path) -> Inspection:
 
 
 def inspect_checkpoint(path: Path) -> Inspection:
-    """What a checkpoint of another program holds, and what our networks of it are; nothing in it is run."""
+    """Describe a checkpoint of another program, and the networks that can be made of it; no code in it is run."""
     checkpoint = open_checkpoint(path)
     facts = {
         "size": f"{checkpoint.num_bytes:,} bytes",
@@ -269,7 +269,7 @@ def run(config: InspectConfig) -> Inspection:
 
     Raises:
         InputError: there is no such file, or the folder is no run folder.
-        FileFormatError: the file is damaged, too new, or no checkpoint at all.
+        FileFormatError: the file is damaged, too new, or not a checkpoint.
     """
     path = config.path
     if path.is_dir():

@@ -1,4 +1,7 @@
-"""Invert photographs: latents of a generator, with their quality beside them; run the same command again to go on."""
+"""Invert photographs: find their latents in a generator, and measure how good they are.
+
+Run the same command again to resume.
+"""
 
 import json
 import time
@@ -45,7 +48,7 @@ NO_ENCODER = Path("none")
 NUM_PICTURED = 10
 """Columns of the picture."""
 NUM_WORST = 5
-"""Of inversions and of reasons that are named in the table."""
+"""Number of inversions, and of reasons for skipping, that the tables list."""
 ROWS = ("photograph", "inversion", "difference")
 _ARRAYS = ("ws", "photographs", "ssim", "rmse", "distance", "offset")
 
@@ -56,9 +59,9 @@ class InvertResult:
 
     Attributes:
         path: the file of the latents.
-        picture: None if it was not asked for.
-        inversions: what the file holds.
-        shown: whether there is anything to print; of several processes the first one speaks for all.
+        picture: path of the picture; None if it was not asked for.
+        inversions: contents of the file.
+        shown: whether this process prints the result; of several processes only the first one does.
     """
 
     path: Path
@@ -67,7 +70,7 @@ class InvertResult:
     shown: bool = True
 
     def table(self) -> Table:
-        """Quality over all photographs, and the worst of them."""
+        """Quality over all photographs, and the names of the worst ones."""
         found, good = self.inversions, self.inversions.good()
         title = f"{len(found):,} photographs inverted, {len(found.skipped):,} files skipped"
         table = Table(title=title, title_justify="left")
@@ -105,18 +108,18 @@ class InvertResult:
 
 
 class Cropper:
-    """Makes crops of encoded images, as the settings say.
+    """Crops encoded images as the settings say.
 
     Args:
         config: the settings.
-        generator: whose images the crops are to be like.
-        finder: of faces; the one of the extra, when it is needed, if not given.
+        generator: the crops are aligned like its images.
+        finder: finds faces; if None, the finder of the optional extra is used where one is needed.
     """
 
     def __init__(self, config: InvertConfig, generator: Generator, finder: FaceFinder | None = None) -> None:
         self._config, self._size = config, generator.config.resolution
         self._generator = generator
-        # Made now, so that a missing extra is said before the work begins.
+        # Made here, so that a missing extra is reported before the work begins.
         self._finder = None if config.align == "none" else finder or CascadeFinder()
         self._usual: FoundFace | None = None
 
@@ -124,7 +127,7 @@ class Cropper:
         """The crop.
 
         Raises:
-            ImageError: not readable, too small, or without the face that was asked for.
+            ImageError: the image is not readable, is too small, or lacks the face that was asked for.
         """
         if not data:
             raise ImageError(f"empty, not readable, or larger than {MAX_BYTES >> 20} MiB")
@@ -139,10 +142,10 @@ class Cropper:
 
 
 def find_encoder(config: InvertConfig, generator: Generator, device: torch.device) -> Encoder | None:
-    """The encoder that was named, or else one that is the generator's, if there is one at hand.
+    """The named encoder; else an encoder of this generator that lies beside it or is shipped; else None.
 
     Raises:
-        MismatchError: the named one is another generator's.
+        MismatchError: the named encoder belongs to another generator.
     """
     if config.encoder == NO_ENCODER:
         return None
@@ -159,7 +162,7 @@ def find_encoder(config: InvertConfig, generator: Generator, device: torch.devic
 
 
 def find_features(config: InvertConfig, generator: Generator, device: torch.device) -> nn.Module | None:
-    """The perceptual features that were named, or else those at hand."""
+    """The named perceptual features, or else those beside the generator or shipped."""
     if not config.fit.likeness.perceptual:
         return None
     names = ("features.safetensors", "discriminator.safetensors")
@@ -170,7 +173,7 @@ def find_features(config: InvertConfig, generator: Generator, device: torch.devi
 
 
 def _beside(config: InvertConfig, names: tuple[str, ...]) -> list[Path]:
-    """Files of these names beside the generator that was named, or else shipped with the package."""
+    """Files of these names beside the named generator, or else those shipped with the package."""
     if config.generator is not None:
         paths = [our_file(config.generator).with_name(name) for name in names]
         return [path for path in paths if path.exists()]
@@ -183,21 +186,21 @@ def _beside(config: InvertConfig, names: tuple[str, ...]) -> list[Path]:
 
 
 def run(config: InvertConfig) -> InvertResult:
-    """Invert, or go on inverting.
+    """Invert photographs, or resume an interrupted run.
 
     Raises:
         ImageError: there is no usable image at all.
         InputError, FileFormatError: a file cannot be read, or the extra is missing.
-        MismatchError: the encoder is another generator's.
-        ConfigError: what is done so far was done for other images, networks or settings.
-        KeyboardInterrupt: the user stopped it; what is done is kept.
+        MismatchError: the encoder belongs to another generator.
+        ConfigError: the unfinished run was for other images, networks or settings.
+        KeyboardInterrupt: the user stopped the run; its results so far are kept.
     """
     return invert(config)
 
 
 @torch.no_grad()
 def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResult:
-    """As `run`, with a finder of faces of one's own."""
+    """The same as `run`, with another face finder if one is given."""
     fabric = make_fabric(config.devices)
     source = ImageSource(config.images)
     generator = open_generator(config.generator or shipped_path("generator.safetensors", config.pair), fabric.device)
@@ -290,8 +293,10 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
 
 @torch.no_grad()
 def save_picture(path: Path, generator: Generator, inversions: Inversions) -> None:
-    """Some photographs, evenly over all, what the generator makes of their latents, and the differences on grey; the
-    numbers above them are SSIM."""
+    """Write a picture of some photographs, evenly chosen, with their inversions and the differences on grey.
+
+    The numbers above the columns are SSIM.
+    """
     chosen = np.unique(np.linspace(0, len(inversions) - 1, NUM_PICTURED).round().astype(int))
     photographs = to_tensor(inversions.photographs[chosen])
     ws = torch.from_numpy(inversions.ws[chosen]).to(generator.mapping.w_avg.device)

@@ -1,6 +1,6 @@
-"""Find a generator's directions by the methods of others: an atlas for `lineament edit`, and the common form.
+"""Find a generator's directions by published methods other than ours, and write them as an atlas for `lineament edit`.
 
-A new method is an estimator, a function that hands it what it asks of the generator, and one entry of `PEERS`.
+To add a method, write an estimator and a function that gives it the generator's data, and add one entry to `PEERS`.
 """
 
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from lineament.store.atlas import save_atlas
 
 @dataclass(frozen=True, eq=False)
 class PeersResult:
-    """What was found, and where it lies."""
+    """The directions that were found, and the path of their atlas."""
 
     found: FoundDirections
     path: Path
@@ -54,7 +54,7 @@ def labels_of(config: PeersConfig, generator: Generator) -> LabelledSamples | No
 
     Raises:
         InputError, FileFormatError, DataError: the file cannot be read.
-        ConfigError: an attribute that is named is not among the labels.
+        ConfigError: a named attribute is not among the labels.
     """
     settings = config.settings
     if config.labels is not None:
@@ -78,7 +78,7 @@ def run(config: PeersConfig) -> PeersResult:
     Raises:
         ConfigError: as `find_directions`.
         InputError, FileFormatError, DataError: the generator or the labels cannot be read.
-        StorageError: the disk refused.
+        StorageError: the file cannot be written.
     """
     settings = config.settings
     device = make_fabric(config.devices).device

@@ -1,4 +1,4 @@
-"""Marks settings that only few people turn; ``--help`` leaves them out, ``--help-all`` shows them."""
+"""Marks settings that few people change; ``--help`` leaves them out, ``--help-all`` shows them."""
 
 from typing import Annotated, TypeAlias, TypeVar
 

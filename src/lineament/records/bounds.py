@@ -17,11 +17,11 @@ def check_bounds(
 
     Args:
         settings: object whose attributes are checked.
-        names: of the attributes.
+        names: names of the attributes to check.
         above: exclusive lower bound.
         least: inclusive lower bound.
         most: inclusive upper bound.
-        group: prefix of the names on the command line, with its dot.
+        group: prefix of the names on the command line, including the dot.
 
     Raises:
         ConfigError: a setting is out of bounds; the message gives its name, value, bounds and what to do.

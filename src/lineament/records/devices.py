@@ -1,4 +1,4 @@
-"""Where to compute: what a command can really use, and no more."""
+"""Device settings; each command takes only those that it can use."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +17,7 @@ class Devices(Device):
     """Several devices, or processes, that share the work."""
 
     count: int = 1
-    """Number of devices; on the CPU, of processes with a thread each."""
+    """Number of devices; on the CPU, number of processes with one thread each."""
 
 
 @dataclass(frozen=True)
@@ -25,4 +25,4 @@ class TrainingDevices(Devices):
     """Devices of a training that can use half precision."""
 
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic; bf16-mixed is faster on accelerators."""
+    """Arithmetic precision; bf16-mixed is faster on accelerators."""

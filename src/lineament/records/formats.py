@@ -1,3 +1,3 @@
-"""Formats of the files that people get."""
+"""Formats of output files."""
 
 ANIMATION_SUFFIXES = (".gif", ".webp", ".mp4")

@@ -8,14 +8,14 @@ from lineament.records.bounds import check_bounds
 
 @dataclass(frozen=True)
 class LikenessConfig:
-    """Weights of what two images are compared by."""
+    """Weights of the terms by which two images are compared."""
 
     pixels: Advanced[float] = 1.0
-    """Of the mean absolute difference of the pixels, black at -1 and white at 1."""
+    """Weight of the mean absolute difference of the pixels, black at -1 and white at 1."""
     structure: Advanced[float] = 1.0
-    """Of 1 - SSIM."""
+    """Weight of 1 - SSIM."""
     perceptual: Advanced[float] = 0.1
-    """Of the mean square difference of perceptual features, where there are any."""
+    """Weight of the mean square difference of perceptual features, if there are any."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "pixels", "structure", "perceptual", least=0)
@@ -26,18 +26,19 @@ class InversionSettings:
     """How photographs are inverted. The defaults were chosen on photographs, for likeness and for edits."""
 
     steps: int = 100
-    """Steps of the optimisation, and twice as many where there is no encoder; 0 takes the encoder's answer."""
+    """Number of optimisation steps, twice as many without an encoder. 0 takes the encoder's result."""
     learning_rate: Advanced[float] = 0.1
-    """Adam's, in standard deviations of w."""
+    """Learning rate of Adam, in standard deviations of w."""
     distance_weight: Advanced[float] = 0.02
-    """Pull of the common w towards the generator's mean w, in standard deviations squared."""
+    """Penalty on the distance of the common w from the generator's mean w, in standard deviations squared."""
     offset_weight: Advanced[float] = 0.3
-    """Pull of the layers' w towards the common one, in standard deviations squared. More keeps edits true, less makes
-    the image more like the photograph."""
+    """Penalty on the distance of the layers' w from the common one, in standard deviations squared. Larger values give
+    better edits, smaller ones a better likeness to the photograph."""
     coarse_factor: Advanced[float] = 10.0
-    """How many times stronger that pull is at the coarsest layer, which holds the pose, than at the finest."""
+    """How many times stronger the penalty `offset_weight` is at the coarsest layer than at the finest. The coarsest
+    layer controls the pose."""
     likeness: Advanced[LikenessConfig] = field(default_factory=lambda: LikenessConfig(perceptual=0.4))
-    """What image and photograph are compared by."""
+    """How image and photograph are compared."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "learning_rate", above=0)

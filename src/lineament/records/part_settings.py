@@ -1,4 +1,4 @@
-"""How parts of the face are looked for."""
+"""Settings for finding parts of the face."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,7 +8,7 @@ from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds
 
 SAMPLES_PER_UNKNOWN = 16
-"""Images for every number of the Jacobian that a pixel has, if nothing else is said."""
+"""Default number of images for every coefficient of a pixel in the Jacobian."""
 
 
 @dataclass(frozen=True)
@@ -16,30 +16,31 @@ class PartsConfig:
     """How the parts of the face are found."""
 
     find: bool = True
-    """Look for parts; without, only pose and light are found, in less time."""
+    """Look for parts of the face. Without, only pose and light are found, in less time."""
     samples: int | None = None
-    """Images behind the parts; sixteen for every number to be found of a pixel if not given."""
+    """Number of images used to find parts; if not given, 16 for every coefficient of a pixel."""
     layer_groups: Advanced[int] = 5
-    """Runs of layers of the generator, of like length, in each of which parts are looked for by themselves: fine layers
-    move less of the face at a time than all layers together. With 1, parts move all layers, as in the paper."""
+    """Number of groups of consecutive layers, of similar length. Parts are found in each group separately, because fine
+    layers change less of the face at a time than all layers. With 1, parts move all layers, as in the paper."""
     components: Advanced[int | None] = None
-    """Components of each group of layers; as many as it has principal directions in --parts.energy if not given."""
+    """Number of components of each group of layers; its principal directions in --parts.energy if not given."""
     energy: Advanced[float] = 0.99
-    """Share of the Jacobian's energy that decides on the number of components."""
+    """Share of the Jacobian's energy that determines the number of components."""
     max_components: Advanced[int] = 24
-    """At most so many components of each group, if their number is not given."""
+    """Maximum number of components of each group, if --parts.components is not given."""
     count: int = 48
-    """At most so many parts: of all components the strongest, by how much they change and how little elsewhere."""
+    """Maximum number of parts. The strongest components are kept: much change in the part, little elsewhere."""
     max_alike: Advanced[float] = 0.7
-    """A component is no part of its own if the |cosine| of its map with a stronger one's is larger."""
+    """Maximum |cosine| between the maps of two parts. Of more similar components only the strongest is kept."""
     sparsity: Advanced[float] = 0.05
-    """Share of a typical pixel's answer that is not worth a part of its own (alpha); more gives smaller parts."""
+    """Sparsity penalty (alpha), as a share of a typical pixel's response. Larger values give smaller parts."""
     decorrelation: Advanced[float] = 0.3
-    """Weight on directions that are alike (beta), relative to their mean energy."""
+    """Penalty on similar directions (beta), relative to their mean energy."""
     evenness: Advanced[float] = 0.5
-    """How far pixels are made to vary alike, from 0 to 1, lest hairlines and jaws outweigh eyes and lips."""
+    """How far the variation of pixels is evened out, from 0 to 1. Otherwise hairlines and jaws outweigh eyes and
+    lips."""
     restarts: Advanced[int] = 2
-    """Starts of the factorisation, of which the best is kept."""
+    """Number of starts of the factorisation. The best is kept."""
 
     def __post_init__(self) -> None:
         counts = ("layer_groups", "max_components", "count", "restarts", "samples", "components")
@@ -57,10 +58,10 @@ class PartsConfig:
         return tuple(tuple(range(start, end)) for start, end in pairwise(starts))
 
     def num_samples(self, num_layers: int, w_dim: int) -> int:
-        """Images behind the parts of a generator; none if no parts are looked for.
+        """Number of images used to find the parts of a generator; 0 without parts.
 
         Raises:
-            ConfigError: half of those asked for do not determine a gradient.
+            ConfigError: half of the samples do not determine a gradient.
         """
         if not self.find:
             return 0
@@ -68,7 +69,7 @@ class PartsConfig:
         samples = SAMPLES_PER_UNKNOWN * unknown if self.samples is None else self.samples
         if samples // 2 <= unknown + 1:
             raise ConfigError(
-                f"half of {samples} samples do not determine {unknown} coefficients, so nobody can tell whether a part "
-                f"comes back; give --parts.samples more than {2 * unknown + 3}, or --parts.no-find"
+                f"half of {samples} samples do not determine {unknown} coefficients, so the stability of parts cannot "
+                f"be measured; give --parts.samples more than {2 * unknown + 3}, or --parts.no-find"
             )
         return samples

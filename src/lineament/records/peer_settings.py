@@ -1,4 +1,4 @@
-"""What the methods of others can be told."""
+"""Settings of published methods for comparison."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -11,22 +11,22 @@ Method = Literal["ganspace-w", "ganspace-activations", "sefa", "interfacegan", "
 
 @dataclass(frozen=True)
 class PeerSettings:
-    """What the methods can be told; each takes what concerns it."""
+    """Settings of the methods; each method uses those that apply to it."""
 
     samples: int = 10000
-    """Samples of w for those that look at samples; those with labels take all that are labelled."""
+    """Number of samples of w for methods without labels. Methods with labels use all labelled samples."""
     truncation: float = 0.5
-    """Truncation at which w is sampled; 1 is none."""
+    """Truncation of the samples (1 for none)."""
     seed: int = 0
-    """Of the samples, and of what is drawn."""
+    """Seed of everything random. That is the samples and the other random choices."""
     components: int = 32
-    """Directions of those that are not told what to look for."""
+    """Number of directions of methods without labels."""
     layers: str | None = None
-    """Layers whose style weights SeFa takes, and that its directions move, such as 0-3; all if not given."""
+    """Layers whose style weights SeFa uses and which it moves, such as 0-3; all if not given."""
     share: Advanced[float] = 0.02
-    """Of the labelled samples that InterFaceGAN takes as positive, and as many as negative ones."""
+    """Share of the labelled samples that InterFaceGAN takes as positive. The same share is taken as negative."""
     conditional: Advanced[bool] = False
-    """Free every direction of InterFaceGAN of all its others."""
+    """Make every direction of InterFaceGAN orthogonal to all others."""
     hold: Advanced[bool] = True
     """Keep all other labels fixed in the supervised directions."""
 

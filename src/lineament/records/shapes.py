@@ -1,4 +1,4 @@
-"""Shapes of the networks that we train: plain numbers, as files and command lines have them."""
+"""Shapes of the networks that we train, as plain numbers for files and command lines."""
 
 import math
 from collections.abc import Sequence
@@ -27,40 +27,43 @@ class DecomposerConfig:
     resolution: int = 64
     """Side of the images in pixels, 64 or 128."""
     channels: Advanced[int] = 24
-    """Channels of the depth and albedo networks at half resolution; they double at every further halving."""
+    """Number of channels of the depth and albedo networks at half resolution. It doubles at every further halving."""
     channel_max: Advanced[int] = 128
-    """Most channels anywhere."""
+    """Maximum number of channels."""
     code_dim: Advanced[int] = 128
     """Size of the bottlenecks."""
     pose_channels: Advanced[int] = 16
-    """As `channels`, of the view and light networks and of the confidence network."""
+    """Number of channels of the view, light and confidence networks at half resolution. It doubles at every further
+    halving."""
     max_rotation_deg: Advanced[float] = 60.0
-    """Largest angle about each axis."""
+    """Maximum angle about each axis, in degrees."""
     max_translation: Advanced[float] = 0.1
-    """Largest shift in world units; at the centre depth the image is 0.175 wide."""
+    """Maximum shift, in world units. At the centre depth the image is 0.175 wide."""
     min_sigma: Advanced[float] = 0.1
-    """Smallest standard deviation that the confidence maps can claim."""
+    """Minimum standard deviation of the confidence maps."""
     mean_shape: Advanced[bool] = True
-    """Whether the depth network says how a face differs from one learned mean shape. Without it the network must be
-    taught its first shape, and learns in doing so to answer alike to every image."""
+    """Whether the depth network predicts the difference from one learned mean shape. Without it, the network must be
+    trained on a first shape, and thereby learns to give similar shapes for all images."""
     mean_albedo: Advanced[bool] = True
-    """As `mean_shape`, of the albedo: one learned map, its own mirror image. What all faces share, such as brows, is
-    then known within tens of steps; until the albedo has it, the shape is bent to look like it."""
+    """Whether the albedo network predicts the difference from one learned mean albedo. The mean is its own mirror
+    image. It learns what all faces share, such as brows, within tens of steps; until the albedo has learned it, the
+    shape is bent to imitate it."""
     equivariant: Advanced[bool] = True
-    """Whether view and light answer exactly to mirroring: yaw, roll, horizontal shift and light_x change their sign."""
+    """Whether view and light follow mirroring exactly. Yaw, roll, horizontal shift and light_x change their sign."""
     symmetric_depth: Advanced[bool] = True
-    """Whether the canonical depth is exactly its own mirror image; else it is only drawn towards it in training."""
+    """Whether the canonical depth is exactly its own mirror image. Otherwise training only favours that."""
     symmetric_albedo: Advanced[bool] = False
-    """As `symmetric_depth`, of the albedo. Real faces have partings, moles and patches."""
+    """Whether the canonical albedo is exactly its own mirror image. It is off by default, because real faces have
+    partings, moles and patches."""
     aligned: Advanced[bool] = True
-    """Whether the depth and albedo networks see the face from the front: the image is first turned back through the
-    mean shape by the view found, and its mirror image stands beside it. Then the same pixels show the same part of
-    every face. Needs `mean_shape`."""
+    """Whether the depth and albedo networks see the face from the front. The image is first turned back, using the mean
+    shape and the view found, and its mirror image is appended. Then the same pixels show the same part of every face.
+    Needs `mean_shape`."""
     face_box: tuple[float, float, float, float] = WHOLE_IMAGE
-    """Left, top, right and bottom of the face in a generator's images, as shares of their width and height: what is
-    cut out of them and made smaller. Photographs come cut out already."""
+    """Left, top, right and bottom of the face in generated images, as shares of their width and height. The box is cut
+    out and shrunk. Photographs must be cut out already."""
     confidence: Advanced[bool] = True
-    """Whether the network says how wrong its reconstruction may be, too. Training needs that, and nothing else does."""
+    """Whether the network also predicts the error of its reconstruction. Only training needs that."""
 
     def __post_init__(self) -> None:
         check_face_box(self.face_box)
@@ -82,22 +85,22 @@ class DecomposerConfig:
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Shape of an encoder, and whose latents it predicts."""
+    """Shape of an encoder, and the generator whose latents it predicts."""
 
     resolution: int = 64
-    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
+    """Side of the input images in pixels, a power of two from 16. Larger images are shrunk."""
     w_dim: int = 128
     """Size of the generator's w."""
     num_ws: int = 10
-    """Layers of the generator that take a w each."""
+    """Number of layers of the generator that take a w each."""
     channels: int = 24
-    """Feature maps at half of the resolution; twice as many at each following one ..."""
+    """Number of feature maps at half of the resolution. It doubles at every further halving, up to `channel_max`."""
     channel_max: int = 128
-    """... but never more than this."""
+    """Maximum number of feature maps."""
     offsets: bool = True
-    """Whether every layer gets a w of its own, near a common one; else all get that one."""
+    """Whether every layer gets its own w, near a common one. Otherwise all layers get the common w."""
     offset_dim: int = 64
-    """Width of what the offsets are computed from."""
+    """Width of the features from which the offsets are computed."""
     generator: str = ""
     """Fingerprint of the generator."""
 
@@ -113,16 +116,16 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class JudgeConfig:
-    """Shape of a judge, and what it reads."""
+    """Shape of a judge, and the attributes that it reads."""
 
     attributes: str = ""
-    """Names of the attributes, with spaces between; those of the truth, set by the training."""
+    """Names of the attributes, separated by spaces. Training sets them from the truth."""
     resolution: int = 64
-    """Side of the images that it looks at, a power of two from 16; larger ones are shrunk."""
+    """Side of the input images in pixels, a power of two from 16. Larger images are shrunk."""
     channels: int = 32
-    """Feature maps at half of the resolution; twice as many at each following one ..."""
+    """Number of feature maps at half of the resolution. It doubles at every further halving, up to `channel_max`."""
     channel_max: int = 96
-    """... but never more than this."""
+    """Maximum number of feature maps."""
     hidden_dim: int = 160
     """Width of the features from which all attributes are read."""
 
@@ -148,7 +151,7 @@ def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] 
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """Shape of a StyleGAN2 generator that we train. What other programs vary besides stands in `StyleGAN2Config`."""
+    """Shape of a StyleGAN2 generator that we train. `StyleGAN2Config` adds settings that other programs vary."""
 
     c_dim: ClassVar[int] = 0
     image_channels: ClassVar[int] = 3
@@ -167,13 +170,14 @@ class GeneratorConfig:
     w_dim: int = 128
     """Size of the intermediate latent w."""
     num_mapping_layers: Advanced[int] = 4
-    """Fully connected layers from z to w."""
+    """Number of fully connected layers from z to w."""
     channel_base: int = 1024
-    """Channels at a resolution r are channel_base / r ..."""
+    """Number of channels times resolution: channel_base / r channels at resolution r. At most `channel_max` and at
+    least `channel_min` are used."""
     channel_max: int = 96
-    """... but never more than this ..."""
+    """Maximum number of channels."""
     channel_min: Advanced[int] = 1
-    """... nor fewer than this."""
+    """Minimum number of channels."""
 
     def __post_init__(self) -> None:
         if self.resolution not in (32, 64, 128, 256, 512, 1024):
@@ -201,9 +205,9 @@ class UpsamplerConfig:
     """Shape of an upsampler."""
 
     channels: int = 32
-    """Feature maps, at the size of the image given."""
+    """Number of feature maps, at the size of the input image."""
     num_blocks: int = 3
-    """Residual blocks of two convolutions."""
+    """Number of residual blocks of two convolutions."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "channels", "num_blocks", least=1)

@@ -1,4 +1,4 @@
-"""The report of a discovery: one HTML file with pictures, in which every number and every picture is computed."""
+"""The report of a discovery: one HTML file in which every number and every picture is computed."""
 
 import math
 import shlex
@@ -36,7 +36,7 @@ NUM_SAMPLES, NUM_DECOMPOSED, NUM_STRIPS, NUM_EVALUATED = 40, 8, 4, 32
 UNIT_SIGNS = {"deg": "°", "% width": "\N{THIN SPACE}%"}
 ROW_NOTES = {
     "image": "what the generator drew",
-    "reconstruction": "put together again from the parts below; white outside of the face's oval",
+    "reconstruction": "rendered from the parts below; white outside the face's oval",
     "relief": "the depth alone, as a plaster cast lit from above left",
     "normals": "where the surface faces",
     "albedo": "colour without light",
@@ -46,7 +46,7 @@ ROW_NOTES = {
     "from its right": f"turned by {TURN_DEG:g}° the other way",
 }
 HEROES = ("yaw", "light_x")
-# Below (or above) these the report itself warns.
+# Limits at which the report adds a warning.
 LOW_R2, LOW_SIGN, SLOPE_BAND, HIGH_LEAK, LONG_STEP = 0.5, 0.95, (0.75, 1.25), 0.5, 4.0
 
 
@@ -57,7 +57,7 @@ def nice_step(largest: float) -> float:
 
 
 def requested_values(direction: Direction) -> list[float]:
-    """Seven round changes from about -2 to +2 standard deviations; yaw in tens of degrees if it spans 30."""
+    """Seven round requests from about -2 to +2 standard deviations; for yaw, tens of degrees if it spans 30."""
     if direction.std <= 0:
         return [float(k) for k in range(-3, 4)]
     step = nice_step(2 * direction.std / 3)
@@ -68,18 +68,19 @@ def requested_values(direction: Direction) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What calibrated edits along one direction do to faces that nothing was fitted on.
+    """Effects of calibrated edits along one direction, on faces that no fit has used.
 
     Attributes:
         direction: the direction.
-        requested: changes asked for, in its unit, with 0 in the middle.
+        requested: requested changes, in its unit, with 0 in the middle.
         before: measured values of the unedited faces.
         changes: measured changes, one row per face.
         effects: median change of every semantic at every request.
-        pictures: of the first faces, at every request.
-        length: of the step for one sd, in standard deviations of w; 1 is what chance would need.
-        held: semantics that the step keeps fixed.
-        raw: linear steps and what they achieved in the median before calibration.
+        pictures: the first faces at every request.
+        length: length of the step for one sd, in standard deviations of w; 1 if w determines the semantic linearly and
+            nothing is held.
+        held: semantics that the step holds.
+        raw: linear steps, and their median achieved change before calibration.
     """
 
     direction: Direction
@@ -94,12 +95,12 @@ class Evaluation:
 
     @property
     def unit(self) -> str:
-        """As written behind a number."""
+        """The unit as written after a number."""
         return UNIT_SIGNS.get(self.direction.unit, "")
 
     @property
     def decimals(self) -> int:
-        """Digits after the point that a measured change deserves."""
+        """Number of decimals for a measured change."""
         return max(0, 1 - math.floor(math.log10(max(self.requested[-1] / 3, 1e-9))))
 
     @property
@@ -115,19 +116,19 @@ class Evaluation:
 
     @property
     def slope(self) -> float:
-        """Of the median measured change on the request, by least squares through the origin."""
+        """Slope of the median measured change over the request, by least squares through the origin."""
         asked, got = np.array(self.requested), np.array(self.median)
         return float(asked @ got / (asked @ asked))
 
     @property
     def right_sign(self) -> float:
-        """Share of edits that went the way that was asked for."""
+        """Share of edits whose measured change has the requested sign."""
         asked = np.array(self.requested)
         return float((np.sign(self.changes) == np.sign(asked))[:, asked != 0].mean())
 
     @property
     def monotone(self) -> float:
-        """Share of faces whose measured value rises at every column."""
+        """Share of faces whose measured value rises from every request to the next."""
         return float((np.diff(self.changes, axis=1) > 0).all(axis=1).mean())
 
     @property
@@ -146,7 +147,7 @@ def evaluate(
     direction: Direction,
     raw: list[tuple[float, float]],
 ) -> Evaluation:
-    """Edit every face by every requested value and measure."""
+    """Edit every face by every requested change and measure the effect."""
     index = SEMANTIC_NAMES.index(direction.name)
     requested = requested_values(direction)
     after, pictures = [], []
@@ -186,7 +187,7 @@ PLOT_W, PLOT_H, PLOT_MARGIN = 260.0, 200.0, 34.0
 
 
 def plot_points(e: Evaluation) -> dict[str, Any]:
-    """Requested against measured as coordinates of an SVG of PLOT_W x PLOT_H."""
+    """Plot of measured over requested changes, as coordinates of an SVG of PLOT_W x PLOT_H."""
     limit = e.requested[-1] * 1.08
     low, high = e.quartiles
     top = max(limit, *(abs(v) for v in (*low, *high))) * 1.02
@@ -215,21 +216,21 @@ def plot_points(e: Evaluation) -> dict[str, Any]:
 def caveats(
     evaluations: Sequence[Evaluation], leaks: Float[np.ndarray, "k m"], names: Sequence[str]
 ) -> dict[str, list[str]]:
-    """What a sceptic should know of each semantic; only what the numbers of this atlas say."""
+    """Weaknesses of each semantic, from the numbers of this atlas alone."""
     found: dict[str, list[str]] = {}
     for e, row in zip(evaluations, leaks, strict=True):
         lines = found[e.direction.name] = []
         if e.direction.r2 < LOW_R2:
             lines.append(
                 f"a straight line in w explains only {max(e.direction.r2, 0.0):.0%} of its variation (R² "
-                f"{e.direction.r2:.2f}), so the slider acts on the average face and misleads about single ones"
+                f"{e.direction.r2:.2f}), so the slider is right on average, but often wrong for a single face"
             )
         if not SLOPE_BAND[0] <= e.slope <= SLOPE_BAND[1]:
-            lines.append(f"the median measured change is {e.slope:.2f} of the requested one, even calibrated")
+            lines.append(f"the median measured change is {e.slope:.2f} of the requested one, even after calibration")
         if e.right_sign < LOW_SIGN:
-            lines.append(f"{1 - e.right_sign:.0%} of the edits went the wrong way in the measurement")
+            lines.append(f"{1 - e.right_sign:.0%} of the edits have the wrong sign in the measurement")
         if e.length > LONG_STEP:
-            lines.append(f"one sd takes a step of {e.length:.1f} sd of w, far from what the generator was trained on")
+            lines.append(f"one sd needs a step of {e.length:.1f} sd of w, far from the generator's training latents")
         others = [(n, v) for n, v in zip(names, row, strict=True) if n != e.direction.name and abs(v) > HIGH_LEAK]
         if others:
             listed = ", ".join(f"{n} by {number(v, sign=True)} sd" for n, v in others)
@@ -240,7 +241,7 @@ def caveats(
 def _commands(
     path: Path, evaluations: Sequence[Evaluation], parts: Sequence[Part], files: dict[str, Path | None]
 ) -> list[tuple[str, str]]:
-    """What to type, with this atlas."""
+    """Example commands for this atlas, each with an explanation."""
     atlas = shlex.quote(str(path.with_name("atlas.safetensors")))
     given = " ".join(f"--{name} {shlex.quote(str(file))}" for name, file in files.items() if file)
     base = f"lineament edit --atlas {atlas}" + (f" {given}" if given else "")
@@ -257,7 +258,7 @@ def _commands(
         (f"{base} --seeds 0-7 {edits[0]} --out faces.png", "eight faces before and after, and a table of what changed"),
         (f"{base} --seeds 0-3 --steps 3 --symmetric {' '.join(edits[-2:])} --out strip.png", "two at once, as a strip"),
         (f"{base} --seeds 0-8 --symmetric {edits[0]} --out turn.mp4", "an animation"),
-        (f"{base} --seeds 5 {absolute} --out five.png", "a value to reach instead of a change: no sign"),
+        (f"{base} --seeds 5 {absolute} --out five.png", "a number without a sign is the value to reach, not a change"),
         *local,
         (f"lineament inspect {atlas}", "what the file is"),
     ]
@@ -288,12 +289,12 @@ def write_report(
     Args:
         path: the HTML file; the atlas is expected beside it as atlas.safetensors.
         atlas: calibrated directions.
-        generator: whose directions they are.
-        decomposer: that measured them.
-        calibrations: what steps achieved before calibration (`lineament.recipes.discover.Calibration`).
-        J: Jacobian of the pixels for one w of all layers, for the semantic field of an atlas with parts; without it
-            that is left out.
-        generator_path, decomposer_path: how the commands in the report should name the files; None for the shipped.
+        generator: the generator of the directions.
+        decomposer: the decomposer that measured them.
+        calibrations: effects of steps before calibration (`lineament.recipes.discover.Calibration`).
+        J: Jacobian of the pixels with one w for all layers, for the semantic field of an atlas with parts; None leaves
+            the field out.
+        generator_path, decomposer_path: paths of the files for the report's commands; None for the shipped networks.
 
     Raises:
         StorageError: the report cannot be written.
@@ -321,7 +322,7 @@ def write_report(
     by_error = sorted(evaluations, key=lambda e: e.error / max(e.direction.std, 1e-12))
     angles = [e for e in by_error if e.direction.unit == "deg"]
     rest = [e for e in by_error if e not in angles]
-    # The two that everybody asks for first, unless they failed; else the best of their kind.
+    # Show yaw and light_x first, which most readers look for; if one failed, the best of its kind.
     best = [
         next((e for e in kind if e.direction.name in HEROES and e.direction.r2 >= LOW_R2), kind[0])
         for kind in (angles, rest)

@@ -1,8 +1,8 @@
-"""The report's semantic field: which pixels of the face answer to w as a chosen one does, and whether nearness says so.
+"""The report's semantic field: which pixels respond to w like a chosen pixel, and whether distance explains it.
 
 Convention:
-    All of it is of the Jacobian freed of pose and light (`remove_span`), on pixels that are thinned to at most
-    `TEST_SIDE` a side: their own rows, nothing is averaged.
+    Everything uses the Jacobian without pose and light (`remove_span`), on a grid of at most `TEST_SIDE` pixels per
+    side. Pixels between grid points are skipped, not averaged.
 """
 
 import base64
@@ -20,15 +20,16 @@ from lineament.reports.page import webp_uri
 from lineament.reports.part_pictures import LESS, MORE, grey_face, signed_pictures
 
 FIELD_SIDE = 22
-"""Side of the grid of pixels that can be chosen in the page (of 64, every third): it holds the cosines of all pairs."""
+"""Side of the grid of pixels that can be chosen in the page (every third of 64). The page holds the cosines of all
+pairs, so a finer grid would make it too large."""
 TEST_SIDE = 64
-"""Side of the grid on which fields are drawn and tested; more pixels would say the same and take memory."""
+"""Side of the grid on which fields are drawn and tested; more pixels give the same result and need more memory."""
 STATIC_PRESETS = ("nose tip", "eye", "mouth corner", "brow")
-"""The fields that are shown where the page may run no program."""
+"""The fields that are shown if the page cannot run JavaScript."""
 
 
 def thinned(size: int, side: int) -> Int[np.ndarray, " s"]:
-    """At most ``side`` evenly spaced pixels of ``size``, the outermost among them, symmetric about the middle."""
+    """At most ``side`` evenly spaced pixels of ``size``, symmetric about the middle, with both ends."""
     chosen = np.rint(np.linspace(0, size - 1, min(side, size))).astype(np.int64)
     half = len(chosen) // 2
     chosen[len(chosen) - half :] = size - 1 - chosen[:half][::-1]
@@ -38,7 +39,7 @@ def thinned(size: int, side: int) -> Int[np.ndarray, " s"]:
 def rows_at(
     J: Float[np.ndarray, "p d"], shape: tuple[int, int], rows: Int[np.ndarray, " a"], columns: Int[np.ndarray, " b"]
 ) -> Float[np.ndarray, "q d"]:
-    """The part of a pixel Jacobian that belongs to some rows and columns of the maps."""
+    """The rows of a pixel Jacobian for some rows and columns of the maps."""
     return J.reshape(4, *shape, J.shape[1])[:, rows[:, None], columns].reshape(-1, J.shape[1])
 
 
@@ -50,7 +51,7 @@ def preset_pixels(
 ) -> dict[str, tuple[int, int]]:
     """For each landmark the nearest of the ``allowed`` pixels of a thinned grid, as (row, column) of that grid.
 
-    The places are those of the template of `zones`, in the image's left half; zones that are empty are left out.
+    The landmarks come from the template of `zones`, in the image's left half; empty zones are left out.
     """
     x, y = np.broadcast_arrays(*positions(local.mask.shape))
     regions = zones(local.mean[0], local.mask)
@@ -66,7 +67,7 @@ def preset_pixels(
         "nose tip": (float(x[tip]), float(y[tip])) if regions["nose"].any() else None,
         "eye": middle(left["eyes"]),
         "brow": middle(left["brows"]),
-        # Two thirds from the midline to the edge of the zone, in which the mouth has room to smile.
+        # At two thirds from the midline to the edge of the zone, because the zone leaves room for a smile.
         "mouth corner": corner and (corner[0] * 4 / 3, corner[1]),
         "cheek": middle(left["cheeks"]),
         "chin": middle(regions["chin and jaw"] & (np.abs(x) < 0.2)),
@@ -87,17 +88,17 @@ def field_context(
     w_cov: Float[np.ndarray, "d d"],
     scalar_gradients: Float[np.ndarray, "m d"],
 ) -> dict[str, Any] | None:
-    """All that the template needs of semantic fields; None if no pixel of the grid answers to w.
+    """Data of the semantic fields for the template; None if no pixel of the grid responds to w.
 
     Args:
-        local: the parts, whose mean face is drawn upon.
-        jacobian: of the same pixels.
+        local: the parts; their mean face is the background.
+        jacobian: Jacobian of the same pixels.
         w_cov: covariance of w.
-        scalar_gradients: of pose and light, which are taken out.
+        scalar_gradients: gradients of pose and light, which are removed.
 
     Returns:
-        ``data`` for the program in the page (see `encoded_cosines`), ``presets`` (name, number of the point),
-        ``pictures`` (name, kind, picture) for pages without, ``face``, and ``tests`` (kind, result or reason for none).
+        ``data`` for the page's program (see `encoded_cosines`), ``presets`` (name, number of the point), ``pictures``
+        (name, kind, picture) for pages without JavaScript, ``face``, and ``tests`` (kind, result, reason if none).
     """
     shape = local.mask.shape
     rows, columns = (thinned(size, TEST_SIDE) for size in shape)
@@ -145,7 +146,7 @@ def _cosines(J: np.ndarray, w_cov: np.ndarray, points: np.ndarray, kind: str) ->
 
 
 def _moving(J: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Pixels of which both depth and albedo answer to w."""
+    """Pixels whose depth and albedo both respond to w."""
     answers = (J != 0).any(axis=1).reshape(4, *shape)
     return answers[0] & answers[1:].any(axis=0)
 

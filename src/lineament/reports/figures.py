@@ -1,7 +1,8 @@
-"""Pictures of what a decomposer sees.
+"""Pictures of a decomposer's outputs.
 
-Canonical faces are shown within an oval, on white. At the left and right border a decomposer's depth is fixed, beside
-it the depth is free to run away, and neither belongs to a face; in a turned view such walls would be all that is seen.
+Canonical faces are shown within an oval, on white. At the left and right border a decomposer's depth is fixed, and next
+to the border it is not constrained by the images. Neither belongs to the face; in a turned view the resulting walls
+would hide everything else.
 """
 
 import math
@@ -29,7 +30,7 @@ PART_NAMES = ("image", "reconstruction", "relief", "normals", "albedo", "shading
 ROW_NAMES = (*PART_NAMES, "frontal", "from its right", "from its left")
 TURN_DEG = 25.0
 MOVE_BACK = 0.1
-"""Turned faces stand this much further away, in world units: a chin or a cheek that comes forward stays in view."""
+"""Extra distance of turned faces in world units, so that a chin or a cheek that comes forward stays in view."""
 
 _OVAL_SHARPNESS, _OVAL_CUT = 12.0, 1.06
 _SUPERSAMPLING = 2
@@ -37,7 +38,7 @@ _HEADLIGHT = (0.2, 0.8, 0.6, 0.5)
 _TEXT_COLOUR, _HEADING_COLOUR = (40, 40, 40), (110, 110, 110)
 
 MIN_TILE_PX = 96
-"""Smaller faces are enlarged by a whole factor."""
+"""Smaller faces are enlarged by an integer factor."""
 
 
 def grey(x: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
@@ -46,19 +47,19 @@ def grey(x: Float[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:
 
 
 def enlarged(pictures: Float[Tensor, "n c h w"], side: int) -> Float[Tensor, "n c s s"]:
-    """Smoothly resized to ``side`` pixels; the centres of the outermost pixels stay where they are."""
+    """Pictures smoothly resized to ``side`` pixels; the centres of the outermost pixels stay in place."""
     if pictures.shape[-2:] == (side, side):
         return pictures
     return F.interpolate(pictures, (side, side), mode="bicubic", align_corners=True)
 
 
 def light_of_upright(light: Float[Tensor, "n 4"], decomposer: Decomposer) -> Float[Tensor, "n 4"]:
-    """Lights given relative to the upright face, in the canonical frame: the inverse of `Decomposer.upright`."""
+    """Convert lights relative to the upright face to the canonical frame: the inverse of `Decomposer.upright`."""
     lean = torch.zeros_like(light[:1, :1]).repeat(1, 6)
     lean[:, 0] = decomposer.tilt
     (tilted,) = rotation_matrices(lean)
     x, y, z = (torch.cat([light[:, 2:], torch.ones_like(light[:, :1])], dim=1) @ tilted).unbind(1)
-    z = z.clamp_min(0.25)  # as in `upright`: nearly level light has no finite slope
+    z = z.clamp_min(0.25)  # as in `upright`: nearly horizontal light has no finite slope
     return torch.stack([light[:, 0], light[:, 1], x / z, y / z], dim=1)
 
 
@@ -78,7 +79,7 @@ def turned(parts: Decomposition, yaw_deg: float, decomposer: Decomposer) -> Deco
 
 
 def relit(parts: Decomposition, light_x: float, decomposer: Decomposer) -> Decomposition:
-    """The same faces under a strong light from the left (positive) or right, as bright in all as their own light."""
+    """The same faces under a strong light from the left (positive) or right, with the total strength of their own."""
     strength = parts.light[:, 0] + parts.light[:, 1]
     slopes = (torch.full_like(strength, light_x), torch.full_like(strength, 0.2))
     light = torch.stack([0.3 * strength, 0.9 * strength, *slopes], dim=1)
@@ -109,13 +110,13 @@ def seen(parts: Decomposition, camera: Camera, side: int) -> Float[Tensor, "n 3 
     """Faces in their view and light, cut out along the oval, on white.
 
     Convention:
-        Nothing within the oval is left out: surfaces that the image hid are shown with the colour that is stretched
-        over them. `lineament.ops.render.render` masks them, which in a picture looks like holes.
+        Everything within the oval is shown: surfaces that are hidden in the image get the colours stretched over them.
+        `lineament.ops.render.render` masks them, which would look like holes in a picture.
 
     Args:
         parts: depth, albedo, view and light.
         camera: the pinhole camera.
-        side: of the pictures in pixels; smooth also where it exceeds that of the parts.
+        side: side of the pictures in pixels; they are smooth even if it exceeds the side of the parts.
 
     Returns:
         Pictures in [-1, 1].
@@ -123,7 +124,7 @@ def seen(parts: Decomposition, camera: Camera, side: int) -> Float[Tensor, "n 3 
     fine = side * _SUPERSAMPLING
     shading = lambert_shading(normals_from_depth(parts.canon_depth, camera), parts.light)
     depth = enlarged(parts.canon_depth[:, None], fine).squeeze(1)
-    # The rasteriser draws no cell that has a corner without a depth, so what is outside hides nothing.
+    # The rasteriser skips cells with a corner without depth, so pixels outside the oval hide nothing.
     outside = distance_in_oval(_canonical_grid(fine, depth)) > _OVAL_CUT
     depth, covered = rasterize_depth(depth.masked_fill(outside, math.nan), parts.view, camera)
     grid = inverse_warp_grid(depth, parts.view, camera)
@@ -137,7 +138,7 @@ def part_pictures(
 ) -> list[Tensor]:
     """For each of `PART_NAMES` one batch of pictures, n 3 side side in [-1, 1]."""
     normals = normals_from_depth(parts.canon_depth, decomposer.camera)
-    # As they are usually drawn: red and green for what faces right and up, blue for what faces the camera.
+    # The usual colours of normal maps: red for right, green for up, blue towards the camera.
     toward = normals * normals.new_tensor([-1, -1, 1])[:, None, None]
     canonical = [
         relief(parts.canon_depth, decomposer),
@@ -173,7 +174,7 @@ def labelled_rows(
 
     Args:
         pictures: as many as there are rows times columns.
-        rows: names of the rows; the picture is as much wider as the longest needs.
+        rows: names of the rows; the picture is widened to fit the longest.
         columns: names of the columns, cut to the pictures' width.
     """
     height, width = pictures.shape[1:3]

@@ -1,4 +1,4 @@
-"""What every HTML report is made of: its environment, its pictures, its file."""
+"""Shared code of the HTML reports: template environment, pictures, and writing the file."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -15,23 +15,23 @@ from lineament.store.atomic import write_text_atomic
 from lineament.store.pictures import jpeg_bytes, png_bytes, shrink_to
 
 PICTURE_PX = 128
-"""Larger faces are shrunk to this, so that the file stays small enough to be mailed."""
+"""Larger faces are shrunk to this side, so that the file stays small enough to send by mail."""
 
 _WEBP_QUALITY = 75
 
 NATIVE_PX = 64
-"""Up to this side pictures are kept bit for bit as PNG; the browser enlarges them."""
+"""Pictures up to this side are kept without loss as PNG; the browser enlarges them."""
 
 
 def webp_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture to be written into the page, shrunk to `PICTURE_PX`; a tenth of the size of a PNG."""
+    """A picture as a data URI for the page, shrunk to `PICTURE_PX`, as WebP; a tenth of the size of a PNG."""
     buffer = BytesIO()
     Image.fromarray(shrink_to(image, PICTURE_PX)).save(buffer, "WEBP", quality=_WEBP_QUALITY, method=6)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
-    """A picture to be written into the page: PNG if small, else shrunk and JPEG."""
+    """A picture as a data URI for the page: PNG if small, else shrunk and JPEG."""
     if max(image.shape[:2]) <= NATIVE_PX:
         return "data:image/png;base64," + base64.b64encode(png_bytes(image)).decode()
     return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(shrink_to(image, PICTURE_PX))).decode()
@@ -43,13 +43,13 @@ def write_page(
     """Fill a template of ``reports/templates`` and write the page, atomically.
 
     Args:
-        path: of the HTML file, which needs no other.
-        template: its file name.
-        context: what the template names; a name that is missing is an error.
+        path: the HTML file; it needs no other file.
+        template: file name of the template.
+        context: values for the names in the template; a missing name is an error.
         filters: functions that the template calls, by name.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: the file cannot be written.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("lineament.reports", "templates"),

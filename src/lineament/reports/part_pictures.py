@@ -2,7 +2,7 @@
 
 Convention:
     Signed maps are drawn on the mean canonical face in grey, within the oval: `MORE` where the surface comes nearer or
-    the colour goes one way (`colour_axis`), `LESS` where it recedes or the colour goes the other way.
+    the colour moves along `colour_axis`, `LESS` where the surface recedes or the colour moves against that axis.
 """
 
 import numpy as np
@@ -15,20 +15,20 @@ from lineament.records.parts import Localization
 from lineament.reports.figures import in_oval
 
 MAP_PX = 64
-"""Side of the largest picture of a map; maps are smooth."""
+"""Largest side of a map's picture; maps are smooth, so more pixels would show nothing new."""
 MORE, LESS = (11, 114, 133), (194, 87, 26)
 """The accent and the warm colour of the report."""
-_DARKEST = 0.35  # of the grey face, so that colours upon it can be told apart
+_DARKEST = 0.35  # darkest value of the grey face, so that colours on it stay distinguishable
 
 
 def grey_face(colours: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, "h w"]:
-    """A face in [-1, 1] as a pale grey one in [0, 1]."""
+    """A face in [-1, 1] as a pale grey face in [0, 1]."""
     grey = np.clip((colours.mean(axis=0) + 1) / 2, 0, 1)
     return _DARKEST + (1 - _DARKEST) * grey
 
 
 def tinted(values: Float[np.ndarray, "n h w"], face: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "n 3 h w"]:
-    """Values in [-1, 1] laid over a grey face, which shows where they are small; colours in [-1, 1]."""
+    """Values in [-1, 1] as colours over a grey face, which shows through where they are small; result in [-1, 1]."""
     strength = np.abs(values).clip(0, 1)[:, None]
     colour = np.where(values[:, None] > 0, _column(MORE), _column(LESS))
     return ((1 - strength) * face + strength * colour) * 2 - 1
@@ -41,10 +41,10 @@ def signed_pictures(values: Float[np.ndarray, "n h w"], face: Float[np.ndarray, 
 
 
 def colour_axis(change: Float[np.ndarray, "3 h w"]) -> Float[np.ndarray, " 3"]:
-    """The direction of colour along which an albedo map acts most, of length 1 and rather bright than dark.
+    """The direction in colour space along which an albedo map acts most; length 1, pointing to brighter colours.
 
-    A part usually has one (about nine tenths of the energy), and not always brightness: the mean of red, green and blue
-    would hide lips that redden.
+    A part usually acts along one such direction (about nine tenths of the energy), and this is not always brightness:
+    the mean of red, green and blue would hide lips that redden.
     """
     flat = change.reshape(3, -1).astype(np.float64)
     axis = np.linalg.eigh(flat @ flat.T)[1][:, -1]
@@ -58,11 +58,11 @@ def signed_maps(change: Float[np.ndarray, "4 h w"]) -> Float[np.ndarray, "2 h w"
 
 
 def swatches(local: Localization, index: int, sds: float) -> tuple[str, str]:
-    """The colours that `LESS` and `MORE` stand for in the map of a part: at its place, ``sds`` either way."""
+    """The real colours behind `LESS` and `MORE` in the map of a part: at its place, ``sds`` less and more."""
     change = local.maps[index, 1:]
     axis = colour_axis(change)
     along = np.abs(np.tensordot(axis, change, 1))
-    weight = along**2 / max((along**2).sum(), np.finfo(np.float64).tiny)  # most where the part acts most
+    weight = along**2 / max((along**2).sum(), np.finfo(np.float64).tiny)  # largest where the part acts most
     usual = (local.mean[1:] * weight).sum(axis=(1, 2))
     shift = axis * (sds * local.scales["albedo"] * float((along * weight).sum()))
     colours = np.clip((np.stack([usual - shift, usual + shift]) + 1) * 127.5, 0, 255).round().astype(int)
@@ -73,9 +73,9 @@ def swatches(local: Localization, index: int, sds: float) -> tuple[str, str]:
 def change_picture(
     change: Float[np.ndarray, "h w"], images: Float[np.ndarray, "n 3 h w"]
 ) -> UInt8[np.ndarray, "s s 3"]:
-    """Changes of images, 0 or more, in the warm colour on the mean image, within the oval in which faces lie.
+    """Changes of images, 0 or more, in the warm colour on the mean image, within the oval of the face.
 
-    Full colour is the largest change within the oval. Beside it the background changes with w as it likes.
+    Full colour is the largest change within the oval. Outside of it the background also changes with w.
     """
     largest = (change * middle_oval(change.shape[-1])).max()
     share = change / max(largest, np.finfo(np.float64).tiny)
@@ -83,7 +83,7 @@ def change_picture(
 
 
 def middle_oval(side: int) -> Bool[np.ndarray, "s s"]:
-    """Pixels of an image in which a face lies, give or take how it is turned and shifted."""
+    """Pixels of an image that usually show the face, whatever its pose and shift."""
     return face_oval(side).numpy()
 
 

@@ -1,4 +1,4 @@
-"""The report's parts of the face: what an edit of each does to faces that nothing was fitted on."""
+"""The report's parts of the face: the effect of editing each part, on faces that no fit has used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,21 +33,21 @@ from lineament.reports.part_pictures import (
 )
 
 NUM_EDITED, NUM_SHOWN = 16, 2
-"""Faces on which a part is measured, and those that are shown."""
+"""Number of faces on which a part is measured, and number of faces that are shown."""
 SDS = 2.0
-"""Every part is edited by so many standard deviations, either way."""
+"""Size of the edits of a part, in standard deviations, with both signs."""
 WHOLE_FACE = "whole face"
 
 
 @dataclass(frozen=True)
 class Moved:
-    """What an edit moves beside its part: of a few semantics the one that moves most.
+    """The semantic of pose, or of light, that an edit of a part moves most.
 
     Attributes:
-        name: of the semantic.
-        amount: median absolute change over faces, of the larger of the two edits, in ``unit``.
-        unit: of the semantic.
-        share: of the semantic's seen range, 1st to 99th percentile.
+        name: name of the semantic.
+        amount: median absolute change over faces, larger of the two edits, in ``unit``.
+        unit: unit of the semantic.
+        share: ``amount`` as a share of the semantic's seen range, 1st to 99th percentile.
     """
 
     name: str
@@ -58,18 +58,19 @@ class Moved:
 
 @dataclass(frozen=True, eq=False)
 class PartEvidence:
-    """What edits of a part by `SDS` either way do, and its pictures.
+    """Effects of editing a part by minus and plus `SDS`, and its pictures.
 
     Attributes:
         part: the part.
-        maps: its map: depth, colour.
-        swatches: what the two colours mean in the map of the colour.
-        faces: of each face shown, edited one way and the other.
-        change: where the images change, of the full range from one edit to the other; mean over faces.
-        change_face, change_beside: the same at the pixel that changes most in the oval of faces, and beside it.
+        maps: pictures of its map: depth, colour.
+        swatches: real colours behind the two colours in the map of the colour.
+        faces: for each face shown, the edits by minus and plus `SDS`.
+        change: picture of where the images change between the two edits; mean over faces.
+        change_face, change_beside: that change at the pixel that changes most, within the oval of faces and outside, as
+            a share of the full range.
         achieved: measured standard deviations per requested one; median over faces.
-        moved: pose and light, where they vary.
-        free: what is not held, of what can be held.
+        moved: the semantics of pose and of light that move most, if these vary.
+        free: semantics that can be held, but are not.
     """
 
     part: Part
@@ -92,7 +93,7 @@ def part_evidence(
     w: Float[Tensor, "n d"],
     images: Float[Tensor, "n 3 h w"],
 ) -> list[PartEvidence]:
-    """Edit the faces ``images`` of ``w`` along every part, measure, and draw."""
+    """Edit the faces ``images`` of ``w`` along every part, measure the effect, and make pictures."""
     reader = PartReader(local)
     before = measure(decomposer, images)
     side = decomposer.config.resolution
@@ -132,7 +133,7 @@ def part_evidence(
 
 
 def moved_most(atlas: Atlas, effects: Float[np.ndarray, " m"]) -> tuple[Moved, ...]:
-    """Of pose and of light the semantic that moves most as a share of its seen range."""
+    """The semantic of pose that moves most in degrees, and that of light that moves most as a share of its range."""
     found = []
     for names in (POSE_NAMES, LIGHT_NAMES):
         candidates = []
@@ -143,7 +144,7 @@ def moved_most(atlas: Atlas, effects: Float[np.ndarray, " m"]) -> tuple[Moved, .
                 amount, width = float(effects[index]), max(seen.p99 - seen.p1, np.finfo(np.float64).tiny)
                 candidates.append(Moved(name, amount, SCALAR_SEMANTICS[index].unit, amount / width))
         if candidates:
-            # Angles are compared in degrees; what light is made of has no common unit.
+            # Angles are compared in degrees; the semantics of light have no common unit.
             found.append(max(candidates, key=lambda m: m.amount if names is POSE_NAMES else m.share))
     return tuple(found)
 
@@ -156,15 +157,15 @@ def part_context(
     images: Float[Tensor, "n 3 h w"],
     J: Float[np.ndarray, "p d"] | None,
 ) -> dict[str, Any] | None:
-    """All that the template needs of the parts of the face; None if the atlas has none.
+    """Data of the parts of the face for the template; None if the atlas has none.
 
     Args:
-        atlas: with or without parts.
-        generator: whose faces they are.
-        decomposer: that measured them.
-        w: of faces that nothing was fitted on; the first `NUM_EDITED` are used.
-        images: of ``w``.
-        J: Jacobian of the pixels for one w of all layers; None leaves out the semantic field.
+        atlas: an atlas with or without parts.
+        generator: the generator of the faces.
+        decomposer: the decomposer that measured them.
+        w: latents of faces that no fit has used; the first `NUM_EDITED` are shown.
+        images: the generator's images of ``w``.
+        J: Jacobian of the pixels with one w for all layers; None leaves out the semantic field.
     """
     local = atlas.local
     if local is None or not local.parts:
@@ -189,7 +190,7 @@ def part_context(
 
 
 CELL, HEAD = 20, 150
-"""Of the drawn matrix of cosines: side of a cell, and width of the names."""
+"""Side of a cell and width of the names in the drawn matrix of cosines, in pixels."""
 
 
 def cosine_drawing(local: Localization, w_cov: Float[np.ndarray, "d d"]) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def cosine_drawing(local: Localization, w_cov: Float[np.ndarray, "d d"]) -> dict
     """
     layers = [part.direction.layers for part in local.parts]
     alike = np.array([[one == other for other in layers] for one in layers])
-    cosines = cosine_matrix(local.gradients, w_cov) * alike  # the w of other layers is another w
+    cosines = cosine_matrix(local.gradients, w_cov) * alike  # parts of different layers move different w
     order = cluster_order(cosines)
     tenths = np.rint(cosines[np.ix_(order, order)] * 10).astype(int)
     paths = [
@@ -220,5 +221,5 @@ def cosine_drawing(local: Localization, w_cov: Float[np.ndarray, "d d"]) -> dict
 
 
 def example_part(parts: Sequence[Part]) -> Part:
-    """The part to try first: the one that w explains best, of those that come back and are local."""
+    """The part to try first: among those that come back and are local, the one with the largest R²."""
     return max(parts, key=lambda part: (part.stable and part.place != WHOLE_FACE, part.direction.r2))

@@ -1,1 +1,2 @@
-"""Settings of every command: plain values with their explanations, so light that help and mistakes cost no time."""
+"""Settings of every command, as plain values with explanations. They import little, so that help and usage errors are
+fast."""

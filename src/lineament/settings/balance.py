@@ -1,4 +1,4 @@
-"""Settings of a balance."""
+"""Settings of `lineament balance`."""
 
 import math
 from dataclasses import dataclass, field
@@ -17,13 +17,14 @@ from lineament.records.inversion_settings import InversionSettings
 
 @dataclass(frozen=True)
 class BalanceConfig:
-    """Balance a folder of images: measure it, and fill where it is poor with images changed by as little as possible.
+    """Balance a folder of images: fill gaps of its histogram with images that are changed as little as possible.
 
-    Every original is kept. Images are added where the target wants more than there are: photographs, inverted and
-    changed (as `edit` does it), or samples of the generator. Each one made is measured, and rejected if it misses its
-    value, is no longer the same person, or lies far from what the generator knows. The folder gets the images, a
-    Parquet manifest (source, edit, requested and measured values, weights, the reason of every rejection) and a report.
-    A run that was stopped or killed goes on when the same command is given again, and ends with the same bytes.
+    Every original is kept. Images are added where the target distribution needs more than there are: photographs that
+    are inverted and edited (as by `edit`), or samples of the generator. Every new image is measured. It is rejected if
+    it misses its requested value, is no longer the same person, or lies far from what the generator knows. The output
+    folder holds the images, a report and a Parquet manifest (source, edit, requested and measured values, weights, the
+    reason of every rejection). If a run is stopped or killed, the same command continues it and ends with the same
+    bytes.
 
     Example: ``lineament balance --images photos --semantics yaw --range -20:20 --out balanced``
     """
@@ -31,63 +32,65 @@ class BalanceConfig:
     images: Path
     """Folder or zip of aligned images."""
     out: Path
-    """The balanced folder; a new one, or one in which the same run was begun."""
+    """Folder for the balanced images; a new one, or that of an unfinished run to continue."""
     semantics: str = "yaw"
-    """What to balance, such as yaw or yaw,light_x; `lineament inspect` lists an atlas's names."""
+    """Semantics to balance, such as yaw or yaw,light_x; `lineament inspect` lists an atlas's names."""
     target: str = "uniform"
-    """uniform; a folder or zip of images, to be like it; or a JSON file such as
-    {"edges": {"yaw": [-40, -20, 0, 20, 40]}, "shares": [1, 2, 2, 1]}."""
+    """Target distribution: uniform, a folder or zip of images to match, or a JSON file. The JSON file holds edges and
+    shares of the bins, such as {"edges": {"yaw": [-40, -20, 0, 20, 40]}, "shares": [1, 2, 2, 1]}."""
     range: str | None = None
-    """Values between which the histogram lies, such as -45:45, or one such pair for each of the semantics, separated
-    by commas; nearly all of the images if not given."""
+    """Range of the histogram, such as -45:45, or one per semantic, separated by commas; nearly all values if not
+    given."""
     bins: str = "10"
-    """Bins of each of the semantics."""
+    """Number of bins, or one number per semantic, separated by commas."""
     count: int | None = None
-    """Images in the end; the fewest that meet the target if not given."""
+    """Final number of images; the fewest that meet the target if not given."""
     max_variation: Advanced[float] = 0.05
-    """Total variation within which the target is to be met."""
+    """Maximum total variation between the balanced distribution and the target."""
     labels: Path | None = None
-    """CSV with headings, the first column naming the image; its other columns are carried over to generated images."""
+    """CSV of labels to carry over to generated images; none if not given. It has headings, and its first column names
+    the image."""
     source: Annotated[Literal["photographs", "samples"], tyro.conf.arg(name="from")] = "photographs"
-    """What to change: the images at hand, inverted; or samples of the generator, of which none is anyone."""
+    """Images to change: the given photographs, inverted, or samples of the generator. Samples show no real person."""
     inversions: Path | None = None
-    """The images' inversions by `lineament invert`; made on the way if not given."""
+    """Inversions of the images by `lineament invert`; computed during the run if not given."""
     max_uses: Advanced[int | None] = None
-    """How often a source may be used; four times as often as the average one would be, if not given."""
+    """Maximum number of edits of one source; if not given, four times the mean for photographs, 1 for samples."""
     tolerance: Advanced[float] = 0.5
-    """Largest difference of measured and requested values, in widths of a bin."""
+    """Maximum difference between measured and requested value, in bin widths."""
     max_identity_drift: Advanced[float] = 1.0
-    """Largest change of the person, in distances of two different people."""
+    """Maximum change of identity, as a multiple of the distance between two different people."""
     max_distance: Advanced[float] = 1.6
-    """Largest distance of latents from the generator's mean; about 1 for its own samples."""
+    """Maximum distance of latents from the generator's mean. The generator's own samples are at about 1."""
     min_face: Advanced[float] = 0.17
-    """Least SSIM of an image and what encoder and generator make of it; with less it shows no face, or several, and is
-    skipped. 0 takes everything for a face, as happens where there is no encoder."""
+    """Minimum SSIM between an image and its reconstruction by encoder and generator. Images below it show no face, or
+    several, and are skipped. 0 accepts every image, and so does a run without an encoder."""
     atlas: Path | None = None
-    """Atlas; the shipped one if not given."""
+    """Atlas file; the shipped one if not given."""
     generator: Path | None = None
-    """The atlas's generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the atlas."""
     decomposer: Advanced[Path | None] = None
-    """The atlas's decomposer, which measures; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It measures the images, and must be the decomposer of the
+    atlas."""
     encoder: Advanced[Path | None] = None
-    """The generator's encoder; the shipped one if not given, or none where there is none."""
+    """Encoder file; if not given, the shipped one, or none if there is none for the generator."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     truncation: Advanced[float] = 0.7
-    """Truncation of samples: of those that are changed, and of those on which the plan is tried."""
+    """Truncation of samples. It applies to samples that are changed and to those on which the plan is tried."""
     seed: int = 0
-    """Of samples, and of the choice among equals."""
+    """Seed of everything random. That is the samples, and the choice among equal candidates."""
     shards: int = 0
-    """Images per WebDataset shard; 0 writes loose files."""
+    """Number of images per WebDataset shard, or 0 for loose files."""
     batch_size: Advanced[int] = 64
-    """Images that are made together; fixed once a run has begun."""
+    """Number of images generated together. It cannot be changed once a run has begun."""
     dry_run: bool = False
-    """Show the histogram, the plan and what it would cost, and write nothing."""
+    """Show the histogram, the plan and its cost, and write nothing."""
     inversion: Advanced[InversionSettings] = field(default_factory=InversionSettings)
-    """How images are inverted on the way."""
+    """How the images are inverted if no inversions are given."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute; on a CPU every process has one thread, so --on.count is the number of cores to use."""
+    """Where to compute. On a CPU every process has one thread, so --on.count is the number of cores to use."""
 
     def __post_init__(self) -> None:
         names = read_names(self.semantics)
@@ -125,7 +128,7 @@ def read_spans(text: str, names: tuple[str, ...]) -> tuple[tuple[float, float], 
 
 
 def read_bins(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
-    """Numbers of bins, one for all names or one each."""
+    """Numbers of bins: one for all names, or one for each."""
     parts = text.split(",")
     if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, len(names)):
         raise ConfigError(f"bins are {text!r}, expected a number, or one for each of {', '.join(names)}, such as 10")

@@ -11,16 +11,17 @@ import tyro
 class ConvertConfig:
     """Convert a StyleGAN checkpoint to Lineament's safetensors, or a generator to rosinality's layout.
 
-    Nothing that the file carries is run. Conversion is not needed to use a checkpoint: every command takes it as it is.
+    No code in the file is run. Conversion is optional: every command also reads checkpoints directly.
 
     Example: ``lineament convert ffhq.pkl --out ffhq``
     """
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
-    """A .pkl of NVIDIA's programs, a .pt or .pth of rosinality or genforce, or a generator of Lineament's."""
+    """Checkpoint: .pkl of NVIDIA, .pt or .pth of rosinality or genforce, or a generator of Lineament."""
     out: Path
-    """Folder for generator.safetensors and discriminator.safetensors; with --to rosinality the .pt file."""
+    """Output folder, or the .pt file with --to rosinality. The folder gets generator.safetensors and
+    discriminator.safetensors."""
     to: Literal["lineament", "rosinality"] = "lineament"
-    """What to write."""
+    """Output format."""
     half: bool = False
-    """Half precision: half the size, images that differ a little."""
+    """Write half precision. The file has half the size, and images differ slightly."""

@@ -16,33 +16,35 @@ MAX_FACES = 100
 
 @dataclass(frozen=True)
 class DecomposeConfig:
-    """Take faces apart into depth, albedo, view and light, and put them together anew: turned and relit.
+    """Decompose faces into depth, albedo, view and light, and render them again, turned and relit.
 
-    The faces are a generator's or, with --images, photographs. The picture has a column for each face; the depth is
-    shown as a relief lit from above left. Without files, the shipped networks are used.
+    The faces are generated or, with --images, photographs. The picture has a column for each face. It shows the depth
+    as a relief lit from the upper left. Without files, the shipped networks are used.
 
     Example: ``lineament decompose --seeds 0-7 --out parts.png``
     """
 
     out: Path = Path("parts.png")
-    """Picture (.png)."""
+    """Picture to write (.png)."""
     images: Path | None = None
-    """Folder or zip of images to take apart, instead of a generator's; cropped to squares like training images."""
+    """Folder or zip of images to decompose; generated faces if not given. Images are cropped to squares, like training
+    images."""
     faces: int = 8
-    """How many of --images, in the order of their names."""
+    """Number of images to take from --images, in the order of their names."""
     seeds: str | None = None
-    """Which of the generator's faces: numbers and ranges, such as 0-7,12; 0-7 if not given."""
+    """Numbers of the generated faces, such as 0-7,12; the first eight if not given."""
     decomposer: Path | None = None
-    """The network that takes apart; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given."""
     generator: Path | None = None
-    """The network that draws the faces; the shipped one if not given."""
+    """Generator file; the shipped one if not given."""
     truncation: float = 0.7
-    """Truncation of the generator's faces."""
+    """Truncation of the generated faces."""
     maps: Path | None = None
-    """File (.npz) for the numbers: depth, albedo, normals, view, light and semantics of each face."""
+    """File for the numbers (.npz); not written if not given. It holds depth, albedo, normals, view, light and semantics
+    of each face."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -17,51 +17,53 @@ from lineament.records.shapes import check_face_box
 
 @dataclass(frozen=True)
 class DiscoverConfig:
-    """Settings of a discovery; without files, the shipped pair is used.
+    """Find directions of a generator for pose, light and parts of the face; write an atlas and a report.
+
+    Without files, the shipped pair is used.
 
     Example: ``lineament discover --generator faces.safetensors --decomposer faces-3d.safetensors --out found``
     """
 
     out: Path
-    """Folder for the atlas and the report; the same command goes on where it stopped."""
+    """Folder for the atlas and the report; the same command continues a stopped run."""
     generator: Path | None = None
-    """Generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given."""
     decomposer: Path | None = None
-    """Decomposer trained for that generator; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It must be trained for the generator."""
     samples: int = 10000
-    """Images sampled for the regression."""
+    """Number of images sampled for the regression."""
     held_out: int = 2000
-    """Further images on which R^2 is measured."""
+    """Number of further images on which R^2 is measured."""
     truncation: float = 0.5
-    """Truncation at which w is sampled; 1 is none."""
+    """Truncation of the samples (1 for none)."""
     face_box: tuple[float, float, float, float] | None = None
-    """Left, top, right and bottom of the face in the generator's images, as shares of their width and height, if it is
-    not where the decomposer was trained to find it."""
+    """Left, top, right and bottom of the face, as shares of the image; the decomposer's own box if not given. It is
+    needed if the faces are not where the decomposer was trained to find them."""
     class_number: int | None = None
-    """Class whose faces are sampled, of a generator with classes."""
+    """Class whose faces are sampled; required for a generator with classes, not used otherwise."""
     ridge: Advanced[float] = 0.0
-    """Ridge penalty in units of the mean variance of w."""
+    """Ridge penalty, in units of the mean variance of w."""
     calibration_faces: Advanced[int] = 96
-    """Faces on which the steps are calibrated."""
+    """Number of faces on which the steps are calibrated."""
     batch_size: int | None = None
-    """Images at a time; changes speed and memory, not the result beyond rounding. As many as the free memory allows,
-    64 at most, if not given."""
+    """Number of images at a time; if not given, as many as fit into free memory, at most 64. It changes speed and
+    memory, and the result only by rounding."""
     half_precision: Advanced[bool | None] = None
-    """Draw the finest resolutions of generators that were trained so in half precision; on accelerators if not
-    given."""
+    """Draw the finest resolutions in half precision; if not given, only on accelerators. It applies to generators that
+    were trained so."""
     seed: int = 0
-    """Of the samples."""
+    """Seed of everything random."""
     parts: PartsConfig = field(default_factory=PartsConfig)
-    """Parts of the face: mouth, brows, nose ..., found without labels or masks."""
+    """How parts of the face are found, such as mouth, brows and nose. No labels or masks are needed."""
     steady: float = 1000.0
-    """How much edits of pose and light avoid to change depth and albedo, by moves that differ from layer to layer, and
-    longer. 0, and where no parts are found, moves all layers alike, by the most probable step: there light takes skin
-    and hair along."""
+    """Penalty on changes of depth and albedo when editing pose or light. Steps then differ per layer and are longer. 0
+    uses one step for all layers, the most probable one; light edits then also change skin and hair. The same holds if
+    no parts are found."""
     report: bool = True
     """Write the HTML report."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

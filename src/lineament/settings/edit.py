@@ -28,12 +28,13 @@ def _split_names(text: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class EditConfig:
-    """Edit faces by requested amounts, in the atlas's units: a generator's own, or photographs inverted by
-    `lineament invert`; without files, the shipped ones are used.
+    """Edit generated faces or inverted photographs by requested amounts, in the atlas's units.
 
-    An edit is name=number. With a sign it is a change: yaw=+20 turns every face by 20 degrees. Without a sign, or
-    after @, it is a value to reach: yaw=0 and yaw=@-20 turn every face to 0 and to -20 degrees. What is not edited is
-    held (see --hold). The table on standard output says what was asked and what the decomposer measures afterwards.
+    Photographs are inverted by `lineament invert` first. Without files, the shipped networks are used.
+
+    An edit is name=number. With a sign it is a change: yaw=+20 turns every face by 20 degrees. A number without a sign,
+    or after an @, is a target: yaw=0 and yaw=@-20 turn every face to 0 and to -20 degrees. What is not edited is held
+    (see --hold). The table on standard output shows the requested values and what the decomposer measures afterwards.
 
     Example: ``lineament edit --atlas found/atlas.safetensors --seeds 0-7 yaw=+20 light_x=-0.5 --out faces.png``
     Example: ``lineament edit --photographs inversions.safetensors yaw=0 --out frontal.png``
@@ -43,46 +44,50 @@ class EditConfig:
         tyro.conf.Positional[tuple[str, ...]],
         tyro.conf.arg(metavar="NAME=NUMBER ...", help_behavior_hint="(at least one)"),
     ]
-    """What to change, such as yaw=+20 or light_x=-0.5; `lineament inspect` lists an atlas's names."""
+    """Edits, such as yaw=+20 (a change) or yaw=0 (a target); `lineament inspect` lists an atlas's names."""
     out: Path = Path("edited.png")
-    """Picture (.png) or animation (.gif, .webp, .mp4)."""
+    """Picture (.png) or animation (.gif, .webp, .mp4) to write."""
     atlas: Path | None = None
-    """Atlas; the shipped one if not given."""
+    """Atlas file; the shipped one if not given."""
     generator: Path | None = None
-    """The atlas's generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the atlas."""
     decomposer: Path | None = None
-    """The atlas's decomposer, to measure with; the shipped one if not given and if it is the atlas's."""
+    """Decomposer file; the shipped one if not given. It measures the faces, and must be the decomposer of the atlas.
+    The shipped one is only used if it is."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     photographs: Path | None = None
-    """Photographs inverted by `lineament invert`, instead of the generator's own faces."""
+    """File of photographs inverted by `lineament invert`; generated faces if not given."""
     paste_back: bool = True
-    """Put back what the inversion of a photograph misses where the edit leaves the image alone, so that an unedited
-    photograph returns itself."""
+    """Put back the error of the inversion where the edit leaves a photograph unchanged. An unedited photograph then
+    returns itself."""
     seeds: str | None = None
-    """Which faces: numbers and ranges, such as 0-7,12; of photographs their places in the file. The first eight
-    if not given."""
+    """Numbers of the faces, such as 0-7,12; the first eight if not given. Numbers of photographs are their places in
+    the file."""
     run_seed: Advanced[int] = 0
-    """Seed of the run whose images --seeds counts; image i of a run depends on (run_seed, i) alone."""
+    """Seed of the run whose images --seeds counts. Image i of a run depends on (run_seed, i) alone."""
     truncation: float | None = None
-    """Truncation of the faces; the atlas's if not given."""
+    """Truncation of the generated faces; the atlas's if not given."""
     steps: int = 1
-    """Pictures from none to the full edit, beside the unedited face."""
+    """Number of pictures up to the full edit, beside the unedited face."""
     symmetric: bool = False
-    """From minus the edit to plus the edit, instead of from none."""
+    """Go from minus the edit to plus the edit, instead of from the unedited face."""
     grid: bool = False
-    """Of two edits, a square for each face: the first grows downwards, the second to the right."""
+    """Draw a square of pictures for each face, for two edits. The first edit grows downwards, the second to the
+    right."""
     hold: Annotated[tuple[str, ...] | None, _CommaSeparated] = None
-    """What to keep as it is while editing; auto keeps all that can be kept without leaving the region of faces, and
-    moves layers apart for it. Named ones are kept by a step that is the same for all layers."""
+    """Semantics to keep fixed while editing; auto (the default) holds all that can be held. That is all that can be
+    held without leaving the region of faces, with steps that differ per layer. Naming semantics uses one step for all
+    layers."""
     plain: Advanced[bool] = False
-    """Take the shortest step in w (the textbook's v / v'v): nothing held, not calibrated. For comparison."""
+    """Use the shortest step in w, for comparison. It is the textbook's v / v'v; it holds nothing and is not
+    calibrated."""
     layers: str | None = None
-    """Edit w at these layers of the generator only, such as 4-9 (coarse ones come first); if not given, at those of
-    each direction. Less follows, and less is achieved: the sizes of steps are those of all layers."""
+    """Layers of the generator to edit, such as 4-9 (coarse first); those of each direction if not given. With fewer
+    layers, less changes along and less is achieved, because step sizes are those for all layers."""
     frames: int = 48
-    """Pictures of an animation, from none to the full edit and back."""
+    """Number of pictures of an animation, from unedited to the full edit and back."""
     fps: Advanced[float] = 24.0
     """Pictures per second of an animation."""
     scale: int = 2

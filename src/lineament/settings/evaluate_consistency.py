@@ -11,34 +11,34 @@ from lineament.errors import ConfigError
 from lineament.records.devices import Device
 
 MIN_FACES = 4
-"""Two pairs of different faces: one pair has no error."""
+"""Minimum number of faces: two pairs of different faces. With one pair no error can be estimated."""
 
 
 @dataclass(frozen=True)
 class EvaluateConsistencyConfig:
-    """Settings of the measurement of a decomposer's consistency, on generated faces or on photographs.
+    """Measure whether a decomposer is consistent, on generated faces or on photographs.
 
     Example: ``lineament evaluate consistency --atlas found/atlas.safetensors --images photographs``
     """
 
     atlas: Path | None = None
-    """Atlas with whose edits generated faces are relit and turned. If not given, the shipped one; with --images, those
-    two parts are left out."""
+    """Atlas file; the shipped one if not given (none with --images). Its edits relight and turn generated faces.
+    Without an atlas, these two parts are left out."""
     generator: Path | None = None
-    """The atlas's generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the atlas."""
     decomposer: Path | None = None
-    """The decomposer that is measured; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It is the one that is measured."""
     images: Path | None = None
-    """Folder or zip of photographs to mirror and to render again, instead of generated faces."""
+    """Folder or zip of photographs to mirror and render again; generated faces if not given."""
     out: Path | None = None
-    """JSON file for the numbers."""
+    """JSON file for the numbers; not written if not given."""
     faces: int = 200
-    """Faces looked at; of photographs, so many are drawn."""
+    """Number of faces to measure. Photographs are drawn at random."""
     seed: int = 12345
-    """Of the faces; must not be the atlas's own."""
+    """Seed of the faces; it must differ from the atlas's seed."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

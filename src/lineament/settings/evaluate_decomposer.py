@@ -15,26 +15,27 @@ from lineament.records.truth import MEAN_ROW, NULL_ROW, TRUTH_ROW
 
 @dataclass(frozen=True)
 class EvaluateDecomposerConfig:
-    """Settings of the measurement of decomposers against known shapes.
+    """Measure decomposers on faces whose shape is known.
 
     Example: ``lineament evaluate decomposer --truth renders/test --train-truth renders/train --faces 200``
     """
 
     truth: Path
-    """Folder of faces with known depth: rendered faces (images/, truth/, truth.npz) or pairs (image/, depth/)."""
+    """Folder of faces with known depth. It holds rendered faces (images/, truth/, truth.npz) or pairs (image/,
+    depth/)."""
     decomposer: Path | None = None
-    """The decomposer that is measured; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It is the one that is measured."""
     also: tyro.conf.UseAppendAction[Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=PATH")]] = ()
-    """A further decomposer and what to call it; may be repeated."""
+    """Further decomposer with its name in the table; may be repeated."""
     train_truth: Path | None = None
-    """Folder of other faces from which the mean depth is taken; if not given, the measured faces themselves."""
+    """Folder of other faces for the mean depth; the measured faces if not given."""
     faces: int | None = None
-    """Measure only the first faces."""
+    """Number of faces to measure, from the first on; all if not given."""
     out: Path | None = None
-    """JSON file for the numbers."""
+    """JSON file for the numbers; not written if not given."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -19,50 +19,55 @@ METHOD_NAMES = (
     *("GANSpace (w)", "GANSpace (w), by layers", "GANSpace (activations)"),
     *("SeFa", "SeFa, by layers", "random"),
 )
-"""Rows of the tables; what each does stands in `lineament.recipes.evaluate.direction_methods`."""
+"""Rows of the tables. `lineament.recipes.evaluate.direction_methods` defines the methods."""
 
 
 @dataclass(frozen=True)
 class EvaluateDirectionsConfig:
-    """Settings of the comparison; without files, the shipped networks that learned from renders are used.
+    """Compare directions of several methods on one generator, measured by a judge.
+
+    Without files, the shipped networks trained on renders are used.
 
     Example: ``lineament evaluate directions --judge runs/judge/judge.safetensors --out directions.json``
     """
 
     judge: Path | None = None
-    """Judge, of `train judge`; the shipped one if not given."""
+    """Judge file from `train judge`; the shipped one if not given."""
     atlas: Path | None = None
-    """Our atlas; the shipped one if not given."""
+    """Atlas file; the shipped one if not given. It holds our directions."""
     generator: Path | None = None
-    """Its generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the atlas."""
     decomposer: Path | None = None
-    """Its decomposer; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It must be the decomposer of the atlas."""
     discriminator: Advanced[Path | None] = None
-    """The generator's discriminator, which says how far an edit may go; without it the judge's identity alone does."""
+    """Discriminator file of the generator, to limit edits; if not given, only the judge's identity limits them. A limit
+    says how far an edit may go."""
     pair: Pair = "renders64"
-    """Shipped networks that stand in for files not given: those whose images the judge knows."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details. The default is
+    the pair whose images the judge knows."""
     directions: tuple[Path, ...] = ()
-    """Atlases of other origins to be compared, too, such as those of `peers` or of imported directions."""
+    """Further atlases to compare, such as those of `peers` or of imported directions."""
     methods: tuple[str, ...] = ()
-    """Rows of the tables; all if not given."""
+    """Methods to compare, as named in the rows of the tables; all if not given."""
     out: Path | None = None
-    """JSON file for the numbers."""
+    """JSON file for the numbers; not written if not given."""
     report: Path | None = None
-    """HTML page for the pictures."""
+    """HTML page for the pictures; not written if not given."""
     faces: int = 64
-    """Faces that are edited and judged."""
+    """Number of faces that are edited and judged."""
     screened: Advanced[int] = 16
-    """Other faces, on which the judge chooses directions and sizes of steps."""
+    """Number of other faces, on which the judge chooses directions and step sizes."""
     samples: int = 10000
-    """Samples for each method that looks at samples; as many are labelled for those that need labels."""
+    """Number of samples for each method that uses samples. Methods that need labels get as many labelled samples."""
     components: Advanced[int] = 32
-    """Directions of methods without names."""
+    """Number of directions of methods that do not name them."""
     codes: Advanced[int] = 1500
-    """Faces for the scores of all directions of a method together; 0 leaves them out."""
+    """Number of faces for the scores of all directions of a method together, or 0 to leave them out."""
     seeds: Advanced[int] = 3
-    """Times that a method is run whose directions depend on chance."""
+    """Number of runs of a method whose directions depend on chance."""
     seed: int = 7777
-    """Of the faces; must not be the atlas's own."""
+    """Seed of the faces; it must differ from the atlas's seed."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -13,28 +13,28 @@ from lineament.records.devices import Device
 
 @dataclass(frozen=True)
 class EvaluateEditsConfig:
-    """Settings of the evaluation of an atlas's edits.
+    """Measure what an atlas's edits do on new faces.
 
     Example: ``lineament evaluate edits --atlas found/atlas.safetensors --faces 500``
     """
 
     atlas: Path
-    """The atlas whose edits are measured."""
+    """Atlas file whose edits are measured."""
     generator: Path | None = None
-    """Its generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the atlas."""
     decomposer: Path | None = None
-    """Its decomposer; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It must be the decomposer of the atlas."""
     out: Path | None = None
-    """JSON file for the numbers."""
+    """JSON file for the numbers; not written if not given."""
     faces: int = 300
-    """Faces that are edited."""
+    """Number of faces that are edited."""
     yaw_deg: float = 15.0
-    """Size of the yaw edit whose median and sign are reported."""
+    """Size in degrees of the yaw edit whose median and sign are reported."""
     seed: int = 12345
-    """Of the faces; must not be the atlas's own."""
+    """Seed of the faces; it must differ from the atlas's seed."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -13,32 +13,33 @@ from lineament.records.devices import Device
 
 @dataclass(frozen=True)
 class EvaluatePartsConfig:
-    """Settings of the measurement of an atlas's parts against named parts of rendered faces.
+    """Measure whether an atlas's parts match the named parts of rendered faces.
 
     Example: ``lineament evaluate parts --atlas found/atlas.safetensors --truth renders/test``
     """
 
     atlas: Path
-    """The atlas whose parts are measured."""
+    """Atlas file whose parts are measured."""
     truth: Path
-    """Folder of rendered faces with truth: labels and named parameters, at the decomposer's resolution."""
+    """Folder of rendered faces with labels and named parameters. Their resolution must be the decomposer's."""
     generator: Path | None = None
-    """Its generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the atlas."""
     decomposer: Path | None = None
-    """Its decomposer; the shipped one if not given."""
+    """Decomposer file; the shipped one if not given. It must be the decomposer of the atlas."""
     found: Path | None = None
-    """Folder of the discovery that made the atlas: factorise again with pose and light left in, and compare."""
+    """Discovery folder of the atlas, to compare with parts found with pose and light left in. The Jacobian in the
+    folder is factorised again. If not given, this comparison is left out."""
     out: Path | None = None
-    """JSON file for the numbers."""
+    """JSON file for the numbers; not written if not given."""
     faces: int = 64
-    """Generated faces that are edited."""
+    """Number of generated faces that are edited."""
     truth_faces: int | None = None
-    """Read only the first rendered faces."""
+    """Number of rendered faces to read, from the first on; all if not given."""
     seed: int = 12345
-    """Of the faces; must not be the atlas's own."""
+    """Seed of the faces; it must differ from the atlas's seed."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -13,13 +13,15 @@ Tool = Literal["interfacegan", "ganspace", "e4e"]
 
 @dataclass(frozen=True)
 class ExportDirectionsConfig:
-    """Write an atlas's directions as other tools read them: a .npy each for InterFaceGAN, one .npz for GANSpace, a .pt
-    tensor each for e4e, StyleCLIP and others.
+    """Write an atlas's directions in the format of another tool.
 
-    A step of the file is --amount of the direction in its own unit, such as 10 degrees; in a .npy, whose vectors have
-    length 1, the table says how far that is. Steps hold what an edit holds and are calibrated at one standard
-    deviation; the tools go on from there in a straight line. Where a tool knows one w for all layers alone, pose and
-    light move all layers alike, uncalibrated, and take more of the face along than edits by their steady steps.
+    InterFaceGAN gets a .npy for each direction, GANSpace one .npz, and e4e, StyleCLIP and others a .pt tensor for each
+    direction.
+
+    One step of the file is --amount of the direction in its own unit, such as 10 degrees. Vectors in a .npy have length
+    1; the table says how far that is. Steps hold what an edit holds, and are calibrated at one standard deviation. The
+    tools continue from there in a straight line. Some tools know only one w for all layers. There, pose and light move
+    all layers alike and uncalibrated, and change more of the face than edits by their steady steps.
 
     Example: ``lineament directions export --to e4e --names yaw light_x --amount 10 --out directions``
     """
@@ -27,15 +29,16 @@ class ExportDirectionsConfig:
     to: Tool
     """Tool to write for."""
     out: Path
-    """Folder for the files; it is made if it is not there."""
+    """Folder for the files; created if missing."""
     atlas: Path | None = None
-    """Atlas; the shipped one if not given."""
+    """Atlas file; the shipped one if not given."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for an atlas not given."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     names: tuple[str, ...] = ()
-    """Directions to write; all that the tool can hold if none are named."""
+    """Directions to write; all that the tool can hold if not given."""
     amount: float = 1.0
-    """How much of a direction, in its unit, a step of the file is."""
+    """Size of a step of the file, in the direction's unit."""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.amount) or self.amount == 0:

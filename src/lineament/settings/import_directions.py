@@ -13,8 +13,10 @@ from lineament.records.devices import Devices
 
 @dataclass(frozen=True)
 class ImportDirectionsConfig:
-    """Take directions from the files of other tools into an atlas: InterFaceGAN's .npy, GANSpace's .npz and .pkl, and
-    the .pt tensors of e4e, StyleCLIP and others. Nothing that a file carries is run.
+    """Import directions from files of other tools into an atlas.
+
+    The files may be InterFaceGAN's .npy, GANSpace's .npz and .pkl, and .pt tensors of e4e, StyleCLIP and others. No
+    code in a file is run.
 
     The atlas holds the steps as they are in the files; ``lineament edit smile=+2`` adds two of them to w.
 
@@ -22,19 +24,20 @@ class ImportDirectionsConfig:
     """
 
     paths: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE ...")]
-    """Files of directions; each direction is named as its file."""
+    """Files of directions. Each direction is named after its file."""
     out: Path
-    """Atlas to write."""
+    """Atlas file to write."""
     generator: Path | None = None
-    """Generator that the directions are for; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be the generator of the directions."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for a generator not given."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     truncation: float = 0.5
-    """Truncation of the faces that will be edited; 1 is none."""
+    """Truncation of the faces that will be edited (1 for none)."""
     samples: int = 10000
-    """Samples of w from which the ranges of the directions are taken."""
+    """Number of samples of w from which the ranges of the directions are computed."""
     seed: int = 0
-    """Of the samples."""
+    """Seed of everything random."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 

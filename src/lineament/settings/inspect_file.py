@@ -9,10 +9,12 @@ import tyro
 
 @dataclass(frozen=True)
 class InspectConfig:
-    """Say what a file is: its kind, settings, origin and fingerprint; of checkpoints of other programs the family too.
+    """Describe a file: its kind, settings, origin and fingerprint.
+
+    For checkpoints of other programs, the model family is shown, too.
 
     Example: ``lineament inspect found/atlas.safetensors``
     """
 
     path: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="PATH")]
-    """A file that Lineament wrote, a checkpoint of another program, or the folder of a training or a discovery."""
+    """File of Lineament, checkpoint of another program, or folder of a training or a discovery."""

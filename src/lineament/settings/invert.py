@@ -18,43 +18,46 @@ Align: TypeAlias = Literal["none", "detect", "auto"]
 
 @dataclass(frozen=True)
 class InvertConfig:
-    """Find latents for which a generator draws given photographs; without files, the shipped networks are used.
+    """Find latents for which a generator draws given photographs.
 
-    Every photograph is inverted by itself: the encoder's answer, then a short optimisation. Beside the latents stands
-    how good they are. Files that cannot be used are listed with the reason and stop nothing.
+    Every photograph is inverted separately: by the encoder, then by a short optimisation. The file holds the latents
+    and how good they are. Files that cannot be used are listed with the reason, and do not stop the run. Without files,
+    the shipped networks are used.
 
     Example: ``lineament invert --images photographs --out inversions.safetensors``
     """
 
     images: Path
-    """Folder or zip of PNG, JPEG or WebP files; the first picture of animated ones."""
+    """Folder or zip of PNG, JPEG or WebP files. From animations the first picture is taken."""
     out: Path = Path("inversions.safetensors")
-    """File of the latents (.safetensors). The same command goes on where it was stopped; what is done so far is kept in
-    a folder beside it."""
+    """File for the latents (.safetensors). The same command continues a stopped run. Results so far are kept in a
+    folder beside the file."""
     generator: Path | None = None
-    """Generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given."""
     encoder: Path | None = None
-    """The generator's encoder, or none to start at its mean w; if not given, the shipped one or the one beside the
-    generator, if it is the generator's."""
+    """Encoder file, or none to start at the mean w; if not given, the one beside the generator or the shipped one.
+    Without a name, an encoder is only used if it is the generator's."""
     features: Advanced[Path | None] = None
-    """Discriminator (or its features) for the perceptual term; if not given, the shipped one's or the one beside the
-    generator."""
+    """Discriminator (or its features) for the perceptual term; if not given, the one beside the generator or the
+    shipped one."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given; faces64 and faces128, the same drawn finer, learned from
-    photographs, renders64 from renders."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     align: Align = "none"
-    """none: images are aligned crops already, and only cut to squares; detect: the largest face is found and cropped as
-    the generator's own are (needs the extra 'align'); auto: detect where the image is no square."""
+    """How to crop photographs: none (cropped already), detect (by face) or auto (detect if not square). With none,
+    images must be aligned crops already, and are only cut to squares. With detect, the largest face is found and
+    cropped like the generator's own images (needs the extra 'align'). With auto, that is done for images that are not
+    square."""
     alone: Advanced[bool] = False
-    """With --align, skip photographs in which several faces are found, instead of taking the largest."""
+    """With --align, skip photographs with several faces, instead of taking the largest face."""
     fit: Annotated[InversionSettings, tyro.conf.arg(name="")] = field(default_factory=InversionSettings)
     """How each photograph is fitted."""
     batch_size: int = 16
-    """Photographs at a time."""
+    """Number of photographs at a time."""
     picture: Path | None = None
-    """Picture (.png) of some photographs, their inversions and the differences."""
+    """Picture (.png) of some photographs, inversions and differences; not written if not given."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
-    """Where to compute; several processes share the work."""
+    """Where to compute. Several processes share the work."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "batch_size", least=1)

@@ -14,33 +14,35 @@ from lineament.records.peer_settings import Method, PeerSettings
 
 @dataclass(frozen=True)
 class PeersConfig:
-    """Find a generator's directions by the methods of others, for comparison.
+    """Find a generator's directions by a published method, for comparison.
 
-    The atlas holds the methods' own steps, which ``lineament edit`` takes as they are, holding nothing: "component
-    0=+3" moves w by three of them.
+    The atlas holds the method's own steps. ``lineament edit`` takes them as they are and holds nothing: "component
+    0=+3" adds three of them to w.
 
     Example: ``lineament peers --method sefa --generator faces.safetensors --out sefa.safetensors``
     """
 
     method: Method
-    """Whose: GANSpace's components of w or of the first layer's activations, SeFa, InterFaceGAN, least squares of true
-    labels, or random ones."""
+    """Method that finds the directions. GANSpace takes components of w or of the first layer's activations. The
+    supervised method is least squares on true labels."""
     out: Path
-    """Atlas to write."""
+    """Atlas file to write."""
     generator: Path | None = None
-    """Generator; the shipped one if not given."""
+    """Generator file; the shipped one if not given."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for a generator not given."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     labels: Path | None = None
-    """CSV of labels: each row the number of an image of the seed, then a number for each attribute."""
+    """CSV of labels, for methods that learn from labels; not needed with --judge. Each row has the number of an image
+    of the seed, then a number for each attribute."""
     judge: Path | None = None
-    """Judge that labels --samples images, instead of a table of labels."""
+    """Judge file to label --samples images; labels are read from --labels if not given."""
     attributes: tuple[str, ...] = ()
-    """Labels to learn from, such as yaw smile; all of the table, or all that the judge reads well, if not given."""
+    """Labels to learn from, such as yaw smile; if not given, all of the table, or all that the judge reads well."""
     settings: Annotated[PeerSettings, tyro.conf.arg(name="")] = field(default_factory=PeerSettings)
-    """Of the method."""
+    """Settings of the method."""
     class_number: int | None = None
-    """Class whose faces are sampled, of a generator with classes."""
+    """Class whose faces are sampled; required for a generator with classes, not used otherwise."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -15,94 +15,98 @@ from lineament.records.shapes import DecomposerConfig
 
 @dataclass(frozen=True)
 class LossConfig:
-    """Terms of the loss."""
+    """Weights of the terms of the loss."""
 
     flip_weight: Advanced[float] = 0.5
     """Weight of the reconstruction from mirrored canonical maps."""
     perceptual_weight: Advanced[float] = 0.5
     """Weight of the perceptual term."""
     contour_slope: Advanced[float] = 10.0
-    """Gradients of the depth are scaled down where the surface is steeper than this as seen; 0 leaves them."""
+    """Slope of the surface, as seen, above which gradients of the depth are scaled down. 0 turns this off."""
     cycle_weight: Advanced[float] = 1.0
-    """Weight of the error of view and light on images rendered from the decomposer's own canonical maps in views and
-    lights drawn at random, where the answer is known."""
+    """Weight of the error of view and light on images with known view and light. These are rendered from the
+    decomposer's own canonical maps in random views and lights."""
     latent_weight: float = 0.0
-    """Weight of the change of albedo and canonical depth between samples of a generator that show one face in two
-    poses or lights (`latent_loss`); 0 makes no such pairs. 3 is good for a trained decomposer and its atlas."""
+    """Penalty on changes of albedo and depth between samples of one face in two poses or lights. The depth is the
+    canonical depth, and the samples are a generator's (`latent_loss`). 0 makes no such pairs. 3 is good for a trained
+    decomposer and its atlas."""
 
 
 @dataclass(frozen=True)
 class TrainDecomposerConfig:
-    """Settings of a decomposer's training.
+    """Train a decomposer: a network that splits faces into depth, albedo, view and light.
 
     Example: ``lineament train decomposer --generator runs/faces/generator.safetensors --out runs/faces-3d``
     """
 
     out: Path
-    """Run folder; the same command goes on where it stopped."""
+    """Run folder; the same command continues a stopped run."""
     generator: Path | None = None
-    """Generator whose samples are taken apart."""
+    """Generator file whose samples are trained on; only --images if not given."""
     images: Path | None = None
-    """Folder or zip of images to take apart, instead of samples or beside them."""
+    """Folder or zip of images to train on, instead of samples or with them; only samples if not given."""
     supervise: Advanced[Path | None] = None
-    """Folder of faces with their truth to learn from, instead of both: not our method but a bound to measure it
-    against."""
+    """Folder of faces with truth to train on, instead of --generator and --images; none if not given. This is not our
+    method, but a bound to measure it against."""
     validation: Path | None = None
-    """Folder of faces with known depth, on which every snapshot is scored beside the mean depth; never learned from."""
+    """Folder of faces with known depth to score every snapshot on; no scores if not given. The mean depth is scored for
+    comparison. These faces are never trained on."""
     features: Path | None = None
-    """Discriminator (or its features) for the perceptual term. If not given, the discriminator.safetensors beside the
-    generator is taken; if there is none, or with --loss.perceptual-weight 0, only pixels are compared."""
+    """Discriminator (or its features) for the perceptual term; the one beside the generator if not given. Beside the
+    generator it is called discriminator.safetensors. If there is none, or with --loss.perceptual-weight 0, only pixels
+    are compared."""
     network: DecomposerConfig = field(default_factory=DecomposerConfig)
     """Shape of the decomposer."""
     loss: LossConfig = field(default_factory=LossConfig)
-    """Terms of the loss."""
+    """Weights of the terms of the loss."""
     steps: int = 10000
-    """Length of the training."""
+    """Number of training steps."""
     batch_size: int = 8
-    """Images per step, over all devices. A step of 8 teaches nearly as much as one of 16, so on a CPU small batches
-    learn most; an accelerator wants larger ones."""
+    """Number of images per step, over all devices. A step of 8 teaches nearly as much as one of 16, so on a CPU small
+    batches learn most. On an accelerator use larger ones."""
     generated_fraction: Advanced[float] = 0.5
-    """Share of generated images in a batch where both sources are given."""
+    """Share of generated images in a batch if both sources are given."""
     truncation: Advanced[float] = 0.8
     """Truncation of the generator's samples."""
     learning_rate: float = 5e-4
-    """Adam's learning rate."""
+    """Learning rate of Adam."""
     adam_beta2: Advanced[float] = 0.99
-    """Adam's memory of squared gradients. With the usual 0.999 a gradient after a calm stretch may move every weight
-    by three times the learning rate; with 0.99 by no more than the learning rate."""
+    """Decay rate of Adam's average of squared gradients. With the usual 0.999, a gradient after a calm stretch may move
+    every weight by three times the learning rate; with 0.99, by no more than the learning rate."""
     weight_decay: Advanced[float] = 0.0
-    """Adam's weight decay."""
+    """Weight decay of Adam."""
     warmup_steps: Advanced[int] = 100
-    """Steps in which the learning rate rises from 0: Adam's first steps are its largest."""
+    """Number of steps in which the learning rate rises from 0. Adam's first steps are its largest."""
     decay: Advanced[float] = 0.4
-    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
+    """Share of the steps, at the end, in which the learning rate falls to a twentieth. 0 keeps it constant."""
     init: Path | None = None
-    """Decomposer to go on from, instead of an ellipsoid; how sure it is, it learns anew."""
+    """Decomposer file to start from; an ellipsoid if not given. Its confidence is learned anew."""
     he_init: Advanced[bool] = True
-    """Whether weights start as `Decomposer.init_he` says instead of by PyTorch's default."""
+    """Initialise weights by `Decomposer.init_he` instead of PyTorch's default."""
     ellipsoid: Advanced[bool] = True
-    """Whether the mean shape starts as an ellipsoid, which is convex, so never a hollow mask; else it starts flat."""
+    """Start the mean shape as an ellipsoid instead of flat. An ellipsoid is convex, so the shape is never a hollow
+    mask."""
     hold_depth_steps: Advanced[int] = 200
-    """First steps in which the depth stays as it starts: else it grows deeper before the view network has learned to
-    turn, and half the turning of a face twice as deep looks much the same (the bas-relief ambiguity)."""
+    """Number of first steps in which the depth is kept as it starts. Otherwise the depth grows before the view network
+    has learned to turn. Half the rotation of a face twice as deep looks much the same (the bas-relief ambiguity)."""
     clip_norm: Advanced[float] = 1.0
-    """Largest norm of the gradient of each of the five networks; 0 turns clipping off. One limit for all together lets
-    a single wild batch, whose gradient is all in the view network, throw that network's weights about."""
+    """Maximum gradient norm of each of the five networks. 0 turns clipping off. With one limit for all together, a
+    single outlier batch, whose gradient is all in the view network, could spoil that network's weights."""
     ema_steps: Advanced[float] = 100.0
-    """Half-life of the weight average in steps; 0 takes the weights as they are."""
+    """Half-life of the weight average, in steps. 0 uses the weights as they are."""
     latent_atlas: Path | None = None
-    """Atlas of the generator, whose steady steps make the pairs of --loss.latent-weight. Without one the steps are
-    found while training, and take more of the person along."""
+    """Atlas file for the pairs of --loss.latent-weight; steps found while training if not given. It must be the
+    generator's. Pairs are made by its steady steps; steps found while training change more of the person."""
     latent_refresh_steps: Advanced[int] = 250
-    """Steps after which directions that no atlas gives are found anew."""
+    """Number of steps after which directions are found anew, without --latent-atlas."""
     recover: Advanced[bool] = True
-    """Whether a collapsed training goes on from its last healthy snapshot; else the collapse is only said."""
+    """Go back to the last healthy snapshot if the training collapses. Otherwise the collapse is only reported."""
     snapshot_steps: int = 250
-    """Steps between two snapshots."""
+    """Number of steps between snapshots."""
     cache: Advanced[Path | None] = None
     """Folder for the decoded images; in the run folder if not given."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 

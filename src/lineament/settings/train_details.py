@@ -15,7 +15,8 @@ from lineament.records.shapes import UpsamplerConfig
 
 @dataclass(frozen=True)
 class TrainDetailsConfig:
-    """Settings of a growth; the defaults take less than an hour from 64 to 128 px on two cores.
+    """Give a trained generator twice the resolution. The defaults take less than an hour from 64 to 128 px on two
+    cores.
 
     Example: ``lineament train details --images faces.zip --out runs/faces128``
     """
@@ -23,45 +24,46 @@ class TrainDetailsConfig:
     images: Path
     """Folder or zip of photographs of at least twice the generator's size."""
     out: Path
-    """Run folder; the same command goes on where it stopped."""
+    """Run folder; the same command continues a stopped run."""
     generator: Path | None = None
-    """Trained generator of ours; the shipped one if not given."""
+    """Generator file; the shipped one if not given. It must be trained by Lineament."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     channels: int = 0
-    """Feature maps of the new block; 0 for as many as the block before it has."""
+    """Number of feature maps of the new block, or 0 for as many as the block before it has."""
     upsampler: Advanced[UpsamplerConfig] = field(default_factory=UpsamplerConfig)
     """Shape of the upsampler."""
     upsampler_steps: int = 4000
-    """Steps in which the upsampler learns, on photographs ..."""
+    """Number of steps in which the upsampler learns from photographs."""
     pixel_steps: Advanced[int] = 1000
-    """... the first of them without a critic."""
+    """Number of first steps in which the upsampler learns without a critic."""
     block_steps: int = 2000
-    """Steps in which the new block learns, on the generator's images."""
+    """Number of steps in which the new block learns from generated images."""
     batch_size: int = 8
-    """Images per step."""
+    """Number of images per step."""
     critic_weight: Advanced[float] = 0.01
-    """Weight of the critic's opinion, beside the mean absolute difference of pixels."""
+    """Weight of the critic's loss, beside the mean absolute difference of pixels."""
     r1_gamma: Advanced[float] = 0.1
     """Weight of the R1 penalty on the critic."""
     r1_interval: Advanced[int] = 16
-    """Steps between two R1 penalties."""
+    """Number of steps between R1 penalties."""
     learning_rate: Advanced[float] = 1e-3
-    """Adam's learning rate of the upsampler; it falls in the second half of a stage."""
+    """Learning rate of Adam for the upsampler. It falls in the second half of a stage."""
     critic_learning_rate: Advanced[float] = 2e-3
-    """That of the critic."""
+    """Learning rate of Adam for the critic."""
     block_learning_rate: Advanced[float] = 2e-2
-    """That of the new block."""
+    """Learning rate of Adam for the new block."""
     held_out: Advanced[int] = 500
-    """Photographs that are never trained on, at most a tenth of all."""
+    """Number of photographs that are never trained on, at most a tenth of all."""
     ema_steps: Advanced[float] = 200.0
-    """Half-life of the weight averages in steps."""
+    """Half-life of the weight averages, in steps."""
     snapshot_steps: int = 500
-    """Steps between two snapshots."""
+    """Number of steps between snapshots."""
     eval_images: Advanced[int] = 1024
-    """Images compared for the sliced Wasserstein distance at every snapshot."""
+    """Number of images for the sliced Wasserstein distance at every snapshot."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

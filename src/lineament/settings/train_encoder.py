@@ -16,56 +16,59 @@ from lineament.records.shapes import EncoderConfig
 
 @dataclass(frozen=True)
 class TrainEncoderConfig:
-    """Settings of an encoder's training; the defaults take half an hour at 64 px on one core.
+    """Train an encoder: a network that finds the latents of photographs. The defaults take half an hour at 64 px on one
+    core.
 
     Example: ``lineament train encoder --images faces.zip --out runs/faces-encoder``
     """
 
     out: Path
-    """Run folder; the same command goes on where it stopped."""
+    """Run folder; the same command continues a stopped run."""
     images: Path | None = None
-    """Folder or zip of photographs to refine it on; without any, it learns from the generator's samples alone."""
+    """Folder or zip of photographs to refine the encoder on; only the generator's samples if not given."""
     generator: Path | None = None
-    """Generator whose latents are predicted; the shipped one if not given."""
+    """Generator file; the shipped one if not given. The encoder predicts its latents."""
     pair: Pair = PAIR
-    """Shipped networks that stand in for files not given."""
+    """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
+    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
     features: Path | None = None
-    """Discriminator (or its features) for the perceptual term; the shipped one's with the shipped generator, else none
-    if not given."""
+    """Discriminator (or its features) for the perceptual term; if not given, the shipped one, or none with
+    --generator."""
     network: Advanced[EncoderConfig] = field(default_factory=EncoderConfig)
-    """Shape of the encoder; the sizes of the latents and of the images, up to 64 px, are set by the generator."""
+    """Shape of the encoder. The generator sets the sizes of the latents and of the images, up to 64 px."""
     likeness: Advanced[LikenessConfig] = field(default_factory=LikenessConfig)
-    """What the generator's answer is compared with the image by."""
+    """How the generator's reconstruction is compared with the image."""
     steps: int = 6000
-    """Length of the training."""
+    """Number of training steps."""
     latent_steps: Advanced[int] = 3000
-    """First steps, which learn from latents alone; they cost a third."""
+    """Number of first steps, which learn from latents alone. Each costs a third of a later step."""
     batch_size: int = 16
-    """Images per step, over all devices."""
+    """Number of images per step, over all devices."""
     generated_fraction: Advanced[float] = 0.25
-    """Share of the generator's samples in a batch after the first steps, if there are photographs."""
+    """Share of generated images in a batch after the first steps, if there are photographs."""
     least_truncation: Advanced[float] = 0.5
-    """Samples are truncated by psi from here to 1."""
+    """Minimum truncation psi of the samples, which is drawn between this and 1."""
     held_out: Advanced[int] = 500
-    """Photographs that are never trained on: the last of them, shuffled by the seed; at most a tenth of all."""
+    """Number of photographs that are never trained on, at most a tenth of all. They are the last ones after shuffling
+    by the seed."""
     distance_weight: Advanced[float] = 0.02
-    """Pull of the common w towards the generator's mean w, in standard deviations squared."""
+    """Penalty on the distance of the common w from the generator's mean w, in standard deviations squared."""
     offset_weight: Advanced[float] = 0.1
-    """Pull of the layers' w towards the common one, in standard deviations squared."""
+    """Penalty on the distance of the layers' w from the common one, in standard deviations squared."""
     learning_rate: float = 2e-3
-    """Adam's learning rate."""
+    """Learning rate of Adam."""
     warmup_steps: Advanced[int] = 100
-    """Steps in which the learning rate rises from 0."""
+    """Number of steps in which the learning rate rises from 0."""
     decay: Advanced[float] = 0.5
-    """Last share of the steps, in which the learning rate falls to a twentieth; 0 keeps it."""
+    """Share of the steps, at the end, in which the learning rate falls to a twentieth. 0 keeps it constant."""
     ema_steps: Advanced[float] = 200.0
-    """Half-life of the weight average in steps."""
+    """Half-life of the weight average, in steps."""
     snapshot_steps: int = 500
-    """Steps between two snapshots."""
+    """Number of steps between snapshots."""
     cache: Advanced[Path | None] = None
     """Folder for the decoded images; in the run folder if not given."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute."""
 

@@ -15,7 +15,7 @@ from lineament.records.shapes import GeneratorConfig
 
 @dataclass(frozen=True)
 class TrainGeneratorConfig:
-    """Settings of a generator's training; the defaults suit 64 px on a CPU.
+    """Train a StyleGAN2 generator on a folder or zip of images. The defaults suit 64 px on a CPU.
 
     Example: ``lineament train generator --images faces.zip --out runs/faces``
     """
@@ -23,50 +23,52 @@ class TrainGeneratorConfig:
     images: Path
     """Folder or zip of PNG, JPEG or WebP images."""
     out: Path
-    """Run folder; the same command goes on where it stopped."""
+    """Run folder; the same command continues a stopped run."""
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
     """Shape of the generator (and of the discriminator)."""
     start_from: Path | None = None
-    """Trained generator of ours to begin with; the discriminator.safetensors beside it, if there is one, comes along.
-    From one of a lower resolution the features are kept and their colours learned anew."""
+    """Generator file of Lineament to start from; random weights if not given. If there is a discriminator.safetensors
+    beside it, that is used, too. From a generator of lower resolution the features are kept, and their colours are
+    learned anew."""
     warmup_kimg: Advanced[float] = 0.0
-    """Thousands of images in which the discriminator learns alone, with Adam's usual momentum and without penalty, so
-    that a trained generator meets one as good. Where none comes along, less than 12 leave it blind: without momentum it
-    does not begin to see differences as small as those of good images."""
+    """Train the discriminator alone first, for this many thousands of images. It has Adam's usual momentum and no
+    penalty, so that a trained generator meets an equally good discriminator. Below 12, a fresh discriminator cannot yet
+    see differences as small as those of good images; without momentum it does not begin to see them."""
     kimg: float = 400.0
-    """Length of the training in thousands of images shown to the discriminator."""
+    """Length of the training, in thousands of images shown to the discriminator."""
     batch_size: int = 16
-    """Images per step, over all devices."""
+    """Number of images per step, over all devices."""
     learning_rate: float = 2e-3
-    """Adam's learning rate of the generator ..."""
+    """Learning rate of Adam for the generator."""
     discriminator_rate: Advanced[float] = 1.0
-    """... and the discriminator's, as a multiple of it."""
+    """Learning rate of the discriminator, as a multiple of the generator's."""
     r1_gamma: float = 1.0
     """Weight of the R1 penalty."""
     r1_interval: Advanced[int] = 16
-    """Steps between two R1 penalties (lazy regularisation)."""
+    """Number of steps between R1 penalties (lazy regularisation)."""
     path_length_weight: Advanced[float] = 2.0
-    """Weight of the path length regularisation; 0 turns it off."""
+    """Weight of the path length regularisation. 0 turns it off."""
     path_length_interval: Advanced[int] = 8
-    """Steps between two path length regularisations."""
+    """Number of steps between path length regularisations."""
     style_mixing: Advanced[float] = 0.5
     """Probability that an image is made from two latents."""
     mirror: bool = True
     """Mirror half of the training images."""
     augment_target: Advanced[float] = 0.6
-    """Overfitting heuristic r_t that the augmentation probability is steered to; 0 turns augmentation off."""
+    """Target of the overfitting heuristic r_t, which controls the augmentation probability. 0 turns augmentation
+    off."""
     augment_kimg: Advanced[float] = 500.0
     """Thousands of images in which the augmentation probability can go from 0 to 1."""
     ema_kimg: Advanced[float] = 5.0
-    """Half-life of the weight average in thousands of images."""
+    """Half-life of the weight average, in thousands of images."""
     ema_rampup: Advanced[float] = 0.05
-    """The half-life is at most this fraction of the images seen so far."""
+    """Maximum half-life of the weight average, as a share of the images seen so far."""
     snapshot_kimg: float = 20.0
-    """Thousands of images between two snapshots."""
+    """Thousands of images between snapshots."""
     eval_images: Advanced[int] = 1024
-    """Images compared for the sliced Wasserstein distance at every snapshot."""
+    """Number of images for the sliced Wasserstein distance at every snapshot."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     devices: Annotated[TrainingDevices, tyro.conf.arg(name="on")] = field(default_factory=TrainingDevices)
     """Where to compute."""
 

@@ -14,40 +14,40 @@ from lineament.records.shapes import JudgeConfig
 
 @dataclass(frozen=True)
 class TrainJudgeConfig:
-    """Settings of a judge's training; the defaults take two hours at 64 px on one core, and half of that with
-    ``--on.precision bf16-mixed`` on a processor that knows that type.
+    """Train a judge: a network that reads attributes of faces, trained on renders with known truth. The defaults take
+    two hours at 64 px on one core.
 
     Example: ``lineament train judge --truth renders/train64 --test renders/test64 --out runs/judge``
     """
 
     truth: Path
-    """Folder of rendered faces with their truth, to learn from."""
+    """Folder of rendered faces with their truth, to train on."""
     test: Path
-    """Another such folder, on which the judge is scored."""
+    """Folder of other rendered faces with their truth, to score the judge on."""
     out: Path
-    """Run folder; the same command goes on where it stopped."""
+    """Run folder; the same command continues a stopped run."""
     network: Advanced[JudgeConfig] = field(default_factory=JudgeConfig)
-    """Shape of the judge; the attributes are those of the truth."""
+    """Shape of the judge. The attributes are those of the truth."""
     steps: int = 20000
-    """Length of the training."""
+    """Number of training steps."""
     batch_size: int = 64
-    """Images per step."""
+    """Number of images per step."""
     learning_rate: float = 3e-3
-    """Largest learning rate of AdamW; it rises over the first twentieth of the steps and then falls to 0."""
+    """Maximum learning rate of AdamW. It rises over the first twentieth of the steps and then falls to 0."""
     weight_decay: Advanced[float] = 0.05
-    """AdamW's, of all weights but biases and normalisations."""
+    """Weight decay of AdamW, for all weights but biases and normalisations."""
     shift_px: Advanced[int] = 2
-    """Images are shifted at random by up to so many pixels ..."""
+    """Maximum random shift of the training images, in pixels."""
     blur: Advanced[float] = 1.0
-    """... mixed with their blurred copy by up to this share ..."""
+    """Maximum share of a blurred copy that is mixed into a training image. Generated images are not sharp."""
     noise: Advanced[float] = 0.06
-    """... and get noise of up to this standard deviation: generated images are neither sharp nor clean."""
+    """Maximum standard deviation of the noise added to training images. Generated images are not clean."""
     snapshot_steps: int = 500
-    """Steps between two snapshots."""
+    """Number of steps between snapshots."""
     cache: Advanced[Path | None] = None
     """Folder for the decoded images; in the run folder if not given."""
     seed: int = 0
-    """Of everything random."""
+    """Seed of everything random."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

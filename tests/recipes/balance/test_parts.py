@@ -190,7 +190,7 @@ def test_the_first_that_pass_are_chosen_and_the_others_say_why_not() -> None:
     assert made.reasons(np.array([0, 2])) == [
         "",
         "bad inversion",
-        "identity drifted and far from the generator's",
+        "identity drifted and latents far from the generator's mean",
         "",
         "passed, but its bin is full",
         "measured too far from requested",

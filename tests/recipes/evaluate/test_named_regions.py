@@ -53,7 +53,8 @@ def test_what_acts_everywhere_or_nowhere_is_dropped(regions: Regions) -> None:
 def test_a_limit_and_too_few_faces(folder: tuple[Path, dict]) -> None:
     source = open_truth(folder[0])
     assert find_regions(source, SIZE, 60).num_faces == 60
-    with pytest.raises(ConfigError, match="12 faces do not determine the answers to 14 parameters; take more than 15"):
+    message = "12 faces do not determine the responses to 14 parameters; take more than 15"
+    with pytest.raises(ConfigError, match=message):
         find_regions(source, SIZE, 12)
 
 

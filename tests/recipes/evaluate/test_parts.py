@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from lineament.checkpoints.ours import save_network
+from lineament.directions import solve
 from lineament.directions.steps import linear_step, step_length
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.recipes import discover
@@ -37,7 +38,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     parts = PartsConfig(count=3, restarts=1, max_alike=1.0, samples=120, layer_groups=2)
     config = DiscoverConfig(out=folder / "found", samples=60, held_out=4, report=False, parts=parts, **files)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discover, "calibrate", lambda config, atlas, generator, decomposer: (atlas, []))
+        patch.setattr(solve, "calibrate", lambda config, atlas, generator, decomposer: (atlas, []))
         path = discover.run(config)
     assert path is not None
     write_named(folder / "renders", 20, 64)

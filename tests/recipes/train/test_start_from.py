@@ -16,7 +16,10 @@ from lineament.recipes.train.start_from import start_discriminator, start_genera
 from lineament.records.shapes import GeneratorConfig
 from lineament.settings.train_generator import TrainGeneratorConfig
 from tests import tiny
+from tests.recipes.train import test_generator
 from tests.recipes.train.test_generator import contents, settings
+
+faces = test_generator.faces  # the fixture
 
 LARGER = replace(tiny.GENERATOR, resolution=64, channel_min=2)
 

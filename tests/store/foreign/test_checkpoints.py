@@ -197,7 +197,7 @@ MESSAGES = {
     "a zip bomb": "unpacks to far more than its own size",
     "entries that overlap": "overlaps another one",
     "two entries of one name": "two entries of the name",
-    "a path out of the archive": "a path to outside",
+    "a path out of the archive": "a path that leads out of the archive",
     "an encrypted entry": "is encrypted",
     "a deflated entry that lies about its size": "unpacks to another size",
     "a byte expanded to a terabyte": "tensor 'w' cannot be read",

@@ -142,7 +142,7 @@ def test_arrays_of_the_first_numpy_and_of_python_2() -> None:
 )
 def test_other_arrays_stay_inert_until_they_are_wanted(array: np.ndarray) -> None:
     found = load(pickle.dumps({"a": array}, 4))["a"]
-    with pytest.raises(ValueError, match=r"other things than numbers|big-endian"):
+    with pytest.raises(ValueError, match=r"something other than numbers|big-endian"):
         found.tensor(Ledger.for_file("f", 1))
 
 

@@ -165,7 +165,7 @@ def _layer_weight(kernel: Tensor, index: int, fused_scale: Any) -> Tensor:
     if index % 2 or index == 0:
         return kernel
     if fused_scale not in (True, False, "auto"):
-        raise FileFormatError(f"the network was made with fused_scale={fused_scale!r:.40}; only a bool or 'auto' is read")
+        raise FileFormatError(f"the network was made with fused_scale={fused_scale!r:.40}; expected a bool or 'auto'")
     fused = 4 * 2 ** (index // 2) >= FUSED_FROM if fused_scale == "auto" else fused_scale
     # A transposed convolution uses its kernel flipped, compared with a convolution of the upscaled map. The original
     # uses one or the other, by size, without flipping the kernel; borders are the same.

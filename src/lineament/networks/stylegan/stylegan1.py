@@ -204,7 +204,7 @@ class StyledLayer(nn.Module):
             # Drawn on the CPU so that a seed gives the same noise on every device.
             noise = torch.randn((len(w), 1, *self.noise_const.shape), generator=rng).to(maps)
         scale, shift = self.style(w).chunk(2, dim=1)
-        # In inference mode only: under `no_grad`, forward derivatives (`vmap` of `jvp`) are possible and would be wrong.
+        # In inference mode only: under `no_grad`, forward derivatives (`vmap` of `jvp`) may be taken, and go wrong.
         finish = finish_layer_in_place if torch.is_inference_mode_enabled() else finish_layer
         return finish(maps, noise, self.noise_strength, scale + 1, shift)
 

@@ -30,7 +30,7 @@ from lineament.records.shapes import GeneratorConfig
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 VALUES_AT_A_TIME = 2**21
-"""Maximum numbers in a batch's feature map in fast synthesis; larger batches are split so that maps stay in the cache."""
+"""Maximum numbers in a batch's feature maps in fast synthesis; larger batches are split so that they fit the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,9 +209,9 @@ class SynthesisBlock(nn.Module):
 class StyleGAN2(Generator):
     """z -> w -> ws -> image; see `Generator`.
 
-    In eval mode on a CPU, if no derivative is wanted, synthesis uses a faster path. It caches prepared weights, of up to
-    four times the weights' size. With `half_precision`, feature maps of the finest resolutions are in half precision,
-    as in the official training; styles, demodulation and the sum of the images are not.
+    In eval mode on a CPU, if no derivative is wanted, synthesis uses a faster path. It caches prepared weights, of up
+    to four times the weights' size. With `half_precision`, feature maps of the finest resolutions are in half
+    precision, as in the official training; styles, demodulation and the sum of the images are not.
     """
 
     family: ClassVar[str] = "stylegan2"

@@ -102,7 +102,7 @@ class StyleGAN3Config:
     use_radial_filters: bool = False
     """Radially symmetric downsampling filters outside the critically sampled layers, for configuration R."""
     conv_clamp: float = 256.0
-    """Outputs of layers are clamped to plus and minus this; 0 for no limit."""
+    """Maximum magnitude of a layer's output; 0 for no limit."""
 
     def __post_init__(self) -> None:
         r = self.resolution

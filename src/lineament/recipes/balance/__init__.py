@@ -1,1 +1,1 @@
-"""`lineament balance`: fill up a lopsided set of images."""
+"""`lineament balance`: fill up the rare values of an unbalanced set of images."""

@@ -1,4 +1,4 @@
-"""Making changed faces by the batch, and judging each of them."""
+"""Change faces in batches, and check every changed face against limits."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,27 +18,27 @@ from lineament.recipes.balance.sources import SourceFaces
 from lineament.store.png_batch import png_batch
 
 MAX_BATCH_BYTES = 4 << 30
-"""Of a batch of large images; unlike the memory that is free, this is the same at every time."""
+"""Largest memory for a batch of images. A fixed value and not the free memory, so that results do not depend on it."""
 
 MIN_FOR_AIM = 8
-"""Images of a bin from which its aim is learned."""
+"""Images of a bin that are needed to correct its aim."""
 
 MAX_OFFSET = 4.0
-"""Of an aim, in tolerances."""
+"""Largest correction of an aim, in tolerances."""
 
 MISSED, DRIFTED, FAR = 1, 2, 4
-"""Why an image is rejected, to be added up."""
+"""Reasons why an image is rejected, as bits that are added up."""
 
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """What an image must keep to.
+    """Limits that a generated image must keep.
 
     Attributes:
-        tolerance: largest difference of measured and wanted values.
-        identity_drift: largest change of the person, two different people being 1 apart in the median.
+        tolerance: largest difference between measured and wanted values.
+        identity_drift: largest change of identity; 1 is the median distance between two people.
         distance: largest distance of the latents from the generator's mean.
-        people: distance of the codes of two different people.
+        people: median distance between the codes of two people.
     """
 
     tolerance: Float[np.ndarray, " m"]
@@ -49,7 +49,7 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Maker:
-    """Makes and judges changed faces."""
+    """Changes faces and checks the results."""
 
     generator: Generator
     meter: Meter
@@ -66,17 +66,17 @@ class Maker:
         aim: Float[np.ndarray, "k m"],
         limits: Limits,
     ) -> tuple[dict[str, np.ndarray], torch.Tensor]:
-        """Change faces, together, and judge them.
+        """Change faces in one batch and check them.
 
         Args:
-            faces: prepared ones.
-            source: which of them.
-            wanted: values that each is to show.
-            aim: values that the steps go for.
-            limits: by which each is judged.
+            faces: prepared faces.
+            source: numbers of the faces to change.
+            wanted: values that each image should show.
+            aim: values that the steps are computed for; they differ from ``wanted`` to correct known errors.
+            limits: limits that each image must keep.
 
         Returns:
-            Measured values, drift, distance, length of the step and faults of each; and the images.
+            Measured values, drift, distance, length of the step and faults of each image; and the images.
         """
         changes = aim - faces.values[source]
         steps = self.stepper.steps(changes)
@@ -99,7 +99,7 @@ class Maker:
 
 
 def fixed_batch(generator: Generator, batch_size: int) -> int:
-    """Images that are drawn together: the same on every day, or results would depend on how much memory is free."""
+    """Number of images that are drawn together. It does not depend on free memory, so results do not either."""
     return max(min(batch_size, MAX_BATCH_BYTES // max(bytes_per_image(generator), 1)), 1)
 
 
@@ -112,7 +112,7 @@ def make_piece(
     limits: Limits,
     facts: Mapping[str, str],
 ) -> Piece:
-    """One batch: how each image was judged, and those that passed as PNG, one after the other."""
+    """One batch: the checks of every image, and the PNG files of those that passed, concatenated."""
     judged, images = maker.make(faces, source, wanted, aim, limits)
     passed = np.flatnonzero(judged["faults"] == 0)
     names = maker.meter.names
@@ -132,12 +132,12 @@ def make_piece(
 
 
 def edit_text(names: tuple[str, ...], changes: Float[np.ndarray, " m"]) -> str:
-    """Changes as the command `edit` takes them."""
+    """Changes in the form that the command `edit` takes."""
     return " ".join(f"{name}={change:+.4g}" for name, change in zip(names, changes, strict=True))
 
 
 def value_text(names: tuple[str, ...], values: Float[np.ndarray, " m"]) -> str:
-    """Values by name."""
+    """Values by name, as text."""
     return " ".join(f"{name}={value:.4g}" for name, value in zip(names, values, strict=True))
 
 
@@ -148,7 +148,7 @@ def corrected(
     measured: Float[np.ndarray, "k m"],
     tolerance: Float[np.ndarray, " m"],
 ) -> Float[np.ndarray, "b m"]:
-    """Aims of the bins, less what their images missed by in the median."""
+    """Offsets of the aims, minus the median error of the images of each bin."""
     offset = offset.copy()
     for bin_ in np.unique(bins):
         own = bins == bin_

@@ -1,4 +1,4 @@
-"""Measuring what a balance is about, and what a change of it costs: with no more of the networks than that needs."""
+"""Measure the balanced semantics of images, and the cost of changing them; only the networks that are needed run."""
 
 from collections.abc import Sequence
 
@@ -19,15 +19,15 @@ from lineament.records.semantics import LIGHT_NAMES, SEMANTIC_NAMES
 
 
 class Meter:
-    """Measures some semantics of images, and a code of who is seen.
+    """Measures some semantics of images, and a code of the person's identity.
 
     Args:
-        decomposer: measures.
-        atlas: knows the parts.
-        names: of the semantics, in the order of the values.
+        decomposer: measures the images.
+        atlas: its directions, and its parts if some are measured.
+        names: names of the semantics, in the order of the values.
 
     Raises:
-        ConfigError: a name that the atlas does not have, or that nothing measures.
+        ConfigError: the atlas has no such name, or the decomposer cannot measure it.
     """
 
     def __init__(self, decomposer: Decomposer, atlas: Atlas, names: Sequence[str]) -> None:
@@ -46,11 +46,10 @@ class Meter:
     def look(
         self, images: Float[Tensor, "n 3 h w"], *, identity: bool = False
     ) -> tuple[Float[np.ndarray, "n m"], Float[np.ndarray, "n c"]]:
-        """Values of the semantics; and codes of who is seen, whose distances tell people apart.
+        """Values of the semantics, and identity codes; distances between codes tell people apart.
 
-        The code is what the albedo network makes of the face turned to the front, before it draws the albedo: on edits
-        it follows the drift of the albedo itself (correlation 0.7 to 0.9) at a fifth of the cost. It is empty unless
-        asked for.
+        The code is the output of the albedo network's encoder for the face turned to the front. On edits it follows the
+        drift of the albedo itself (correlation 0.7 to 0.9) at a fifth of the cost. It is empty unless asked for.
         """
         network, small = self._decomposer, self._decomposer.shown(images)
         equivariant = network.config.equivariant
@@ -73,17 +72,17 @@ class Meter:
         if not identity:
             return values, np.zeros((len(images), 0), np.float32)
         if not (equivariant and self._posed):
-            view = network.view(small, rough=True)  # it only turns the face to the front
+            view = network.view(small, rough=True)  # good enough to turn the face to the front
         codes = network.albedo_net.encoder(network.front(small, view)).flatten(1)
         return values, codes.float().cpu().numpy()
 
 
 class Stepper:
-    """Calibrated steps for many faces at once, as `calibrated_step` makes them one by one.
+    """Calibrated steps for many faces at once; `calibrated_step` makes the same steps one by one.
 
     Args:
         atlas: the directions.
-        names: those that change; the others are held where that is affordable.
+        names: the semantics that change; others are held where that does not stretch the step too much.
     """
 
     def __init__(self, atlas: Atlas, names: Sequence[str]) -> None:
@@ -97,7 +96,7 @@ class Stepper:
         self.held = hold
 
     def steps(self, changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
-        """Moves of the w of every layer; one row for all if all are moved alike."""
+        """Moves of w for every layer; one row if all layers are moved alike."""
         linear = np.array(
             [[m.requested_to_step(float(c)) for m, c in zip(self._maps, row, strict=True)] for row in changes]
         ).reshape(changes.shape)
@@ -105,7 +104,7 @@ class Stepper:
         return np.einsum("nm,mld->nld", np.clip(linear, -limit, limit), self.basis)
 
     def extrapolation(self, atlas: Atlas, names: Sequence[str]) -> Extrapolation:
-        """What changes of these semantics cost, by the linear model."""
+        """Cost of changes of these semantics, by the linear model."""
         moved = np.abs(self.basis).sum(axis=(0, 2)) > 0
         basis = self.basis[:, moved]
         metric = np.einsum("mld,de,kle->mk", basis, np.linalg.pinv(atlas.w_cov, hermitian=True), basis) / moved.sum()

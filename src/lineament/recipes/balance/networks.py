@@ -1,4 +1,4 @@
-"""The networks of a balance, and the faces that they can change."""
+"""The networks for balancing a folder, and the faces that they can change."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -42,7 +42,7 @@ INVERTED_TOGETHER = 16
 
 @dataclass(frozen=True, eq=False)
 class Networks:
-    """Networks and directions that belong together, and what follows from them."""
+    """Networks and directions that belong together, and objects derived from them."""
 
     atlas: Atlas
     generator: Generator
@@ -56,7 +56,7 @@ class Networks:
     extrapolation: Extrapolation
 
     def signature(self) -> str:
-        """Changes when another network or another file of inversions is used."""
+        """Identifies the networks and inversions; it differs when another of them is used."""
         parts = [self.atlas.generator_fingerprint, self.atlas.decomposer_fingerprint, self.atlas.created]
         if self.encoder is not None:
             parts.append(network_fingerprint(self.encoder))
@@ -65,7 +65,7 @@ class Networks:
         return " ".join(parts)
 
     def recipe(self) -> dict[str, str]:
-        """What every picture says of how it was made."""
+        """Text about its making for the file of every picture."""
         return {
             "Software": f"Lineament {__version__}",
             "lineament:generator": self.atlas.generator_fingerprint,
@@ -74,7 +74,7 @@ class Networks:
         }
 
     def decoder(self, read: Callable[[str], bytes]) -> Callable[[str], UInt8[np.ndarray, "h w 3"]]:
-        """Decodes images by name, at the generator's resolution."""
+        """A function that decodes images by name, at the generator's resolution."""
         size = self.generator.config.resolution
         return lambda name: decode_image(read(name), size)
 
@@ -84,11 +84,11 @@ class Networks:
 
     @torch.inference_mode()
     def likeness(self, images: Float[Tensor, "n 3 h w"]) -> Float[np.ndarray, " n"] | None:
-        """SSIM of images and what encoder and generator make of them, which is low without exactly one face; None
-        without an encoder.
+        """SSIM of images with their reconstructions by encoder and generator; None without an encoder.
 
-        Of 1,200 photographs of one face each, 0.1 % are below 0.17, and of 600 renders none; of pairs of faces side by
-        side about 95 %, of noise all; of faces upside down only a sixth.
+        It is low for images without exactly one face. Below 0.17 are 0.1 % of 1,200 photographs of one face each, none
+        of 600 renders, about 95 % of pairs of faces side by side, all images of noise, but only a sixth of faces upside
+        down.
         """
         if self.encoder is None:
             return None
@@ -98,7 +98,7 @@ class Networks:
     def seconds_per_inversion(
         self, config: BalanceConfig, read: Callable[[str], np.ndarray], names: Sequence[str]
     ) -> float:
-        """Measured on some images."""
+        """Seconds per inverted image, measured on some images."""
         images = to_tensor(np.stack([read(name) for name in names])).to(self.generator.mapping.w_avg.device)
         started = time.perf_counter()
         self.invert(images, config.inversion)
@@ -106,10 +106,10 @@ class Networks:
 
 
 def open_networks(config: BalanceConfig, names: Sequence[str], device: torch.device) -> Networks:
-    """Load what the settings name, or else what is shipped.
+    """Load the networks that the settings name, or else the shipped ones.
 
     Raises:
-        MismatchError: they do not belong together.
+        MismatchError: the files do not belong together.
         ConfigError: the atlas has no such semantic.
     """
     atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
@@ -153,7 +153,7 @@ def open_networks(config: BalanceConfig, names: Sequence[str], device: torch.dev
 
 
 def _find(config: BalanceConfig, name: str, named: Path | None, load: Callable[[Path], NetworkT]) -> NetworkT | None:
-    """A network that is named, or the shipped one if it is the generator's."""
+    """The named network, or the shipped one if it belongs to the generator."""
     if named is not None:
         return load(named)
     if config.generator is not None:
@@ -168,7 +168,7 @@ def _find(config: BalanceConfig, name: str, named: Path | None, load: Callable[[
 def reader_of(
     config: BalanceConfig, source: ImageSource, networks: Networks
 ) -> Iterator[Callable[[str], UInt8[np.ndarray, "h w 3"]]]:
-    """Reads images by name as the generator would draw them: decoded, or the crops that were inverted.
+    """A function that reads images by name: the crops that were inverted, or images decoded at the generator's size.
 
     Raises:
         DataError: an image is neither among the inversions nor among those that could not be inverted.
@@ -201,7 +201,7 @@ def open_faces(
     read: Callable[[str], UInt8[np.ndarray, "h w 3"]],
     num_samples: int,
 ) -> SourceFaces:
-    """The faces that can be changed: samples, or the images at hand."""
+    """The faces that can be changed: the generator's samples, or the given images."""
     if config.source == "samples":
         names = networks.meter.names
         count = max(num_samples, 1)

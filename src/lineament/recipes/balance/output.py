@@ -1,4 +1,4 @@
-"""The balanced folder: images or shards, manifest, labels; and what a manifest says in a few numbers."""
+"""Write the balanced folder: images or shards, manifest and labels."""
 
 import json
 import os
@@ -28,14 +28,14 @@ from lineament.store.shards import write_shard
 IMAGES, ORIGINALS, GENERATED, SHARDS = "images", "originals", "generated", "shards"
 MANIFEST, PLAN, REPORT, LABELS, WORK = "manifest.parquet", "plan.json", "report.html", "labels.csv", "work"
 OURS = frozenset({IMAGES, SHARDS, MANIFEST, PLAN, REPORT, LABELS, WORK, "config.json", ".lock"})
-"""Names in a balanced folder; one that holds anything else is not ours."""
+"""Names in a balanced folder. A folder with any other name in it is not ours and is left alone."""
 
 _STREAM_SHARDS = 23
 
 
 @dataclass(frozen=True, eq=False)
 class Balanced:
-    """All that a balanced folder is made of."""
+    """All contents of a balanced folder."""
 
     source: ImageSource
     originals: Originals
@@ -95,27 +95,27 @@ class Balanced:
 
 
 def original_file(name: str) -> str:
-    """Where an original stands in the folder."""
+    """Path of an original in the folder."""
     return f"{IMAGES}/{ORIGINALS}/{name}"
 
 
 def generated_file(item: int) -> str:
-    """Where the image of an item stands in the folder."""
+    """Path of an item's image in the folder."""
     return f"{IMAGES}/{GENERATED}/{item:06d}.png"
 
 
 def write_folder(out: Path, balanced: Balanced, work: Work, plan: Mapping[str, Any], shards: int) -> dict[str, Any]:
-    """Write all but the report and the manifest's end; the manifest comes last, and says that all is there.
+    """Write everything but the report and the manifest. `seal` writes the manifest last; it marks a complete folder.
 
-    What a killed run left is written again. The images are not synced one by one, which would take longer than to make
-    them, but all at once before the manifest.
+    Incomplete files of a killed run are written again. The images are not synced one by one, which would take longer
+    than making them, but all at once before the manifest.
 
     Args:
         out: the folder.
         balanced: its contents.
         work: holds the images that were made.
-        plan: for plan.json.
-        shards: images of a shard; 0 writes loose files.
+        plan: contents of plan.json.
+        shards: images per shard; 0 writes single files.
 
     Returns:
         The manifest's columns.
@@ -133,14 +133,14 @@ def write_folder(out: Path, balanced: Balanced, work: Work, plan: Mapping[str, A
 
 
 def seal(out: Path, columns: dict[str, Any], plan: Mapping[str, Any]) -> None:
-    """Write the manifest, after which the folder is whole."""
+    """Write the manifest, which marks the folder as complete."""
     if hasattr(os, "sync"):
         os.sync()
     save_manifest(out / MANIFEST, columns, {"plan": dict(plan)})
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file in one go, if it is not there already; of a killed run a part of it may be."""
+    """Write a file unless it is there already; an incomplete file of a killed run is written again."""
     try:
         try:
             handle = path.open("xb")
@@ -158,10 +158,10 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def _some_files(balanced: Balanced, work: Work, wanted: Container[str] | None = None) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of originals and chosen images: all of them, or those wanted.
+    """Name and bytes of originals and chosen images: all of them, or those in ``wanted``.
 
     Raises:
-        ImageError: an original is gone.
+        ImageError: an original cannot be read any more.
     """
     with balanced.source.reader() as read:
         for name in balanced.originals.names:
@@ -175,7 +175,7 @@ def _some_files(balanced: Balanced, work: Work, wanted: Container[str] | None = 
 
 
 def generated_files(balanced: Balanced, work: Work, items: Iterable[int]) -> Iterator[tuple[str, bytes]]:
-    """Name and bytes of some images, in the order in which they were made."""
+    """Name and bytes of the images of these items, in the order in which they were made."""
     made = balanced.candidates
     held: tuple[int, int] | None = None
     files: list[bytes] = []
@@ -191,7 +191,7 @@ def generated_files(balanced: Balanced, work: Work, items: Iterable[int]) -> Ite
 
 
 def _write_shards(out: Path, balanced: Balanced, work: Work, columns: dict[str, Any], size: int) -> None:
-    """Shards of at most ``size`` images, each a sample of the whole in random order; every image beside its row."""
+    """Write shards of at most ``size`` images, each a random sample of the whole; every image comes with its row."""
     folder = out / SHARDS
     try:
         folder.mkdir(exist_ok=True)
@@ -215,7 +215,7 @@ def _write_shards(out: Path, balanced: Balanced, work: Work, columns: dict[str, 
 
 
 def _labels_of(columns: dict[str, Any], labels: Labels) -> Labels:
-    """Labels of all images of the folder, by their names in it."""
+    """Labels of all images in the folder, by file name."""
     headings = [f"label_{heading}" for heading in labels.columns[1:]]
     rows = {
         file: tuple(columns[heading][i] or "" for heading in headings)
@@ -226,7 +226,7 @@ def _labels_of(columns: dict[str, Any], labels: Labels) -> Labels:
 
 
 def tidy(out: Path, work: Work) -> None:
-    """Remove what only an unfinished run needs."""
+    """Remove files that only an unfinished run needs."""
     work.remove()
     for folder in (out, out / SHARDS):
         with suppress(OSError):

@@ -1,4 +1,4 @@
-"""What a balanced folder is to be like, and what it lacks."""
+"""The target distribution of a balanced folder, and the images that are missing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,23 @@ from lineament.settings.balance import read_bins, read_spans
 from lineament.store.distribution import read_distribution
 
 SPARE_VARIATION = 0.6
-"""Share of the allowed variation that a plan uses up; the rest is for what measures differently than asked."""
+"""Share of the allowed variation that a plan uses up; the rest is for images whose measured values miss the plan."""
 
 PERCENTILES = (1.0, 99.0)
-"""Of the images' values, between which a histogram lies that no range was given for."""
+"""Percentiles of the images' values that bound the histogram if no range is given; outliers would stretch it."""
 
 
 @dataclass(frozen=True, eq=False)
 class Goal:
-    """A histogram, its target, and what has to be added.
+    """A histogram, its target, and the number of images to add.
 
     Attributes:
         grid: the bins.
-        target: in words.
-        shares: that the target gives to each bin.
-        counts: originals in each bin.
-        outside: originals in none.
-        added: images to make for each bin.
+        target: the target in words.
+        shares: the target's share of images in each bin.
+        counts: number of originals in each bin.
+        outside: number of originals in no bin.
+        added: number of images to make for each bin.
     """
 
     grid: Grid
@@ -41,15 +41,15 @@ class Goal:
 
     @property
     def size(self) -> int:
-        """Images in the end."""
+        """Number of images in the end."""
         return int(self.counts.sum() + self.added.sum()) + self.outside
 
     def variation(self, extra: Int[np.ndarray, " b"] | None = None) -> float:
-        """Total variation from the target, of the originals with some images more."""
+        """Total variation distance of the originals, with ``extra`` images added to the bins, from the target."""
         return total_variation(self.counts if extra is None else self.counts + extra, self.shares, self.outside)
 
     def facts(self) -> dict[str, Any]:
-        """For the plan's file."""
+        """Contents for the plan's file."""
         return {
             "edges": {n: edges.tolist() for n, edges in zip(self.grid.names, self.grid.edges, strict=True)},
             "target": self.target,
@@ -63,29 +63,29 @@ class Goal:
 
 
 def make_grid(names: tuple[str, ...], values: Float[np.ndarray, "n m"], spans: str | None, bins: str) -> Grid:
-    """Bins of equal width over the spans given, or over nearly all of the values."""
+    """Bins of equal width over the given spans, or between `PERCENTILES` of the values."""
     if spans is not None:
         return Grid.regular(names, read_spans(spans, names), read_bins(bins, names))
     low, high = np.percentile(values, PERCENTILES, axis=0)
     if not (high > low).all():
         still = names[int(np.argmin(high > low))]
-        raise DataError(f"all images have nearly the same {still}; say by --range which values are wanted")
+        raise DataError(f"all images have nearly the same {still}; give the wanted values by --range")
     found = tuple((float(a), float(b)) for a, b in zip(low, high, strict=True))
     return Grid.regular(names, found, read_bins(bins, names))
 
 
 def uniform_goal(grid: Grid) -> tuple[Float[np.ndarray, " b"], str]:
-    """The same share for every bin, by its size."""
+    """Uniform target: each bin's share is proportional to its size."""
     low, high = grid.bounds(np.arange(grid.num_bins))
     sizes = np.prod(high - low, axis=1)
     return sizes / sizes.sum(), "uniform"
 
 
 def file_goal(path: Path, names: tuple[str, ...]) -> tuple[Grid, Float[np.ndarray, " b"], str]:
-    """A given distribution, with its own bins.
+    """Target from a file with a distribution, with its own bins.
 
     Raises:
-        ConfigError: it is one of other semantics.
+        ConfigError: the distribution is of other semantics.
     """
     found, edges, shares = read_distribution(path)
     if sorted(found) != sorted(names):
@@ -95,10 +95,10 @@ def file_goal(path: Path, names: tuple[str, ...]) -> tuple[Grid, Float[np.ndarra
 
 
 def images_goal(grid: Grid, values: Float[np.ndarray, "n m"], name: str) -> tuple[Float[np.ndarray, " b"], str]:
-    """The histogram of other images.
+    """Target from the histogram of other images.
 
     Raises:
-        DataError: none of them is within the bins.
+        DataError: none of these images is within the bins.
     """
     counts = grid.counts(values)
     if not counts.sum():
@@ -114,18 +114,18 @@ def set_goal(
     count: int | None,
     max_variation: float,
 ) -> Goal:
-    """What has to be added to images of these values.
+    """Plan how many images to add to each bin.
 
     Args:
         grid: the bins.
-        target: in words.
-        shares: the target's.
-        values: of the originals, which are all kept.
-        count: images in the end; the fewest that meet the target if None.
-        max_variation: total variation within which the target is to be met.
+        target: the target in words.
+        shares: the target's share of images in each bin.
+        values: values of the originals, which are all kept.
+        count: number of images in the end; if None, the fewest that meet the target.
+        max_variation: largest total variation distance from the target.
 
     Raises:
-        ConfigError: fewer images than there are, or the target cannot be met.
+        ConfigError: ``count`` is less than the number of originals, or the target cannot be met.
     """
     counts = grid.counts(values)
     outside = len(values) - int(counts.sum())

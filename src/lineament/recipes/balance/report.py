@@ -1,4 +1,4 @@
-"""The report of a balanced folder: one HTML file with its histograms, what was rejected and why, and examples."""
+"""The report of a balanced folder: one HTML file with histograms, rejected images with reasons, and examples."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +20,12 @@ from lineament.store.images import decode_image
 
 CHART_W, CHART_H, CHART_MARGIN = 520.0, 190.0, 26.0
 MAX_LISTED = 200
-"""Skipped files that the report lists; the manifest has them all."""
+"""Largest number of skipped files that the report lists; the manifest has them all."""
 
 
 @dataclass(frozen=True)
 class BinRow:
-    """One bin of one semantic: images before, wanted and after; and images made for it that passed, of all."""
+    """One bin of one semantic: images before, in the target and after; images made for it, and how many passed."""
 
     low: float
     high: float
@@ -37,25 +37,25 @@ class BinRow:
 
     @property
     def label(self) -> str:
-        """Its edges."""
+        """The bin's edges."""
         return f"{number(self.low)} to {number(self.high)}"
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a manifest says.
+    """Summary of a manifest.
 
     Attributes:
-        names: of the semantics.
-        bins: of each semantic, summed over the others.
-        originals, generated, made, passed, skipped: numbers of images; ``made`` had a picture, ``passed`` kept to all
-            limits, ``generated`` are those in the folder.
-        before, after: total variation from the target.
-        reasons: numbers of rejected items by reason.
-        skipped_files: and why.
-        most_used: how often the source that was used most was.
+        names: names of the semantics.
+        bins: bins of each semantic, summed over the other semantics.
+        originals, generated, made, passed, skipped: numbers of images. ``made`` were drawn, ``passed`` kept all limits,
+            ``generated`` are in the folder.
+        before, after: total variation distance from the target.
+        reasons: number of rejected items by reason.
+        skipped_files: reason for each skipped file.
+        most_used: how often the most used source was used.
         step: median length of the steps of generated images, in standard deviations of w.
-        error: median absolute difference of requested and measured values of all that was made, by name.
+        error: median absolute difference between requested and measured values of all images made, by name.
     """
 
     names: tuple[str, ...]
@@ -75,7 +75,7 @@ class Summary:
 
     @property
     def pass_rate(self) -> float:
-        """Share of the images made that kept to all limits."""
+        """Share of the images made that kept all limits."""
         return self.passed / self.made if self.made else 1.0
 
     def renderables(self) -> list[RenderableType]:
@@ -99,7 +99,7 @@ class Summary:
 
 
 def summarise(columns: Mapping[str, Sequence[Any]], plan: Mapping[str, Any]) -> Summary:
-    """The numbers of a manifest and its plan."""
+    """Summarise a manifest and its plan."""
     edges = {name: np.array(values) for name, values in plan["goal"]["edges"].items()}
     grid = Grid(tuple(edges), tuple(edges.values()))
     shares = np.array(plan["goal"]["shares"])
@@ -147,7 +147,7 @@ def summarise(columns: Mapping[str, Sequence[Any]], plan: Mapping[str, Any]) -> 
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A generated image beside what it was made from, if that is an image."""
+    """A generated image, and the image it was made from; None if it was made from a sample."""
 
     caption: str
     after: UInt8[np.ndarray, "h w 3"]
@@ -190,7 +190,7 @@ def chart(rows: Sequence[BinRow]) -> dict[str, Any]:
 def write_report(
     path: Path, summary: Summary, plan: Mapping[str, Any], examples: Sequence[Example], units: Mapping[str, str]
 ) -> None:
-    """Write the page, atomically; it holds no time, so that the same folder gives the same bytes."""
+    """Write the page atomically. It holds no date or time, so that the same folder gives the same bytes."""
     context = {
         "summary": summary,
         "plan": plan,
@@ -217,7 +217,7 @@ MAX_EXAMPLES = 24
 def examples_of(
     balanced: Balanced, work: Work, resolution: int, read: Callable[[str], UInt8[np.ndarray, "h w 3"]]
 ) -> list[Example]:
-    """Some of the generated images, evenly spread over their values, with their sources."""
+    """Some generated images, evenly spread over their values, with their sources."""
     made, goal = balanced.candidates, balanced.goal
     chosen = np.flatnonzero(made.chosen(goal.added))
     if not len(chosen):

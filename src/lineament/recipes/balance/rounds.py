@@ -1,4 +1,4 @@
-"""Filling the bins: in rounds, until those that pass are enough."""
+"""Fill the bins in rounds, until enough images pass."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,30 +15,30 @@ from lineament.recipes.balance.plan import Goal
 from lineament.recipes.balance.sources import SourceFaces
 
 MAX_ROUNDS = 6
-"""After these what is still missing is left missing."""
+"""Largest number of rounds; images that are then missing stay missing."""
 
 CLOSE_ENOUGH = 0.005
-"""Share of all images that may be missing: the last few would cost a round of their own."""
+"""Share of all images that may be missing at the end: the last few would need another round."""
 
 LEAST_ACCEPTED = 0.25
-"""No bin is asked for more than the inverse of this times what it lacks."""
+"""Smallest assumed share of images that pass; so a round makes at most 1 / 0.25 = 4 times the missing images."""
 
 _STREAM_ITEMS = 22
 
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """All images that were made, or that could not be, in the order of their numbers.
+    """All images that were planned, in the order of their numbers, including those that could not be made.
 
     Attributes:
-        source: number of the face.
-        start: its values.
-        wanted, aim, measured: values; measured is NaN where nothing was made.
-        bin: that is measured; -1 beyond the grid.
-        drift, distance, length: as `Maker.make` says; NaN where nothing was made.
-        faults: as `Maker.make` says.
-        reason: why nothing was made, or empty.
-        round, batch, place: where it was made; ``place`` is -1 where nothing was.
+        source: number of the source face.
+        start: values of the source face.
+        wanted, aim, measured: values; ``measured`` is NaN where nothing was made.
+        bin: bin of the measured values; -1 beyond the grid.
+        drift, distance, length: as from `Maker.make`; NaN where nothing was made.
+        faults: as from `Maker.make`.
+        reason: why nothing was made; empty if an image was made.
+        round, batch, place: where the image was made; ``place`` is -1 where nothing was made.
     """
 
     source: Int[np.ndarray, " n"]
@@ -61,23 +61,23 @@ class Candidates:
 
     @property
     def passed(self) -> Bool[np.ndarray, " n"]:
-        """Which were made and keep to all limits."""
+        """Images that were made and keep all limits."""
         return (self.place >= 0) & (self.faults == 0)
 
     def chosen(self, added: Int[np.ndarray, " b"]) -> Bool[np.ndarray, " n"]:
-        """Of those that passed, the first of each bin, as many as it lacks."""
+        """Images for the folder: for each bin the first that passed, up to ``added``."""
         chosen = np.zeros(len(self), bool)
         for bin_ in np.flatnonzero(added):
             chosen[np.flatnonzero(self.passed & (self.bin == bin_))[: added[bin_]]] = True
         return chosen
 
     def reasons(self, added: Int[np.ndarray, " b"]) -> list[str]:
-        """Why each is not in the folder; empty for those that are."""
+        """Why each image is not in the folder; empty for images in it."""
         found = list(self.reason)
         words = {
             MISSED: "measured too far from requested",
             DRIFTED: "identity drifted",
-            FAR: "far from the generator's",
+            FAR: "latents far from the generator's mean",
         }
         for i, taken in enumerate(self.chosen(added)):
             if not found[i] and not taken:
@@ -116,22 +116,21 @@ def fill(
 ) -> Candidates:
     """Make images until the bins are full.
 
-    Every round is planned from what the earlier ones gave, so it is the same whoever computes it and however often it
-    was interrupted. Within a round an image is a function of its number alone: it is made in a batch that always
-    holds the same images.
+    Every round is planned only from the results of earlier rounds, so that interruptions and the number of processes do
+    not change it. Within a round an image depends only on its number: its batch always holds the same images.
 
     Args:
-        work: keeps what is done.
-        goal: the bins and what they lack.
+        work: keeps finished results.
+        goal: the bins and the images to add.
         faces: the sources.
-        maker: makes and judges.
-        limits: by which images are judged.
+        maker: makes and checks images.
+        limits: limits that images must keep.
         first: the plan of the first round.
         offset: added to the aims of each bin.
         max_uses: how often a source may be used.
-        seed: of the order.
-        batch: images that are made together.
-        facts: written into every image.
+        seed: seed of the plan and the order.
+        batch: number of images that are made together.
+        facts: text written into every image.
     """
     rounds: list[Candidates] = []
     begun = np.zeros(goal.grid.num_bins, np.int64)
@@ -166,11 +165,11 @@ class Tasks:
     """Images to make in one round.
 
     Attributes:
-        source: number of the face that is changed.
-        bin: to be filled.
-        wanted: values to be shown.
-        aim: values that the step goes for.
-        is_new: whether it is the first attempt.
+        source: number of the face to change.
+        bin: the bin to fill.
+        wanted: values that the image should show.
+        aim: values that the step is computed for.
+        is_new: whether this is a first attempt.
     """
 
     source: Int[np.ndarray, " k"]
@@ -181,14 +180,14 @@ class Tasks:
 
     @classmethod
     def of(cls, plan: Transport, offset: Float[np.ndarray, "b m"]) -> "Tasks":
-        """First attempts."""
+        """First attempts by a plan."""
         return cls(plan.source, plan.bin, plan.wanted, plan.wanted + offset[plan.bin], np.ones(len(plan), bool))
 
     def __len__(self) -> int:
         return len(self.source)
 
     def part(self, numbers: Int[np.ndarray, " j"]) -> "Tasks":
-        """Some of them."""
+        """The tasks with these numbers."""
         return Tasks(*(getattr(self, name)[numbers] for name in Tasks.__dataclass_fields__))
 
 
@@ -197,7 +196,7 @@ def _together(a: Tasks, b: Tasks) -> Tasks:
 
 
 def _shuffled(tasks: Tasks, seed: int, round_: int) -> Tasks:
-    """In random order, so that what is done so far is a sample of the whole."""
+    """The tasks in random order, so that an unfinished run holds a random sample of them."""
     return tasks.part(philox(seed, _STREAM_ITEMS, round_).permutation(len(tasks)))
 
 
@@ -217,7 +216,7 @@ def _made(
     batch: int,
     facts: dict[str, str],
 ) -> Candidates:
-    """One round."""
+    """Make the images of one round."""
     n, m = tasks.wanted.shape
     reason = [faces.reasons.get(int(source), "") for source in tasks.source]
     live = np.flatnonzero([not text for text in reason])
@@ -254,10 +253,10 @@ def _made(
 def second_chances(
     goal: Goal, so_far: Candidates, last: Candidates, limits: Limits
 ) -> tuple[Tasks, Int[np.ndarray, " b"]]:
-    """Images of the last round that only missed their value, and how many new ones to make for each bin besides.
+    """Second attempts at images of the last round that only missed their values; and new images to make for each bin.
 
-    What an image missed by is known, so a second attempt from the same source is aimed that much further, and hits
-    far more often than a first one does.
+    The error of the first attempt is known. The second attempt from the same source corrects its aim by this error, and
+    passes far more often than a first attempt.
     """
     grid = goal.grid
     have = np.bincount(so_far.bin[so_far.chosen(goal.added)], minlength=grid.num_bins)

@@ -1,4 +1,4 @@
-"""What a balanced folder is made from: the images at hand, and the faces that are changed."""
+"""Sources of a balanced folder: the original images, and the faces to change."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -19,20 +19,20 @@ from lineament.records.atlas import Atlas
 from lineament.store.images import ImageSource
 
 READ_TOGETHER = 64
-"""Images that are decoded and measured at a time."""
+"""Number of images that are decoded and measured at a time."""
 
 FIRST_SAMPLE = 1 << 45
-"""Samples have numbers from here on, so that no face of an atlas's fit comes again."""
+"""Number of the first sample; large, so that no face of an atlas's fit is drawn again."""
 
 
 @dataclass(frozen=True, eq=False)
 class Originals:
-    """The images at hand that can be used.
+    """The original images that can be used.
 
     Attributes:
-        names: within their folder or zip, in order.
+        names: names within their folder or zip, in order.
         values: measured semantics.
-        skipped: the others, and why.
+        skipped: reason for each image that cannot be used.
     """
 
     names: tuple[str, ...]
@@ -50,20 +50,20 @@ def measure_images(
     likeness: Callable[[Tensor], Float[np.ndarray, " n"] | None] | None = None,
     least: float = 0.0,
 ) -> Originals:
-    """Read and measure every image, once; what cannot be used is listed.
+    """Read and measure every image once; images that cannot be used are listed.
 
     Args:
-        work: keeps what was measured.
-        stage: name of the work.
+        work: keeps the measurements.
+        stage: name of the stage of the work.
         source: the images.
-        read: an image by name; raises ImageError where it cannot be used.
-        meter: measures.
-        device: on which.
-        likeness: how much like a face images are; None where that cannot be told.
-        least: of it; images below are skipped.
+        read: reads an image by name; raises ImageError if it cannot be used.
+        meter: measures the images.
+        device: where to measure.
+        likeness: scores how much images look like a face; None where that cannot be computed.
+        least: smallest such score; images below are skipped.
 
     Raises:
-        ImageError: no usable image at all.
+        ImageError: no image can be used.
     """
     names = source.names
 
@@ -94,7 +94,7 @@ def measure_images(
     kept = [name for _, facts in pieces for name in facts["kept"]]
     skipped = {name: reason for _, facts in pieces for name, reason in facts["skipped"].items()}
     for name in [name for name in kept if not is_safe(name)]:
-        skipped[name] = "a name that leads out of the folder"
+        skipped[name] = "its name leads out of the folder"
     if len(skipped) == len(names):
         first = next(iter(skipped.items()))
         raise ImageError(
@@ -106,7 +106,7 @@ def measure_images(
 
 
 def is_safe(name: str) -> bool:
-    """Whether a name of a zip stays within the folder into which it is written."""
+    """Whether a file name from a zip stays within the folder it is written to."""
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
 
@@ -115,8 +115,8 @@ class SourceFaces:
     """Faces of a generator that can be changed.
 
     Attributes:
-        values: semantics of each: measured, or, until a face is prepared, a guess to plan by.
-        names: what each is called in the manifest.
+        values: semantics of each face; an estimate for planning until the face is prepared, then measured.
+        names: name of each face in the manifest.
         reasons: why a face cannot be used, by number.
         keeps_identity: whether a changed face must still be the same person.
     """
@@ -127,25 +127,25 @@ class SourceFaces:
     keeps_identity: bool
 
     def prepare(self, work: Work, numbers: Int[np.ndarray, " k"], stage: str) -> None:
-        """Make faces ready that were not before; those that cannot be used get a reason."""
+        """Prepare faces that are not prepared yet; faces that cannot be used get a reason."""
 
     def ws(self, numbers: Int[np.ndarray, " k"]) -> Float[Tensor, "k l d"]:
         """Latents of prepared faces."""
         raise NotImplementedError
 
     def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
-        """Who is seen on prepared faces; empty where nobody must stay the same."""
+        """Identity codes of prepared faces; empty if identity need not be kept."""
         raise NotImplementedError
 
     def usable(self) -> Bool[np.ndarray, " n"]:
-        """Which faces have no reason against them so far."""
+        """Faces without a reason against them so far."""
         mask = np.ones(len(self.values), bool)
         mask[list(self.reasons)] = False
         return mask
 
 
 class Samples(SourceFaces):
-    """Faces that the generator makes up; their values are read off w, as nobody in particular must be met."""
+    """Samples of the generator. Their values are read off w by the linear model, as no given person must be matched."""
 
     keeps_identity = False
 
@@ -171,12 +171,12 @@ class Samples(SourceFaces):
         return self._generator.broadcast(self._w(numbers))
 
     def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
-        """None: a sample is nobody."""
+        """Empty: the identity of a sample need not be kept."""
         return np.zeros((len(numbers), 0), np.float32)
 
 
 class _SampleNames(Sequence[str]):
-    """Names of samples, made when asked for."""
+    """Names of samples, made on demand."""
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -189,13 +189,13 @@ class _SampleNames(Sequence[str]):
 
 
 class Photographs(SourceFaces):
-    """Images at hand, inverted when they are needed, or before.
+    """The original images as sources, inverted when needed or before.
 
     Args:
-        invert: makes a piece of the images of these numbers: arrays ws, values, codes and good (booleans).
-        names: of the images.
-        values: measured on the images.
-        together: images that are inverted at a time.
+        invert: inverts the images with these numbers; gives arrays ws, values, codes and good (booleans).
+        names: names of the images.
+        values: semantics measured on the images.
+        together: number of images that are inverted at a time.
     """
 
     keeps_identity = True
@@ -215,7 +215,7 @@ class Photographs(SourceFaces):
         self._codes: list[np.ndarray] = []
 
     def prepare(self, work: Work, numbers: Int[np.ndarray, " k"], stage: str) -> None:
-        """Invert those that are not yet, and measure what the generator makes of them."""
+        """Invert faces that are not inverted yet, and measure the generator's images of them."""
         new = np.unique(numbers[self._place[numbers] < 0])
         parts = [new[start : start + self._together] for start in range(0, len(new), self._together)]
         pieces = work.do(
@@ -233,19 +233,19 @@ class Photographs(SourceFaces):
                     self.reasons[int(number)] = f"bad inversion (SSIM {ssim:.2f}, distance {distance:.2f})"
 
     def ws(self, numbers: Int[np.ndarray, " k"]) -> Float[Tensor, "k l d"]:
-        """What the inversion found."""
+        """The latents that the inversion found."""
         return torch.from_numpy(np.stack([self._ws[i] for i in self._place[numbers]])).to(self._device)
 
     def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
-        """Of what the generator makes of the latents, not of the photograph: so that only the edit is judged."""
+        """Codes of the generator's image of the latents, not of the photograph, so that only the edit is judged."""
         return np.stack([self._codes[i] for i in self._place[numbers]])
 
 
 def check_outside(out: Path, images: Path) -> None:
-    """Refuse to write a folder into the one that is read.
+    """Refuse an output folder within the folder of images.
 
     Raises:
-        DataError: it lies within.
+        DataError: ``out`` lies within ``images``.
     """
     if images.is_dir() and out.resolve().is_relative_to(images.resolve()):
         raise DataError(f"--out {out} lies within --images {images}, and would be read as images; choose another place")

@@ -1,4 +1,4 @@
-"""Trying a plan before anything is made: whether it can be reached, where to aim, and what it will cost."""
+"""Try a plan before images are made: whether its bins can be reached, where to aim, and what it costs."""
 
 import time
 from collections.abc import Callable
@@ -22,24 +22,24 @@ from lineament.settings.balance import BalanceConfig
 
 TRIALS_PER_BIN, MAX_TRIAL_BINS, TRIAL_FACES = 24, 64, 2048
 MIN_ACCEPTED = 0.1
-"""Of the trials of a bin; with fewer the generator cannot reach it."""
+"""Smallest share of accepted trials of a bin; with fewer the generator cannot reach it."""
 
 NUM_PEOPLE = 128
-"""Faces whose distances say how far two people are apart."""
+"""Number of faces from which the distance between two people is computed."""
 
 
 def run_trials(
     maker: Maker, faces: SourceFaces, pool: Samples, items: Transport, num_bins: int, limits: Limits, batch: int
 ) -> Piece:
-    """Try a plan on samples, before anything is made: whether its bins can be reached, and where to aim.
+    """Try a plan on samples before images are made: whether its bins can be reached, and where to aim.
 
-    For some images planned for each bin, samples like their sources are changed in the same way, twice: what they miss
-    by in the median the first time is added to the aim of the second. Far out every step achieves less than it
-    promises, and the calibration of an atlas ends where its samples did.
+    For some planned images of each bin, samples similar to their sources are changed in the same way, twice. The median
+    error of the first try corrects the aim of the second. This is needed because large steps achieve less than
+    requested, and the calibration of an atlas ends at the range of its samples.
 
     Returns:
-        For each bin trials, share accepted (-1 if not tried), offset of the aim and median measured; how far two
-        people are apart; and the seconds that an image takes.
+        For each bin: number of trials, share accepted (-1 if not tried), offset of the aim and median measured values;
+        also the distance between two people, and seconds per image.
     """
     filled = np.unique(items.bin)
     tried = filled[np.linspace(0, len(filled) - 1, min(len(filled), MAX_TRIAL_BINS)).round().astype(int)]
@@ -76,7 +76,7 @@ def run_trials(
 
 
 class _Bases(SourceFaces):
-    """Samples as the sources of trials; measured, where the plan's sources will be."""
+    """Samples as the sources of trials; ``measured`` if the plan's sources are measured, too."""
 
     def __init__(self, maker: Maker, pool: Samples, numbers: np.ndarray, batch: int, *, measured: bool) -> None:
         self.keeps_identity, self.names, self.reasons = measured, [], {}
@@ -102,7 +102,7 @@ def _looked(maker: Maker, faces: SourceFaces, numbers: np.ndarray, batch: int) -
 
 
 def _people_apart(maker: Maker, pool: Samples, batch: int) -> float:
-    """Median distance of the codes of two people."""
+    """Median distance between the codes of two people."""
     _, codes = _looked(maker, pool, np.arange(min(NUM_PEOPLE, len(pool.values))), batch)
     return max(float(np.median(np.linalg.norm(codes - np.roll(codes, 1, axis=0), axis=1))), 1e-12)
 
@@ -110,10 +110,10 @@ def _people_apart(maker: Maker, pool: Samples, batch: int) -> float:
 def check_reach(
     config: BalanceConfig, networks: Networks, goal: Goal, trials: dict[str, np.ndarray], *, lead: bool
 ) -> Goal:
-    """The goal without bins that no trial reached, or an error if they matter.
+    """The goal without unreachable bins, or an error if the target needs them.
 
     Raises:
-        ConfigError: without them the target cannot be met; the message says how far the generator reaches.
+        ConfigError: the target cannot be met without these bins; the message says how far the generator reaches.
     """
     accepted = trials["accepted"]
     bad = np.flatnonzero((accepted >= 0) & (accepted < MIN_ACCEPTED) & (goal.added > 0))
@@ -150,7 +150,7 @@ def cost_lines(
     networks: Networks,
     read: Callable[[str], np.ndarray],
 ) -> list[RenderableType]:
-    """What a dry run says: the histogram, the plan, the cost."""
+    """Report of a dry run: the histogram, the plan and the cost."""
     tried = trials["accepted"] >= 0
     accepted = np.where(tried, trials["accepted"], trials["accepted"][tried].mean() if tried.any() else 1.0)
     parts: list[RenderableType] = []

@@ -1,11 +1,11 @@
-"""Measure whether a decomposer contradicts itself on faces of which nothing is known, such as photographs.
+"""Measure whether a decomposer is consistent on faces without known truth, such as photographs.
 
-Without labels nobody can say whether a depth or an albedo is right. But a face that is relit keeps its albedo, a head
-that turns keeps its shape, a mirror image has the mirrored view and the mirrored face, and a face that was rendered
-from its own parts has exactly these parts. How far a part moves there is compared with how far it lies from that of
-another face: 0 is a part that stays, 1 is one that might as well be somebody else's.
+Without labels, nobody can tell whether a depth or an albedo is right. But a relit face keeps its albedo, a turned head
+keeps its shape, a mirror image has the mirrored view and the mirrored maps, and a face rendered from its own parts has
+exactly these parts. The change of a part is divided by its difference between two faces: 0 means that the part does not
+change, 1 that it changes as much as between two people.
 
-A part that never changes passes all of this, so these numbers say nothing alone: see `evaluate_decomposer`.
+A part that is the same for all faces passes these tests, so they do not suffice alone: see `evaluate_decomposer`.
 """
 
 import json
@@ -53,15 +53,16 @@ LIGHT_STDS = 1.5
 """Size of the relighting, in standard deviations."""
 
 TURN_DEG, RENDERED_DEG = 15.0, 30.0
-"""Yaw edit of generated faces, and yaw at which the faces' own parts are rendered."""
+"""Yaw edit of generated faces, and change of yaw at which faces are rendered from their own parts."""
 
 MAX_ALBEDO_RATIO, MAX_MIRROR_CORRELATION = 1 / 3, -0.98
-"""What is wanted of relighting and of mirroring."""
+"""Largest wanted change of the albedo under relighting, over that of the image; largest wanted correlation of yaw, roll
+and light_x with those of the mirror image."""
 
 
 @dataclass(frozen=True)
 class ConsistencyRow:
-    """A number, and the most that it should be; None where there is none."""
+    """A measured number and the largest value it should have; None where it is undefined or has no limit."""
 
     what: str
     measured: MeanEstimate | None
@@ -92,14 +93,14 @@ class ConsistencyReport:
 
 @dataclass(frozen=True)
 class DecomposedFaces:
-    """Images as the decomposer takes them, and what it says of them."""
+    """Images as the decomposer takes them, and their decomposition."""
 
     images: Float[Tensor, "n 3 h w"]
     parts: Decomposition
 
     @property
     def depth(self) -> Float[Tensor, "n h v"]:
-        """Canonical depth without its border columns, which are the same for everybody."""
+        """Canonical depth without its border columns, which are the same for all faces."""
         return self.parts.canon_depth[:, :, NUM_BORDER_COLUMNS:-NUM_BORDER_COLUMNS]
 
     @property
@@ -110,7 +111,7 @@ class DecomposedFaces:
 
 @torch.no_grad()
 def look_at(decomposer: Decomposer, images: Float[Tensor, "n 3 h0 w0"]) -> DecomposedFaces:
-    """Take images apart: what the networks say, not averaged with the mirror images and not made upright."""
+    """Decompose images: the raw outputs of the networks, not averaged with the mirror image and not made upright."""
     images = decomposer.shown(images)
     said = [decomposer(part) for part in images.split(_BATCH)]
     names = ("canon_depth", "canon_albedo", "view", "light")
@@ -130,13 +131,13 @@ def mean_change(a: Float[Tensor, " n *p"], others: Sequence[Float[Tensor, " n *p
 
 
 def between_faces(maps: Float[Tensor, " n *p"]) -> Float[Tensor, " m"]:
-    """Difference of two different faces; no face is in two pairs, so that the pairs are independent."""
+    """Differences of pairs of faces; no face is in two pairs, so that the pairs are independent."""
     half = len(maps) // 2
     return change(maps[:half], maps[half : 2 * half])
 
 
 def relative_change(changes: Float[Tensor, " n"], maps: Float[Tensor, " n *p"]) -> MeanEstimate | None:
-    """Mean change of ``maps`` over mean difference of two different faces; an odd face out is left out."""
+    """Mean change of ``maps`` over the mean difference of two faces; with an odd number, the last face is left out."""
     half = len(maps) // 2
     return ratio_of(changes[: 2 * half].view(2, half).mean(dim=0), between_faces(maps))
 
@@ -144,7 +145,7 @@ def relative_change(changes: Float[Tensor, " n"], maps: Float[Tensor, " n *p"]) 
 def edited_both_ways(
     atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"], name: str, size: float
 ) -> tuple[DecomposedFaces, DecomposedFaces]:
-    """The faces ``w``, edited by minus and plus ``size`` with all else held that can be held."""
+    """The faces ``w``, edited by minus and plus ``size``; everything else that can be held is held."""
     minus, plus = (
         look_at(decomposer, synthesize_edited(generator, w, calibrated_step(atlas, {name: sign * size}), decomposer))
         for sign in (-1.0, 1.0)
@@ -155,7 +156,7 @@ def edited_both_ways(
 def edit_scores(
     atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"], faces: DecomposedFaces
 ) -> list[ConsistencyRow]:
-    """What stays when generated faces are relit and turned; ``faces`` are those of ``w``, unedited."""
+    """Consistency when generated faces are relit and turned; ``faces`` are the unedited faces of ``w``."""
     rows = []
     for name in ("light_x", "light_y"):
         if name not in atlas.names:
@@ -177,7 +178,7 @@ def edit_scores(
 
 
 def mirror_scores(decomposer: Decomposer, faces: DecomposedFaces) -> list[ConsistencyRow]:
-    """Whether a mirror image is taken for the mirrored face in the mirrored view and light."""
+    """Whether the decomposition of a mirror image is the mirrored decomposition."""
     mirrored = look_at(decomposer, faces.images.flip(3))
     here, there = faces.parts, mirrored.parts
     rows = []
@@ -195,10 +196,10 @@ def mirror_scores(decomposer: Decomposer, faces: DecomposedFaces) -> list[Consis
 
 @torch.no_grad()
 def rendered_at(decomposer: Decomposer, parts: Decomposition, yaw_deg: float) -> Float[Tensor, "n 3 h w"]:
-    """The faces in another yaw of the canonical frame, all else as it was.
+    """The faces rendered at another yaw of the canonical frame, everything else unchanged.
 
-    Where there is no surface the mean colour of the rest stands in: the warp would show a second, displaced piece of
-    the face there.
+    Pixels without a surface get the mean colour of the others, because the warp would show a second, displaced piece
+    of the face there.
     """
     view = parts.view.clone()
     view[:, 1] = math.radians(yaw_deg)
@@ -209,10 +210,10 @@ def rendered_at(decomposer: Decomposer, parts: Decomposition, yaw_deg: float) ->
 
 
 def rendered_scores(decomposer: Decomposer, faces: DecomposedFaces) -> list[ConsistencyRow]:
-    """Whether a face that is rendered from its own parts in another yaw is taken for itself in that yaw.
+    """Whether a face rendered from its own parts at another yaw is decomposed into these parts and that yaw.
 
-    The wall that stands at the border of a canonical surface hides a part of the turned face, so this asks for more
-    than a photograph would.
+    The wall at the border of a canonical surface hides a part of the turned face, so this test is harder than a
+    photograph would be.
     """
     errors, others = [], []
     for asked in (-RENDERED_DEG, RENDERED_DEG):
@@ -235,9 +236,9 @@ def _against_strangers(what: str, faces: DecomposedFaces, **changes: Tensor) -> 
 
 
 def draw_photographs(path: Path, resolution: int, count: int, seed: int) -> Float[Tensor, "n 3 h w"]:
-    """As many usable images of a folder or zip, drawn at random; all of them if there are fewer.
+    """``count`` usable images of a folder or zip, drawn at random; all of them if there are fewer.
 
-    In the order of their names, neighbours are often pictures of one person.
+    They are not taken in the order of their names, because neighbours there often show one person.
 
     Raises:
         ImageError: fewer than `MIN_FACES` usable images.
@@ -263,7 +264,7 @@ def draw_photographs(path: Path, resolution: int, count: int, seed: int) -> Floa
 def score_generated(
     config: EvaluateConsistencyConfig, fabric: Fabric, decomposer: Decomposer
 ) -> tuple[DecomposedFaces, list[ConsistencyRow]]:
-    """Generated faces, and what stays when they are edited; errors as `run`."""
+    """Generated faces, and their consistency under edits; raises as `run` does."""
     atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
     if config.seed == atlas.seed:
         raise ConfigError(f"seed {config.seed} made the atlas; choose another, so that the faces are unseen")
@@ -283,7 +284,7 @@ def run(config: EvaluateConsistencyConfig) -> ConsistencyReport:
 
     Raises:
         MismatchError: the atlas belongs to another generator.
-        ConfigError: the seed is the atlas's own, so that the faces would not be unseen.
+        ConfigError: the seed is the one that made the atlas, so the faces would not be unseen.
         ImageError: too few photographs.
     """
     fabric = make_fabric(config.devices)

@@ -1,8 +1,8 @@
 """Measure decomposers on faces whose depth, pose, light and albedo are known.
 
-Every predicted depth is compared as the image shows it, where the true mask and the predicted surface, each eroded by
-one pixel, overlap; so a prediction that shrinks from difficult pixels is told by its covered share. Pose and light are
-compared after one rotation for the whole set, because nothing tells a decomposer how its canonical face should stand.
+Every predicted depth is compared in the view of the image, where the true mask and the predicted surface, each eroded
+by one pixel, overlap. The covered share shows predictions that leave out difficult pixels. Pose and light are compared
+after one rotation for the whole set, because a decomposer cannot know how its canonical face should be oriented.
 
 Source:
     Wu et al., CVPR 2020 (Unsup3D), section 4.1 (both shape errors, the masks, and the rows of null and mean depth).
@@ -23,13 +23,13 @@ from lineament.store.atomic import write_text_atomic
 from lineament.store.truth import load_truth, open_truth
 
 MEAN_DEPTH_FACES = 4000
-"""Faces of ``train_truth`` that the mean depth is taken from; three times as many moved its scores on 200 rendered
-faces by a tenth of their standard errors."""
+"""Number of faces of ``train_truth`` from which the mean depth is computed. Three times as many changed its scores on
+200 rendered faces by only a tenth of their standard errors."""
 
 
 @dataclass(frozen=True)
 class DecomposerReport:
-    """All rows, and what they were measured on."""
+    """The scores of all decomposers, and the faces they were measured on."""
 
     truth: str
     faces: int

@@ -19,41 +19,43 @@ from lineament.records.attributes import NOT_IDENTITY
 from lineament.records.found_directions import FoundDirections
 
 MAIN = ("yaw", "pitch", "light_x", "light_y")
-"""Attributes that are measured in full."""
+"""Attributes that are measured at all steps of `GRID`; the others only at `PAIR_OF_STEPS`."""
 
 SIDE = (0.5, 1.0, 1.5, 2.0, 3.0, 4.5, 6.5)
 GRID = (*(-one for one in reversed(SIDE)), *SIDE)
-"""Steps of the full measurement, in units of the one that moves the target by one standard deviation."""
+"""Steps of the full measurement, in units of the step that moves the target by one standard deviation."""
 
 PAIR_OF_STEPS = (-1.0, 1.0)
 POPULATION, MORE = 512, HELD_OUT + (1 << 20)
-"""Unedited faces from which standard deviations, distances of two people and scores are taken; and the number of the
-first of still others."""
+"""Number of unedited faces from which standard deviations, distances between people and scores are computed; and number
+of the first sample for random codes, far from all others."""
 
 SCREENED_STEP = 0.3
-"""Size of the steps among which the best one is sought, in units of the typical distance of w from its mean."""
+"""Size of the steps by which directions are screened, in units of the typical distance of w from its mean."""
 
 LEAST_EFFECT = 0.1
-"""On the target, in standard deviations, that a direction must have there to be considered."""
+"""Smallest effect on the target, in standard deviations, for a direction to be considered."""
 
 CANDIDATES = 2
-"""Directions that are tried at the size of the final step, before one is chosen."""
+"""Number of directions that are tried at the size of the final step, before one is chosen."""
 
 LONGEST_STEP = 4.0
-"""For one standard deviation of the target, in typical distances of w from its mean; a longer one leaves all faces."""
+"""Longest step for one standard deviation of the target, in typical distances of w from its mean. A longer one no
+longer gives faces."""
 
 SCORE_QUANTILE = 0.05
-"""A range ends where the discriminator's mean score has fallen to this quantile of untruncated samples' scores."""
+"""A usable range ends where the discriminator's mean score falls to this quantile of the scores of untruncated
+samples."""
 
 
 @dataclass(frozen=True, eq=False)
 class EditResponse:
-    """What an edit by several amounts does to faces.
+    """Effect of an edit by several amounts on faces.
 
     Attributes:
-        changes: of every attribute, in standard deviations.
-        identity: distance from the face before, in units of the mean distance of two people.
-        score: how far the discriminator's score has fallen, in units of what it may; 0 without a discriminator.
+        changes: changes of every attribute, in standard deviations.
+        identity: distance from the unedited face, in units of the mean distance between two people.
+        score: fall of the discriminator's score, in units of the allowed fall; 0 without a discriminator.
     """
 
     changes: Float[np.ndarray, "n s m"]
@@ -63,13 +65,13 @@ class EditResponse:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The direction that stands for an attribute.
+    """The direction that is taken for an attribute.
 
     Attributes:
         index: number of the direction.
-        amount: of it, for one standard deviation of the attribute on the screened faces; negative if it points the
-            other way.
-        by_name: whether the method says so itself; else the judge chose.
+        amount: amount of the direction for one standard deviation of the attribute on the screening faces; negative
+            if the direction points the other way.
+        by_name: whether the method names the direction after the attribute; else the judge chose it.
     """
 
     index: int
@@ -78,25 +80,26 @@ class Chosen:
 
 
 class Bench:
-    """Networks, faces and yardsticks that all methods share.
+    """Networks, faces and units that all methods share.
 
     Args:
-        generator: whose directions are measured.
-        judge: reads attributes.
-        discriminator: says whether an image is still one of the generator's; None leaves it to the judge's identity.
-        truncation: of the faces.
-        seed: of the faces.
-        faces: on which is measured.
-        screened: other faces, on which directions and sizes of steps are chosen.
+        generator: the generator whose directions are measured.
+        judge: reads attributes off images.
+        discriminator: tells whether an image is still like the generator's; if None, usable ranges are limited only by
+            the judge's identity.
+        truncation: truncation of the faces.
+        seed: seed of the faces.
+        faces: number of faces to measure on.
+        screened: number of other faces, on which directions and sizes of steps are chosen.
 
     Attributes:
-        names: of the attributes.
-        r2: the judge's on renders, of each.
-        stds: of each over unedited faces, in the truth's units.
+        names: names of the attributes.
+        r2: the judge's R^2 on renders, for each attribute.
+        stds: standard deviation of each attribute over unedited faces, in the truth's units.
         typical: root mean square distance of w from its mean.
 
     Raises:
-        ConfigError: the judge reads too few attributes.
+        ConfigError: the judge reads too few attributes well, or the discriminator belongs to another generator.
     """
 
     def __init__(
@@ -133,7 +136,7 @@ class Bench:
         self.stds = self._spread * truth_std[self._columns]
         self._people = [i for i, name in enumerate(judge.names) if not name.startswith(NOT_IDENTITY)]
         identity = values[:, self._people]
-        # A judge that reads nothing of the person sees no distance.
+        # The distance is 0 if the judge reads no attribute of identity; then divide by 1.
         self.person = float(np.linalg.norm(identity - np.roll(identity, 1, axis=0), axis=1).mean()) or 1.0
         self._fall = 1.0
         if discriminator is not None:
@@ -148,7 +151,7 @@ class Bench:
     def respond(
         self, step: Float[np.ndarray, "l d"], amounts: Iterable[float], *, screened: bool = False
     ) -> EditResponse:
-        """What a step times each of some amounts does to the faces, or to the screened ones."""
+        """Effect of a step, times each of the amounts, on the measured faces or on the screening faces."""
         w, before = self._faces[screened], self._before[screened]
         sizes = np.array(list(amounts))
         moves = np.repeat(np.multiply.outer(sizes, step), len(w), axis=0)
@@ -164,7 +167,7 @@ class Bench:
         )
 
     def respond_to_codes(self, steps: Float[np.ndarray, "k l d"], codes: Float[np.ndarray, "n k"]) -> np.ndarray:
-        """Changes of every attribute "n m", in standard deviations, where each of n new faces is moved by its codes."""
+        """Changes of every attribute ("n m", in standard deviations) when each of n new faces is moved by its codes."""
         numbers = range(MORE, MORE + len(codes))
         w = torch.from_numpy(w_of(self.generator, self.seed, numbers, self.truncation)).to(self.generator.mapping.w_avg)
         moves = np.einsum("nk,kld->nld", codes, steps, optimize=True)
@@ -172,7 +175,7 @@ class Bench:
         return (after - before)[:, self._columns] / self._spread
 
     def images(self, number: int, step: Float[np.ndarray, "s l d"]) -> Float[Tensor, "s 3 h w"]:
-        """One of the faces, moved by each of some steps."""
+        """One of the measured faces, moved by each of the steps."""
         return synthesize_edited(self.generator, self._faces[False][number : number + 1].expand(len(step), -1), step)
 
     def labeller(self) -> Labeller:
@@ -182,27 +185,27 @@ class Bench:
     def _readings(
         self, images: Float[Tensor, "n 3 h w"], faces: int | None = None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Attributes in standard deviations, what makes the person, and scores; of so many faces after each other."""
+        """Attributes in standard deviations, attributes of identity, and scores; each edit has ``faces`` images."""
         values = read(self.judge, images)
         scores = np.zeros(len(images)) if self.discriminator is None else self._scores(images, faces or len(images))
         return values[:, self._columns] / self._spread, values[:, self._people], scores
 
     @torch.inference_mode()
     def _scores(self, images: Float[Tensor, "n 3 h w"], faces: int) -> Float[np.ndarray, " n"]:
-        """A discriminator compares the images of a batch, so every edit is shown to it like the faces before."""
+        """Scores of the discriminator. It compares images within a batch, so every edit gets the same batches."""
         assert self.discriminator is not None
         parts = (part for edit in images.split(faces) for part in edit.split(32))
         return torch.cat([self.discriminator(part).flatten() for part in parts]).double().cpu().numpy()
 
     def units_of(self, found: FoundDirections) -> Float[np.ndarray, " k"]:
-        """Amounts that make every step of a method as long as `SCREENED_STEP`, in the layer that it moves most."""
+        """Amounts that give every step the length `SCREENED_STEP` in the layer that it moves most."""
         return SCREENED_STEP * self.typical / np.linalg.norm(found.steps, axis=2).max(axis=1)
 
     def choose(self, found: FoundDirections) -> dict[str, Chosen]:
-        """The direction for every attribute: of that name where the method names it, else the one that leaks least.
+        """The direction for every attribute: the one of that name if the method has it, else the one that leaks least.
 
-        The judge chooses, on faces that are not measured afterwards: that favours methods without names, which by
-        themselves do not say which component turns a head. Attributes that no direction moves are missing.
+        The judge chooses, on faces that are not measured afterwards. That favours methods without names: by themselves
+        they do not tell which component turns a head. Attributes that no direction moves are missing.
         """
         units, pair = self.units_of(found), np.array(PAIR_OF_STEPS)
         unnamed = [name for name in self.names if name not in found.names]
@@ -230,7 +233,10 @@ class Bench:
         return chosen
 
     def _sized(self, step: np.ndarray, amount: float, target: int) -> tuple[float, float] | None:
-        """The amount for one standard deviation of the target, from a first guess, and its leakage; None if too far."""
+        """The amount for one standard deviation of the target, refined from a first guess, and its leakage.
+
+        None if the step would be too long or has too little effect.
+        """
         if abs(amount) * np.linalg.norm(step, axis=1).max() > LONGEST_STEP * self.typical:
             return None
         pair = np.array(PAIR_OF_STEPS)
@@ -248,7 +254,7 @@ def _least_leaking(changes: np.ndarray, left: list[int], pair: np.ndarray, targe
 
 
 def by_layers(found: FoundDirections, groups: Sequence[Sequence[int]]) -> FoundDirections:
-    """Every direction once for all layers and once for each group alone: what users of these methods try by hand."""
+    """Every direction once for all layers and once for each group of layers, as users of these methods try by hand."""
     steps, names = [found.steps], list(found.names)
     for group in groups:
         alone = np.zeros_like(found.steps)

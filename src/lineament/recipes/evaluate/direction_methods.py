@@ -1,7 +1,7 @@
-"""The methods that `evaluate directions` compares: each a function from the bench to directions.
+"""The methods that `evaluate directions` compares; each is a function that finds directions.
 
-Adding one is an entry of `METHODS`; and directions that were found elsewhere need no code at all: as an atlas, named by
-``--directions``, they are compared as they are.
+To add one, add an entry to `METHODS`. Directions that were found elsewhere need no code: put them into an atlas and
+name it by ``--directions``.
 """
 
 import time
@@ -28,22 +28,23 @@ from lineament.records.peer_settings import Method, PeerSettings
 
 OURS, OURS_AGAIN = "ours", "ours, 512 samples"
 FEW_SAMPLES, HELD_OUT_SAMPLES = 512, 32
-"""Of our own method where it is run again, to see what it costs; no direction depends on those held out."""
+"""Samples for the fit and held out when our own method is run again to measure its cost. No direction depends on the
+held-out ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class Setting:
-    """What a method may look at.
+    """Everything that a method may use.
 
     Attributes:
-        generator: whose directions are sought.
-        decomposer: label-free; ours alone asks it.
-        atlas: that our method found before.
+        generator: the generator whose directions are sought.
+        decomposer: trained without labels; only our method uses it.
+        atlas: directions that our method found before.
         labeller: gives labels to the methods that need them.
-        samples: for each method that looks at samples, and as many labelled ones.
-        components: of the methods without names.
-        seed: of the samples.
-        labelled: is filled by the first method that needs labels, for the others.
+        samples: number of samples for each method that uses samples, and of labelled ones.
+        components: number of components of the methods without names.
+        seed: seed of the samples.
+        labelled: labelled samples by seed, filled by the first method that needs labels and shared with the others.
     """
 
     generator: Generator
@@ -57,11 +58,11 @@ class Setting:
 
     @property
     def layer_groups(self) -> tuple[tuple[int, ...], ...]:
-        """The runs of layers that our parts move."""
+        """The groups of consecutive layers that our parts move."""
         return self.atlas.local.layer_groups if self.atlas.local is not None else ()
 
     def labels(self) -> LabelledSamples:
-        """Labelled samples of this seed; their seconds count for every method that uses them."""
+        """Labelled samples of this seed; the time to label them counts for every method that uses them."""
         if self.seed not in self.labelled:
             self.labelled[self.seed] = label_samples(
                 self.generator, self.labeller, self.seed, self.samples, self.atlas.truncation, "the judge"
@@ -69,7 +70,7 @@ class Setting:
         return self.labelled[self.seed]
 
     def peer(self, method: Method, **changed: object) -> FoundDirections:
-        """Directions by a method of others."""
+        """Directions by another, published method."""
         settings = PeerSettings(
             samples=self.samples,
             truncation=self.atlas.truncation,
@@ -80,7 +81,7 @@ class Setting:
         return find_directions(method, self.generator, replace(settings, **changed), labelled)
 
     def labels_of(self, names: tuple[str, ...]) -> "Setting":
-        """The same with these labels alone."""
+        """The same setting with only these labels."""
         return replace(self, labelled={self.seed: only(self.labels(), names)})
 
 
@@ -89,10 +90,10 @@ class Compared:
     """One row of the tables.
 
     Attributes:
-        find: gives the directions.
-        supervised: whether it was told what to look for.
+        find: finds the directions.
+        supervised: whether the method uses labels.
         by_chance: whether another seed gives other directions.
-        peer: whether it is one of the unsupervised methods of others, which ours is to be better than.
+        peer: whether it is an unsupervised method of others; our goal is to be better than these.
     """
 
     find: Callable[[Setting], FoundDirections]
@@ -107,7 +108,7 @@ def ours(setting: Setting) -> FoundDirections:
 
 
 def ours_again(setting: Setting) -> FoundDirections:
-    """Pose and light, found again from a few samples by the decomposer as it is; no step is calibrated."""
+    """Pose and light, found again with the same decomposer from a few samples; no step is calibrated."""
     began = time.monotonic()
     count = min(FEW_SAMPLES, setting.samples)
     found = found_of_atlas(quick_atlas(setting, count))
@@ -115,7 +116,7 @@ def ours_again(setting: Setting) -> FoundDirections:
 
 
 def quick_atlas(setting: Setting, count: int) -> Atlas:
-    """What `lineament discover` finds of pose and light in so many samples, without parts, before the calibration."""
+    """Pose and light as `lineament discover` finds them in so many samples, without parts and calibration."""
     generator, decomposer, truncation = setting.generator, setting.decomposer, setting.atlas.truncation
     found, size = Discovery.empty(), images_at_a_time(generator)
     for start, total, add in ((FIT, count, found.add), (HELD_OUT, HELD_OUT_SAMPLES, found.held_out.update)):
@@ -132,7 +133,7 @@ def ours_alike(setting: Setting) -> FoundDirections:
 
 
 def supervised_like_ours(setting: Setting) -> FoundDirections:
-    """The bound: our regression and our steps on the judge's own labels of what our method finds, others held."""
+    """Supervised bound: our regression and steps on the judge's labels of the atlas's semantics, others held."""
     names = tuple(name for name in setting.labeller.names if name in setting.atlas.names)
     if not names:
         raise ConfigError("the judge reads nothing that the atlas has; train it on renders with pose and light")
@@ -155,12 +156,12 @@ METHODS: dict[str, Compared] = {
     "SeFa, by layers": Compared(lambda s: by_layers(s.peer("sefa"), s.layer_groups), by_chance=False, peer=True),
     "random": Compared(lambda s: s.peer("random")),
 }
-"""Every method by its name in the tables. Those by layers are asked for each direction in each group of layers alone,
-too, and the judge may choose among all of these."""
+"""Every method by its name in the tables. Those "by layers" also offer each direction in each group of layers alone;
+the judge may choose among all of these."""
 
 
 def asked_step(atlas: Atlas | None, found: FoundDirections, name: str, change: float) -> Float[np.ndarray, "l d"]:
-    """The move by which a method answers a request in units; an atlas of ours corrects it by its calibration."""
+    """The step of a method for a requested change in units; an atlas of ours applies its calibration."""
     if atlas is not None:
         return calibrated_step(atlas, {name: change})
     return change * found.steps[found.names.index(name)]

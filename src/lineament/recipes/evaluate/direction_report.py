@@ -1,4 +1,4 @@
-"""The page of a comparison of directions: every method's edits side by side, and what they do to all attributes."""
+"""The HTML report of a comparison of directions: edits of all methods side by side, and their effect on attributes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,24 +14,24 @@ from lineament.recipes.evaluate.direction_tables import DirectionsReport, interv
 from lineament.reports.page import webp_uri, write_page
 
 STRIP = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
-"""Steps of a strip, in standard deviations of the target."""
+"""Steps of a strip, in units of the step that moves the target by one standard deviation."""
 
 NUM_STRIP_FACES = 2
 DARK = 0.6
-"""Leakage that is drawn in the darkest colour; more is drawn alike."""
+"""Leakage from which a cell has the darkest colour."""
 
 
 def write_direction_report(path: Path, bench: Bench, report: DirectionsReport, measured: Sequence[Measured]) -> None:
     """Write the page.
 
     Args:
-        path: of the HTML file, which needs no other.
-        bench: with the faces.
+        path: the HTML file; it needs no other file.
+        bench: holds the faces.
         report: the numbers.
-        measured: of every method in the report's order, the first seed.
+        measured: the first seed of every method, in the report's order.
 
     Raises:
-        StorageError: the disk refused.
+        StorageError: the file cannot be written.
     """
     main = [name for name in MAIN if name in report.names]
     context = {
@@ -48,7 +48,7 @@ def write_direction_report(path: Path, bench: Bench, report: DirectionsReport, m
 def strips_of(
     bench: Bench, report: DirectionsReport, measured: Sequence[Measured], name: str
 ) -> list[tuple[str, str, list[list[str]]]]:
-    """Of every method that moves an attribute: its name, its leakage, and the pictures of some faces."""
+    """For every method that moves the attribute: its name, its leakage, and pictures of some faces."""
     rows = []
     for scores, one in zip(report.methods, measured, strict=True):
         if name in one.chosen and name in scores.attributes:
@@ -64,7 +64,7 @@ def strips_of(
 
 
 def matrix_of(report: DirectionsReport, number: int) -> dict[str, Any]:
-    """A method's re-scoring matrix as rows of cells: opacity and number; the target itself is 1 by definition."""
+    """A method's re-scoring matrix as rows of cells with opacity and number; the target itself is 1 by definition."""
     method = report.methods[number]
     rows = []
     for name in report.names:

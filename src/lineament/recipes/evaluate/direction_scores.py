@@ -1,4 +1,4 @@
-"""From what edits did to faces to the numbers of the tables: one method at a time."""
+"""Compute the numbers of the tables from the measured edits, one method at a time."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,28 +29,29 @@ from lineament.records.found_directions import FoundDirections
 _STREAM_BOOTSTRAP, _STREAM_CODES, _STREAM_SPLIT = 41, 42, 43
 
 ASKED = (-2.0, -1.5, -1.0, -0.5, 0.5, 1.0, 1.5, 2.0)
-"""Requests in units, in standard deviations of the judge's readings."""
+"""Requested changes, in standard deviations of the judge's readings."""
 
 CODE_SPREAD = 0.7
-"""Typical length of all random codes together, in typical distances of w from its mean; alike for every method."""
+"""Typical length of the step by all random codes together, in typical distances of w from its mean. It is the same for
+every method."""
 
 LINEAR_UP_TO = 2.0
-"""Standard deviations of the target within which linearity is measured."""
+"""Largest step for measuring linearity, in standard deviations of the target."""
 
 IDENTITY_LIMIT = 0.5
-"""A usable range ends where the mean face has gone so much of the way to another person."""
+"""A usable range ends where the mean face has moved this share of the distance between two people."""
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """One method, with one seed: what its edits did.
+    """Effects of the edits of one method with one seed.
 
     Attributes:
-        found: its directions.
-        chosen: which of them stands for which attribute.
-        amounts: by attribute, in units of the step for one standard deviation.
-        responses: by attribute.
-        asked: by attribute, for those who can ask in units: requests, and the judged changes of every face.
+        found: the method's directions.
+        chosen: the direction that is taken for each attribute.
+        amounts: amounts by attribute, in units of the step for one standard deviation.
+        responses: effects of these amounts, by attribute.
+        asked: requested changes and the judged changes of every face, by attribute; only of directions with units.
         codes: scores of all directions together, and their standard errors; None for a single direction.
     """
 
@@ -64,19 +65,21 @@ class Measured:
 
 @dataclass(frozen=True)
 class AttributeScores:
-    """How well one method moves one attribute; what is not measured is None.
+    """How well one method moves one attribute; scores that were not measured are None.
 
     Attributes:
-        direction: the one that stands for it, with the first seed.
-        by_name: whether the method says so itself; else the judge chose.
-        leakage: mean over the other attributes of their mean absolute change, in standard deviations, per standard
-            deviation of the target.
-        row: the same of every attribute: a row of the re-scoring matrix.
-        identity: distance from the face before at one standard deviation, in units of the mean distance of two people.
+        direction: the direction that is taken for the attribute, with the first seed.
+        by_name: whether the method names it after the attribute; else the judge chose it.
+        leakage: mean absolute change of the other attributes, in standard deviations, per standard deviation of the
+            target; mean over these attributes.
+        row: the same for every attribute: a row of the re-scoring matrix.
+        identity: distance from the unedited face at one standard deviation, in units of the mean distance between two
+            people.
         mean_ad, max_ad: attribute dependency on images whose target changed by one standard deviation.
         linearity: R^2 of the judge's value against the step, mean over the faces.
-        range_sd: mean effect, of both sides, at which a limit is reached, in standard deviations.
-        error, error_of_mean: of requests in units, in the attribute's unit: mean over the faces, and of the mean face.
+        range_sd: effect at which a limit is reached, in standard deviations; mean of both signs of the step.
+        error, error_of_mean: errors of requested changes, in the attribute's unit: mean over faces, and of the mean
+            face.
     """
 
     direction: str
@@ -94,18 +97,18 @@ class AttributeScores:
 
 @dataclass(frozen=True)
 class MethodScores:
-    """All about one method.
+    """All scores of one method.
 
     Attributes:
-        name: of the method.
-        supervised: whether it was told what to look for.
+        name: name of the method.
+        supervised: whether the method uses labels.
         peer: whether it is an unsupervised method of others.
-        seeds: with which it was run.
-        directions: that it found.
-        labels, samples, seconds: that it took, mean over the seeds.
-        judged: images that the judge looked at to find out which direction is what, where the method does not say.
-        attributes: by name; those that no direction moves are missing.
-        dci: of all directions together.
+        seeds: number of seeds with which it was run.
+        directions: number of directions that it found.
+        labels, samples, seconds: its cost, mean over the seeds.
+        judged: number of images that the judge read to choose directions; 0 if the method names them all.
+        attributes: scores by attribute; attributes that no direction moves are missing.
+        dci: scores of all directions together.
     """
 
     name: str
@@ -132,12 +135,12 @@ def measure_method(
     """Choose directions, edit the faces, and have them judged.
 
     Args:
-        bench: with the faces.
+        bench: holds the faces and the judge.
         found: the method's directions.
-        ask: the step with which it answers a request in units.
-        num_codes: faces for the scores of all directions together.
-        seed: of the random codes.
-        on_progress: is told what is being measured.
+        ask: gives the method's step for an attribute and a requested change in its unit.
+        num_codes: number of faces for the scores of all directions together.
+        seed: seed of the random codes.
+        on_progress: called with the name of what is being measured.
     """
     on_progress("choosing")
     chosen = bench.choose(found)
@@ -160,9 +163,9 @@ def measure_method(
 def measure_codes(
     bench: Bench, found: FoundDirections, count: int, seed: int
 ) -> tuple[Float[np.ndarray, " 4"], Float[np.ndarray, " 4"]]:
-    """DCI of all directions together, moved at random at once; see `lasso_dci`."""
+    """DCI of all directions, which are moved at random at the same time; see `lasso_dci`."""
     norms = np.linalg.norm(found.steps, axis=2)
-    # A direction of a fifth of the layers moves a face by a fifth; all sets move it equally far on the whole.
+    # A direction in a fifth of the layers moves a face by a fifth; in total, all methods move faces equally far.
     weight = (norms > 0).mean(axis=1).sum()
     scale = CODE_SPREAD * bench.typical / np.sqrt(weight) / norms.max(axis=1)
     codes = philox(seed, _STREAM_CODES, 0).standard_normal((count, len(scale)))

@@ -1,4 +1,4 @@
-"""What a comparison of directions came to: tables, and whether our goals are reached."""
+"""Results of a comparison of directions: tables, and whether our goals are reached."""
 
 import math
 from collections.abc import Mapping
@@ -16,17 +16,17 @@ from lineament.recipes.evaluate.direction_scores import MethodScores
 
 @dataclass(frozen=True)
 class DirectionsReport:
-    """All that was measured.
+    """All results of a comparison.
 
     Attributes:
-        methods: in the order of the tables.
-        names: of the attributes.
-        local: those of a part of the face.
-        r2: the judge's R^2 on renders it never saw, of each attribute.
-        stds: of each over unedited faces, in the truth's units.
+        methods: scores of the methods, in the order of the tables.
+        names: names of the attributes.
+        local: names of the attributes of a part of the face.
+        r2: the judge's R^2 on held-out renders, for each attribute.
+        stds: standard deviation of each attribute over unedited faces, in the truth's units.
         settings: faces, seeds and so on.
-        goals: sentences and whether they hold, among the methods that are here.
-        left_out: methods that could not work on this generator, and why.
+        goals: sentences, and whether they hold among the methods that were compared.
+        left_out: methods that do not work on this generator, and why.
     """
 
     methods: tuple[MethodScores, ...]
@@ -111,7 +111,7 @@ def interval(estimate: IntervalEstimate | None) -> str:
 
 
 def goals_of(methods: tuple[MethodScores, ...]) -> tuple[tuple[str, bool], ...]:
-    """What our directions were to reach, and whether they do."""
+    """The goals of our directions, and whether they are reached."""
     by_name = {m.name: m for m in methods}
     ours, peers = by_name.get(OURS), [m for m in methods if m.peer]
     bounds = [m for m in methods if m.name.startswith("supervised")]
@@ -155,7 +155,7 @@ def goals_of(methods: tuple[MethodScores, ...]) -> tuple[tuple[str, bool], ...]:
 
 
 def faster(ours: MethodScores, other: MethodScores) -> tuple[str, bool]:
-    """Whether ours is sooner at a leakage that the other has, or the other, however quick, never gets there."""
+    """Whether ours is faster and leaks no more than the other method, or is slower and leaks less."""
     shared = [name for name in MAIN if name in ours.attributes and name in other.attributes]
     mine, theirs = (
         float(np.mean([m.attributes[name].leakage.value for name in shared])) if shared else float("inf")
@@ -163,12 +163,12 @@ def faster(ours: MethodScores, other: MethodScores) -> tuple[str, bool]:
     )
     text = f"{ours.name} take {ours.seconds:.1f} s to leak {mine:.3f}; {other.name} {other.seconds:.1f} s, {theirs:.3f}"
     if ours.seconds >= other.seconds and theirs > mine:
-        return f"{text}: sooner, but not at that leakage", True
+        return f"{text}: faster, but leaks more", True
     return text, ours.seconds < other.seconds and mine <= theirs
 
 
 def plain(value: Any) -> Any:
-    """For JSON, which knows neither NaN nor infinity."""
+    """The value for JSON, which has neither NaN nor infinity; those become None."""
     if isinstance(value, dict):
         return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):

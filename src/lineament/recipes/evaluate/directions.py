@@ -1,9 +1,8 @@
 """Compare our directions with those of other methods: one generator, the same faces, one independent judge.
 
-The judge is a network that learned from renders with their truth (`train judge`). Our directions come from a decomposer
-that saw no label; so nobody marks their own homework. Methods with labels get them from the judge itself, and where a
-method does not say which of its directions is which attribute, the judge chooses the best one for it: both favour the
-others.
+The judge is a network trained on renders with their truth (`train judge`). Our directions come from a decomposer that
+saw no label, so the judge is independent of them. Supervised methods get their labels from the judge itself. If a
+method does not name its directions, the judge chooses the best one for each attribute. Both favour the other methods.
 """
 
 import json
@@ -35,7 +34,7 @@ from lineament.store.atomic import write_text_atomic
 def judged_methods(
     config: EvaluateDirectionsConfig, bench: Bench, setting: Setting
 ) -> tuple[list[tuple[MethodScores, list[Measured]]], dict[str, str]]:
-    """Every method with all its seeds, measured; and why some could not be."""
+    """Scores and measurements of every method, and the reasons why some methods were left out."""
     compared: dict[str, Compared] = {name: METHODS[name] for name in config.methods or METHODS}
     for path in config.directions:  # read before any method takes its time
         found = _loaded(path, bench)
@@ -53,7 +52,7 @@ def judged_methods(
             except (ConfigError, DataError) as error:
                 if name == OURS or len(compared) == 1:
                     raise
-                # One method that cannot work here must not cost the others their hour.
+                # One method that cannot work here must not end a run that takes an hour.
                 left_out[name] = str(error)
                 console.print(f"{name} is left out: {error}", soft_wrap=True)
             else:
@@ -73,7 +72,7 @@ def measured_method(
     method: Compared,
     note: Callable[[str], None],
 ) -> list[Measured]:
-    """A method's directions, measured; for every seed, if it depends on chance.
+    """Measure a method's directions, for every seed if they depend on chance.
 
     Raises:
         ConfigError, DataError: the method cannot work on this generator.
@@ -95,12 +94,12 @@ def _loaded(path: Path, bench: Bench) -> Any:
 
 
 def run(config: EvaluateDirectionsConfig) -> DirectionsReport:
-    """Find, measure, compare.
+    """Find directions by all methods, measure and compare them.
 
     Raises:
         InputError, FileFormatError: a file cannot be read.
-        MismatchError: the atlas belongs to another generator, or the judge sees larger images than it draws.
-        ConfigError: the seed is the atlas's own; or a method cannot work on this generator.
+        MismatchError: the atlas belongs to another generator, or the judge needs larger images than it draws.
+        ConfigError: the seed is the one that made the atlas, or ours or all methods fail on this generator.
     """
     device = make_fabric(config.devices).device
     path = config.atlas or shipped_path("atlas.safetensors", config.pair)

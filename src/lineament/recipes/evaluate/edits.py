@@ -1,4 +1,4 @@
-"""Measure what an atlas's edits do on faces it has never seen: size, sign, monotony, leakage, identity."""
+"""Measure an atlas's edits on faces it has never seen: size, sign, monotonicity, leakage, identity."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ _STREAM_RANDOM_DIRECTION = 6
 
 @dataclass(frozen=True)
 class EditScore:
-    """How one semantic answers to requests of -2 to 2 of its standard deviations.
+    """How well one semantic follows requested changes of -2 to 2 of its standard deviations.
 
     Attributes:
         name: the semantic.
@@ -39,8 +39,8 @@ class EditScore:
         median_error: largest deviation of the median measured change from the requested one, in standard deviations.
         right_sign: share of edits of at least half a standard deviation whose sign is right.
         monotone: share of faces whose measured value rises with every step.
-        leak: the other semantic that moves most, in its standard deviations per standard deviation asked.
-        leak_name: its name.
+        leak: change of the other semantic that moves most, in its standard deviations per requested standard deviation.
+        leak_name: name of that semantic.
     """
 
     name: str
@@ -56,10 +56,11 @@ class EditScore:
 
 @dataclass(frozen=True)
 class EditReport:
-    """All that was measured.
+    """All results of the measurement.
 
-    ``yaw`` answers requests of plus and minus ``yaw_deg``; ``identity`` compares the drift of the canonical albedo
-    under a yaw edit with that under random directions of the same yaw effect and with that between two people.
+    ``yaw`` holds the measured yaw for requests of plus and minus ``yaw_deg``. ``identity`` compares the drift of the
+    canonical albedo under a yaw edit with the drift under random directions of the same yaw effect, and with the
+    difference between two people.
     """
 
     scores: tuple[EditScore, ...]
@@ -82,7 +83,7 @@ class EditReport:
 
 @torch.no_grad()
 def canonical_albedo(decomposer: Decomposer, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
-    """Albedo seen from the front: what should stay when a face turns or the light moves."""
+    """Albedo seen from the front; it should not change when a face turns or the light moves."""
     small = decomposer.shown(images)
     return torch.cat([decomposer(part).canon_albedo for part in small.split(64)])
 
@@ -137,8 +138,8 @@ def score_direction(
 def random_steps_of_equal_yaw(atlas: Atlas, count: int, yaw_deg: float, seed: int) -> Float[np.ndarray, "n d"]:
     """Random directions, drawn like w itself, each scaled to the given change of yaw by the linear model.
 
-    Directions with less than a third of the typical yaw effect are drawn again: scaling them up would leave the space
-    of faces altogether and flatter the comparison.
+    Directions with less than a third of the typical yaw effect are drawn again. Scaled up, they would no longer give
+    faces, which would make our edits look better than they are.
     """
     gradient = atlas.direction("yaw").gradient
     typical = float(np.sqrt(gradient @ atlas.w_cov @ gradient))
@@ -160,7 +161,7 @@ def score_yaw(
     w: Float[Tensor, "n d"],
     before: Float[np.ndarray, "n m"],
 ) -> tuple[dict[str, float], dict[str, float]]:
-    """Median and sign of a yaw edit of plus and minus ``yaw_deg``, and how well it keeps the person."""
+    """Median and sign of yaw edits by plus and minus ``yaw_deg``, and how well they keep the person."""
     yaw, index = config.yaw_deg, SEMANTIC_NAMES.index("yaw")
     numbers: dict[str, float] = {}
     right = []
@@ -211,7 +212,7 @@ def run(config: EvaluateEditsConfig) -> EditReport:
 
     Raises:
         MismatchError: the atlas belongs to another generator.
-        ConfigError: the seed is the atlas's own, so that the faces would not be unseen.
+        ConfigError: the seed is the one that made the atlas, so the faces would not be unseen.
     """
     atlas, generator, decomposer = load_for_judging(
         config.atlas, config.seed, config.generator, config.decomposer, config.pair, make_fabric(config.devices).device

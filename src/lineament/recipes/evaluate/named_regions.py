@@ -1,13 +1,14 @@
-"""Where the named parts of rendered faces are: the judge of parts that were found without any name.
+"""Regions of the named parts of rendered faces, to evaluate parts that were found without names.
 
-Every render carries labels and named parameters. A part that has a label (lips, brows, hair) is where at least half of
-the faces carry it, seen from the front. A part that has parameters (the shape of the chin, the colour of the lips) is
-where these explain the faces: every pixel is regressed on all parameters, and the region of a part is where the
-response to its own, as a share of the pixel's standard deviation, exceeds half of the largest in the face.
+Every render has labels and named parameters. The region of a part with a label (lips, brows, hair) is where at least
+half of the faces have this label, seen from the front. The region of a part with parameters (shape of the chin, colour
+of the lips) comes from a regression of every pixel on all parameters: it is where the response to the part's own
+parameters, as a share of the pixel's standard deviation, exceeds half of the largest share in the face.
 
 Convention:
-    Shape is canonical depth less the face's own median: how far away a whole face stands is nobody's shape. Colour is
-    canonical albedo. The share, and not the response itself, because at the face's outline depth answers to everything.
+    Shape is canonical depth minus the face's median, because the distance of a whole face is not shape. Colour is
+    canonical albedo. The share is used, not the response itself, because at the outline of the face depth responds to
+    every parameter.
 """
 
 from collections.abc import Sequence
@@ -23,30 +24,30 @@ from lineament.estimators.pixel_jacobian import PixelJacobian
 from lineament.store.truth import FACE_LABELS, TruthFolder
 
 MIN_FACES_SHARE = 0.5
-"""Share of the faces that carry a label at a pixel of its region."""
+"""Smallest share of faces that have a label at a pixel of its region."""
 
 MIN_RESPONSE = 0.5
-"""Response at a pixel of a region, in units of the largest."""
+"""Smallest response at a pixel of a region, in units of the largest."""
 
 MIN_CERTAINTY = 6.0
-"""The largest response, in units of what chance alone would give there; half of it is then still clear of chance."""
+"""Smallest value of the largest response, in units of its standard error; half of it is then still significant."""
 
 MIN_PIXELS, MAX_FACE_SHARE = 4, 0.5
-"""Smaller regions are not measured, nor are those of more than this share of the face: they are no part of it."""
+"""Smaller regions are not measured, nor are regions of more than this share of the face, which are not parts of it."""
 
 _BATCH = 256
 
 
 @dataclass(frozen=True)
 class NamedPart:
-    """A part that renders know by name.
+    """A part that has a name in the renders.
 
     Attributes:
-        name: for people.
+        name: name for people to read.
         source: labels, or parameters that act on depth ("shape") or on albedo ("colour").
-        keys: the labels, or what the names of the parameters begin with.
-        zones: of the template of `lineament.estimators.part_analysis.zones` in which such a part lies.
-        but: beginnings of names that do not belong.
+        keys: the labels, or prefixes of the parameters' names.
+        zones: zones of the template (`lineament.estimators.part_analysis.zones`) in which such a part lies.
+        but: prefixes of names that do not belong to the part.
     """
 
     name: str
@@ -56,7 +57,7 @@ class NamedPart:
     but: tuple[str, ...] = ()
 
     def columns(self, names: Sequence[str]) -> list[int]:
-        """Which of the named parameters are its own."""
+        """Indices of the part's parameters among ``names``."""
         return [i for i, name in enumerate(names) if name.startswith(self.keys) and not name.startswith(self.but)]
 
 
@@ -103,7 +104,7 @@ NAMED_PARTS = (
     NamedPart("freckles", "colour", ("freckles",), ("cheeks", "nose")),
     NamedPart("sideburns", "colour", ("sideburn",), ("temples", "cheeks", "hair and border")),
 )
-"""Fixed before any component was measured. The parameters of ears and neck are missing: they act beside the face."""
+"""Fixed before any component was measured. The parameters of ears and neck are left out: they act outside the face."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,9 +113,9 @@ class Regions:
 
     Attributes:
         face: where at least half of the faces show the face proper (`FACE_LABELS`).
-        maps: of every part that can be measured, by name; they may overlap.
-        dropped: why others cannot, by name.
-        num_faces: that were looked at.
+        maps: region of every part that can be measured, by name; regions may overlap.
+        dropped: reason why each of the other parts cannot be measured, by name.
+        num_faces: number of faces that were read.
     """
 
     face: Bool[np.ndarray, "h w"]
@@ -129,10 +130,10 @@ def find_regions(source: TruthFolder, resolution: int, limit: int | None = None)
     Args:
         source: rendered faces.
         resolution: side of their maps in pixels.
-        limit: read only the first faces.
+        limit: read only this number of faces.
 
     Raises:
-        ConfigError: the faces have no labels or parameters, or are fewer than their parameters.
+        ConfigError: the faces have no labels or parameters, or there are fewer faces than parameters.
         FileFormatError: a face's file is damaged or lacks canon_label, or its maps have another size.
     """
     if not source.labels or source.parameters is None:
@@ -147,7 +148,7 @@ def find_regions(source: TruthFolder, resolution: int, limit: int | None = None)
     names = [name for name, varies in zip(source.names, varying, strict=True) if varies]
     if num <= len(names) + 1:
         raise ConfigError(
-            f"{num} faces do not determine the answers to {len(names)} parameters; "
+            f"{num} faces do not determine the responses to {len(names)} parameters; "
             f"take more than {len(names) + 1}, better ten times as many"
         )
     w = (table[:, varying] - table[:, varying].mean(axis=0)) / spread[varying]
@@ -181,7 +182,7 @@ def find_regions(source: TruthFolder, resolution: int, limit: int | None = None)
 def _read(
     source: TruthFolder, resolution: int, w: Float[np.ndarray, "n k"]
 ) -> tuple[Float[np.ndarray, "l h w"], PixelJacobian]:
-    """How many faces carry each label at each pixel, and how pixels answer to one sd of each parameter."""
+    """Number of faces with each label at each pixel, and response of the pixels to one sd of each parameter."""
     counts = np.zeros((len(source.labels), resolution, resolution))
     jacobian = PixelJacobian()
     numbers = np.arange(len(source.labels))[:, None, None]
@@ -206,15 +207,15 @@ def _read(
 def responding(
     jacobian: PixelJacobian, source: str, columns: Sequence[int], face: Bool[np.ndarray, "h w"]
 ) -> Bool[np.ndarray, "h w"]:
-    """Where in the face depth ("shape") or albedo ("colour") answers to some parameters; see the top of the module.
+    """Where in the face depth ("shape") or albedo ("colour") responds to some parameters; see the top of the module.
 
-    What chance alone would give is taken off. Nowhere, if the largest response is not clear of it.
+    The variance of the estimate is subtracted. The region is empty if the largest response is not significant.
 
     Args:
-        jacobian: of the maps with respect to parameters of variance 1.
-        source: which of the maps.
-        columns: the parameters.
-        face: where to look.
+        jacobian: Jacobian of the maps with respect to parameters of variance 1.
+        source: which of the maps to use.
+        columns: indices of the parameters.
+        face: pixels of the face.
     """
     channels = slice(0, 1) if source == "shape" else slice(1, 4)
 

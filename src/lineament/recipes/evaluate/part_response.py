@@ -1,8 +1,9 @@
-"""Look at what a step in w does to faces: where the image changes, and what becomes of pose and light.
+"""Measure the effect of a step in w on faces: where the image changes, and how much pose and light change.
 
-Where it acts is measured on faces that the atlas's own sliders have turned to the front, so that a pixel of the image
-is one of the canonical frame. What counts first is the image, with no decomposer in it; the decomposer's canonical
-maps come second. What it does to pose and light is measured on faces as they come, by the decomposer.
+Where a step acts is measured on faces that the atlas's own sliders have turned to the front, so that pixels of the
+image match pixels of the canonical frame. The main measure is the image itself, without the decomposer; the
+decomposer's canonical maps come second. Changes of pose and light are measured by the decomposer on faces that were
+not turned.
 """
 
 from collections.abc import Mapping, Sequence
@@ -35,7 +36,7 @@ from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES, SEMANTIC_NAMES
 _STREAM_RANDOM_STEP = 9
 
 SIZE_SD = 2.0
-"""Edits are of plus and minus so many standard deviations."""
+"""Size of the edits, plus and minus, in standard deviations."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,9 @@ class Drift:
     """Mean absolute change of pose and light over faces and both signs of an edit.
 
     Attributes:
-        pose_deg: the largest of the three angles.
-        light: the largest of what makes the light, each as a share of the atlas's range from the 1st to the 99th
-            percentile.
+        pose_deg: change of the angle that changes most.
+        light: change of the light semantic that changes most, each as a share of its range in the atlas from the 1st to
+            the 99th percentile.
     """
 
     pose_deg: float
@@ -53,50 +54,50 @@ class Drift:
 
     @staticmethod
     def middle(drifts: Sequence["Drift"]) -> "Drift":
-        """The median of pose and that of light."""
+        """The medians of pose and of light."""
         return Drift(*(float(np.median([getattr(one, name) for one in drifts])) for name in ("pose_deg", "light")))
 
     @staticmethod
     def most(drifts: Sequence["Drift"]) -> "Drift":
-        """The largest of pose and that of light."""
+        """The largest values of pose and of light."""
         return Drift(max(one.pose_deg for one in drifts), max(one.light for one in drifts))
 
 
 @dataclass(frozen=True, eq=False)
 class PartResponse:
-    """Mean absolute change over both signs of an edit: of every face, within and beside every region.
+    """Mean absolute change over both signs of an edit, for every face, inside and outside of every region.
 
     Attributes:
-        images: of the colours, in [-1, 1].
-        maps: of canonical depth and albedo in the atlas's comparable units.
+        images: change of the images' colours, on [-1, 1].
+        maps: change of canonical depth and albedo, in the atlas's comparable units.
     """
 
     images: Float[np.ndarray, "2 n r"]
     maps: Float[np.ndarray, "2 n r"]
 
     def ratios(self, kind: str = "images") -> Float[np.ndarray, " r"]:
-        """Of the means over the faces, within over beside."""
+        """Change inside a region over that outside, of means over the faces."""
         return ratio_of_changes(getattr(self, kind).mean(axis=1))
 
 
 def ratio_of_changes(changes: Float[np.ndarray, "2 ..."]) -> Float[np.ndarray, "..."]:
-    """Change within a region over that beside it; 0 where nothing changes at all."""
+    """Change inside a region over that outside; 0 where nothing changes at all."""
     return changes[0] / np.maximum(changes[1], np.finfo(np.float32).tiny)
 
 
 class PartObserver:
-    """Looks at edits of some faces; of the steps it is given, both signs are taken.
+    """Measures the effect of steps on some faces; every step is applied with both signs.
 
     Args:
-        atlas: knows sliders, and the units of maps and light; has parts.
+        atlas: directions, and units of maps and light; it must have parts.
         generator: makes the images.
         decomposer: measures pose, light and maps.
-        w: the faces as they come.
-        regions: where to look.
-        face: what lies in it, but not in a region, is beside that region.
+        w: the faces, not turned.
+        regions: regions to measure.
+        face: pixels of the face; those that are not in a region are outside of it.
 
     Attributes:
-        front_deg: mean absolute yaw, pitch and roll, the largest, of the faces that were turned to the front.
+        front_deg: remaining pose of the faces turned to the front: the largest of mean absolute yaw, pitch and roll.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class PartObserver:
         self.front_deg = float(np.abs(angles).mean(axis=0).max())
 
     def response(self, step: Float[np.ndarray, "l d"]) -> PartResponse:
-        """What a step does to faces seen from the front."""
+        """Effect of a step on faces seen from the front."""
         found = {"images": 0.0, "maps": 0.0}
         for sign in (-1.0, 1.0):
             after = self._seen(self._images(self._front, sign * step))
@@ -133,7 +134,7 @@ class PartObserver:
         return PartResponse(**{kind: np.asarray(values) for kind, values in found.items()})
 
     def drift(self, step: Float[np.ndarray, "l d"]) -> Drift:
-        """What a step does to pose and light of faces as they come."""
+        """Effect of a step on pose and light of the faces that were not turned."""
         sizes = [
             np.abs(measure(self.decomposer, self._images(self._w, sign * step)) - self._semantics).mean(axis=0)
             for sign in (-1.0, 1.0)
@@ -163,7 +164,7 @@ class PartObserver:
 def turned_to_front(
     atlas: Atlas, generator: Generator, decomposer: Decomposer, w: Float[Tensor, "n d"]
 ) -> Float[Tensor, "n l d"]:
-    """Faces whose pose the atlas's sliders have taken to zero, in two steps: the second mends what the first missed."""
+    """Turn faces to zero pose by the atlas's sliders, in two steps; the second corrects the error of the first."""
     ws = generator.broadcast(w)
     names = [name for name in POSE_NAMES if name in atlas.names]
     hold = affordable_hold(atlas, names)
@@ -176,8 +177,11 @@ def turned_to_front(
 
 
 def random_steps(atlas: Atlas, count: int, seed: int) -> list[Float[np.ndarray, "l d"]]:
-    """Steps drawn like w itself, freed of pose and light, as long as the edit of a part and of the same layers: of each
-    group of layers as many as there are parts that move it, in proportion."""
+    """Random steps to compare parts with: drawn like w itself, without effect on pose and light in the linear model.
+
+    Each has the length and the layers of the edit of some part, so that every group of layers gets steps in proportion
+    to its number of parts.
+    """
     local = atlas.local
     assert local is not None
     held = [name for name in HOLDABLE if name in atlas.names]

@@ -1,9 +1,9 @@
-"""Measure the parts of an atlas against faces whose parts have names: how much more does a part move where it belongs?
+"""Measure the parts of an atlas in the regions of named parts: how much more do they change there than elsewhere?
 
-Every part edits faces made anew, by plus and minus two standard deviations; `recipes.evaluate.part_response` looks at
-them in the regions of the named parts (`recipes.evaluate.named_regions`). Random steps of the same length are
-measured, too: eyes and mouth change more than cheeks under any step, and the best of many regions is above 1 by
-itself.
+Every part edits new faces by plus and minus two standard deviations; `recipes.evaluate.part_response` measures the
+changes in the regions of the named parts (`recipes.evaluate.named_regions`). Random steps of the same length are
+measured for comparison, because eyes and mouth change more than cheeks under any step, and the best of many regions is
+above 1 by chance.
 """
 
 import json
@@ -51,12 +51,12 @@ from lineament.store.truth import open_truth
 _STREAM_BOOTSTRAP = 10
 
 NUM_RANDOM = 16
-"""Random steps that are measured beside the parts."""
+"""Number of random steps that are measured for comparison."""
 
 NUM_BOOTSTRAP = 1000
 
 WANTED_RATIO, WANTED_POSE_DEG, WANTED_LIGHT = 5.0, 1.0, 0.05
-"""What a part should reach in its region at least, and change at most: in degrees, and of the light's range."""
+"""Goals for a part: smallest ratio in its region, largest change of pose (degrees) and of light (share of range)."""
 
 NOT_LOCAL = ("whole face", "several parts")
 
@@ -66,14 +66,14 @@ class RegionScore:
     """The part that acts most on a named region.
 
     Attributes:
-        name: of the region.
-        pixels: its size.
-        part: which acts most there, by the images.
-        stable: whether that part comes back.
-        ratio: of the images' change within the region to that in the rest of the face.
-        low, high: of the 95 % interval of the ratio, over faces.
-        maps_ratio: the same of the decomposer's canonical maps, for the same part.
-        random_ratio: of the images, median over random steps.
+        name: name of the region.
+        pixels: size of the region.
+        part: the part that changes the images most there.
+        stable: whether that part comes back in half of the samples.
+        ratio: change of the images in the region over that in the rest of the face.
+        low, high: ends of the 95 % interval of the ratio, over faces.
+        maps_ratio: the same ratio for the decomposer's canonical maps and the same part.
+        random_ratio: the ratio of the images for random steps, median over the steps.
     """
 
     name: str
@@ -89,17 +89,17 @@ class RegionScore:
 
 @dataclass(frozen=True)
 class PartScore:
-    """What one part does.
+    """Effects of one part.
 
     Attributes:
         name, place, stable: from the atlas.
-        region: on which it acts most, by the images.
-        ratio, maps_ratio: there.
-        fits: whether the template's word for its place is one for that region; None if it claims no place.
-        special: region on which it acts most in comparison with random steps: hair answers to everything.
+        region: the region whose images it changes most.
+        ratio, maps_ratio: ratios in that region.
+        fits: whether the part's place in the template fits that region; None if it is not local.
+        special: the region on which it acts most relative to random steps, because hair changes under every step.
         special_fits: the same as ``fits`` for that region.
-        drift: of pose and light under its edits.
-        ratios: of the images in all regions.
+        drift: change of pose and light under its edits.
+        ratios: ratios of the images in all regions.
     """
 
     name: str
@@ -117,10 +117,10 @@ class PartScore:
 
 @dataclass(frozen=True)
 class PartsReport:
-    """All that was measured.
+    """All results of the measurement.
 
-    ``drifts`` holds the median and the largest drift over the parts, by the kind of edit; ``dropped`` says which named
-    parts have no region of their own.
+    ``drifts`` holds the median and the largest drift over the parts, by the kind of edit. ``dropped`` lists named parts
+    without a measurable region, and why.
     """
 
     regions: tuple[RegionScore, ...]
@@ -163,19 +163,19 @@ class PartsReport:
 
 
 def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> list[Float[np.ndarray, "l d"]]:
-    """Steps of as many parts as the atlas has, found in the same samples with pose and light left in the Jacobian.
+    """Steps of parts that are found in the same samples with pose and light left in the Jacobian.
 
-    Each is as long as the unit of a part of the atlas, the median one.
+    There are as many as in the atlas. Each has the median length of the atlas's steps of one standard deviation.
 
     Args:
         found: folder of the discovery that made the atlas.
-        atlas: whose networks the samples must be of.
-        local: its parts.
+        atlas: the atlas; the samples must be of its networks.
+        local: the parts of the atlas.
 
     Raises:
-        InputError, FileFormatError: the folder has no state, or a damaged one.
-        MismatchError: the state is of other networks.
-        ConfigError: it has no samples of maps.
+        InputError, FileFormatError: the folder has no saved state, or a damaged one.
+        MismatchError: the state belongs to other networks.
+        ConfigError: the state has no samples of maps.
     """
     tensors, header = load_tensors(found / f"{STATE_NAME}.safetensors", kind="training-state", framework="pt")
     networks = {"generator": atlas.generator_fingerprint, "decomposer": atlas.decomposer_fingerprint}
@@ -208,7 +208,7 @@ def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> lis
 def intervals(
     best: Float[np.ndarray, "2 n r"], seed: int, level: float = 0.95
 ) -> tuple[Float[np.ndarray, " r"], Float[np.ndarray, " r"]]:
-    """Bootstrap over the faces of the ratio of their mean changes, one interval for every region."""
+    """Bootstrap intervals, over the faces, of the ratio of mean changes; one for every region."""
     n = best.shape[1]
     counts = philox(seed, _STREAM_BOOTSTRAP, 0).multinomial(n, np.full(n, 1 / n), NUM_BOOTSTRAP)
     ratios = ratio_of_changes(np.einsum("bn,snr->sbr", counts / n, best, optimize=True))
@@ -217,7 +217,7 @@ def intervals(
 
 
 def zone_of(place: str) -> str:
-    """The template's zone in the words of `lineament.estimators.part_analysis.place_of`."""
+    """The template's zone of a place as named by `lineament.estimators.part_analysis.place_of`."""
     zone = place.partition(",")[0]
     side, _, single = zone.partition(" ")
     plural = {word: words for words, word in SINGULAR.items()}
@@ -232,15 +232,15 @@ def describe(
     random: Float[np.ndarray, "s r"],
     seed: int,
 ) -> tuple[tuple[RegionScore, ...], tuple[PartScore, ...]]:
-    """Which part acts most on every region, and on which region every part.
+    """The part that acts most on every region, and the region on which every part acts most.
 
     Args:
-        atlas: with the parts.
-        regions: in the order of the responses' last axis.
+        atlas: the atlas with the parts.
+        regions: the regions, in the order of the responses' last axis.
         responses: one for every part.
         drifts: one for every part.
         random: ratios of random steps.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     local = atlas.local
     assert local is not None
@@ -291,7 +291,7 @@ def describe(
 def summarise(
     regions: Sequence[RegionScore], parts: Sequence[PartScore], random: Float[np.ndarray, "s r"]
 ) -> dict[str, float]:
-    """The numbers that are asked for; ``random`` are the ratios of random steps."""
+    """Summary over all parts and regions; ``random`` are the ratios of random steps."""
     reached = [score for score in regions if score.ratio >= WANTED_RATIO]
     stable = [part for part in parts if part.stable]
     fits = [(bool(part.fits), bool(part.special_fits)) for part in stable if part.place not in NOT_LOCAL]
@@ -320,10 +320,10 @@ def summarise(
 def evaluate(
     config: EvaluatePartsConfig, atlas: Atlas, generator: Generator, decomposer: Decomposer, regions: Regions
 ) -> PartsReport:
-    """Edit fresh faces by every part, and look.
+    """Edit new faces by every part and measure the changes.
 
     Raises:
-        ConfigError: the atlas has no parts; or as `steps_of_impure_parts`.
+        ConfigError: the atlas has no parts; or as `steps_of_impure_parts` raises.
     """
     with torch.no_grad():
         z = latents(config.seed, range(config.faces), generator.config.z_dim).to(generator.mapping.w_avg.device)
@@ -367,8 +367,8 @@ def run(config: EvaluatePartsConfig) -> PartsReport:
     Raises:
         ImageError, FileFormatError: the truth, the atlas or a network cannot be used.
         MismatchError: the atlas belongs to another generator.
-        ConfigError: the seed is the atlas's own, so that the faces would not be unseen; or as `find_regions` and
-            `evaluate`.
+        ConfigError: the seed is the one that made the atlas, so the faces would not be unseen; or as `find_regions` and
+            `evaluate` raise.
     """
     atlas, generator, decomposer = load_for_judging(
         config.atlas, config.seed, config.generator, config.decomposer, config.pair, make_fabric(config.devices).device

@@ -1,13 +1,13 @@
-"""Train a decomposer on a generator's samples, on photographs, or on both; run the same command again to go on.
+"""Train a decomposer on a generator's samples, on photographs, or on both; run the same command again to resume.
 
-A training that collapses is recognised (`recipes.train.decomposer_health`). It says so in one line and goes on from its
-last healthy snapshot with half the learning rate.
+A collapse is detected (`recipes.train.decomposer_health`) and reported in one line. The training then continues from
+its last healthy snapshot with half the learning rate.
 
 Source:
     Wu et al., CVPR 2020 (Unsup3D). Deviations, all switchable: the perceptual feature is the GAN's discriminator, the
     depth starts as an ellipsoid (Pan et al., "Do 2D GANs Know 3D Shape?", ICLR 2021), gradients are clipped, the
-    weights are averaged, no weight decay is used, and those of `lineament.recipes.train.decomposer_loss` and
-    `lineament.networks.decomposer`.
+    weights are averaged, and no weight decay is used. `lineament.recipes.train.decomposer_loss` and
+    `lineament.networks.decomposer` list further deviations.
 """
 
 import time
@@ -40,16 +40,16 @@ from lineament.store.truth import load_truth
 _STREAM_PREVIEW = 5
 
 FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate", "cache")
-"""What may change in the middle of a training."""
+"""Settings that may differ when a training is resumed."""
 
 VALIDATION_FACES = 100
-"""Faces that every snapshot is scored on."""
+"""Number of faces that every snapshot is scored on."""
 
 NUM_CHECKED = 512
-"""Images that are looked at before a training."""
+"""Number of images that are checked before a training."""
 
 MAX_RECOVERIES = 3
-"""A training that collapses again after so many restarts has a cause that a smaller learning rate does not mend."""
+"""Restarts before a training is given up: if it still collapses, a smaller learning rate does not cure it."""
 
 _HEALTHY, _HEALTHY_BEFORE = "healthy", "healthy-before"
 
@@ -62,7 +62,7 @@ def decomposer_path(folder: RunFolder) -> Path:
 def write_snapshot(
     trainer: DecomposerTrainer, stream: FaceStream, folder: RunFolder, last: Mapping[str, float]
 ) -> None:
-    """The averaged decomposer and a picture of what it does."""
+    """Write the averaged decomposer and a picture of its decompositions."""
     config = trainer.config
     source = config.images or config.supervise
     provenance = {
@@ -117,10 +117,10 @@ def preview(trainer: DecomposerTrainer, stream: FaceStream) -> Tensor:
 
 
 def recover(trainer: DecomposerTrainer, folder: RunFolder, collapse: Collapse) -> None:
-    """Say what happened and go back to the last healthy snapshot, or to the one before if that led here already.
+    """Report the collapse and go back to the last healthy snapshot, or to the one before if that one collapsed already.
 
     Raises:
-        CollapseError: it cannot be mended, or not any more.
+        CollapseError: going back cannot help, or no restart is left.
     """
     said = f"collapsed at step {trainer.step} ({collapse.kind}): {collapse.message}"
     saved = folder.load_state(_HEALTHY)
@@ -138,7 +138,7 @@ def recover(trainer: DecomposerTrainer, folder: RunFolder, collapse: Collapse) -
 
 
 def run(config: TrainDecomposerConfig) -> Path:
-    """Train, or go on training.
+    """Start or resume a training.
 
     Returns:
         The path of the decomposer.
@@ -146,7 +146,7 @@ def run(config: TrainDecomposerConfig) -> Path:
     Raises:
         ImageError, FileFormatError: a source cannot be used.
         ConfigError: the run folder holds a training with other settings.
-        CollapseError: the training collapsed and could not be mended; the last healthy snapshot is kept.
+        CollapseError: the training collapsed and did not recover; the last healthy snapshot is kept.
         NonFiniteError: the loss became NaN, and the settings say not to recover.
     """
     fabric = make_fabric(config.devices)
@@ -158,7 +158,7 @@ def run(config: TrainDecomposerConfig) -> Path:
 
 
 def prepare(trainer: DecomposerTrainer, stream: FaceStream, folder: RunFolder) -> None:
-    """Look at the images, load the perceptual feature, and take up the saved state or start anew."""
+    """Check the images, load the perceptual feature, and restore the saved state or start anew."""
     config, fabric = trainer.config, trainer.fabric
     sample = stream.batch(0, NUM_CHECKED, step_generator(config.seed, _STREAM_PREVIEW, 1), mirror=False).images
     checked = to_uint8(sample)
@@ -232,7 +232,7 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
                 healthy = not (config.recover and trainer.monitor.suspicious)
                 if due and (healthy or not decomposer_path(folder).exists()):
                     write_snapshot(trainer, stream, folder, values)
-                if due and healthy:  # a state under suspicion must not become the one to go back to
+                if due and healthy:  # never go back to a suspicious state
                     folder.rename_state(_HEALTHY, _HEALTHY_BEFORE)
                     folder.save_state(*trainer.state(), name=_HEALTHY)
                 elif trainer.step == config.steps:

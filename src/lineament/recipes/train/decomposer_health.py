@@ -1,6 +1,6 @@
-"""Whether a decomposer's training is going well: its loss does not tell, a few numbers of each step do.
+"""Detect the collapse of a decomposer's training. The loss does not show it; a few other numbers of each step do.
 
-A sign must be bad on average and for many steps on end before it counts, as batches of 8 to 64 faces are noisy.
+Batches of 8 to 64 faces are noisy. So a sign of collapse counts only if an average is bad for many steps in a row.
 """
 
 import math
@@ -18,49 +18,56 @@ _LEVELS = (PIXEL_ERROR, SEEN, DEPTH_STD, CONVEX_SHARE, SATURATED_SHARE, PITCH_ST
 _SLOW_ERROR = "slow error"
 
 FAST_STEPS = 20
-"""Length of the average that is judged: leaves a sixth of the noise of a step, 2 % of a batch of 8's pixel error."""
+"""Length of the average that is judged. It leaves a sixth of a step's noise: 2 % of the pixel error at batch size 8."""
 SLOW_STEPS = 100
-"""Length of the average whose lowest value the pixel error is held against. It trails a falling error by as much:
-with 200 steps a jump by 40 % early in a training would not stand out."""
+"""Length of the slow average; the pixel error is compared with its lowest value. It lags a falling error by as many
+steps, so that with 200 a jump by 40 % early in a training would not stand out."""
 GRACE_STEPS = 200
-"""Nothing is reported so soon after a start or restart: views are narrow then and errors high."""
+"""Nothing is reported in so many steps after a start or restart: views are still narrow and errors high."""
 PERSISTENCE_STEPS = 40
-"""A sign counts when it holds for so many steps on end: a single wild batch has left the fast average long before."""
+"""A sign counts when it holds for so many steps in a row; a single bad batch leaves the fast average sooner."""
 FROZEN_PERSISTENCE_STEPS = 150
-"""The same of frozen views: a slow start looks like them, and a training is given up for them."""
+"""The same for frozen views. Longer, because a slow start looks like them and they end a training."""
 LEARNING_STEPS = 500
-"""By then the pixel error must be below that of the mean image; on renders, 0.34, it was at 0.19 after 150."""
+"""After so many steps the pixel error must be below that of the mean image. On renders that is 0.34, and 0.19 was
+reached after 150 steps."""
 
 ERROR_RISE = 1.2
-"""The pixel error over its best that is an explosion: those seen rose by 40 % and more, noise stays within 8 %."""
+"""Pixel error over its best value that counts as an explosion. Observed explosions rose by 40 % and more; noise stays
+within 8 %."""
 ERROR_RISE_WIDE = 1.1
-"""The same where the yaw spreads beyond `WIDE_YAW_DEG`, which on its own may be the data's."""
+"""The same where the yaw also spreads beyond `WIDE_YAW_DEG`; a wide yaw alone may come from the data."""
 WIDE_YAW_DEG = 30.0
-"""Spread of the yaw that explosions go beyond; 35 is as good as random within 60. Healthy ones are 5 to 20."""
+"""Standard deviation of the yaw that explosions exceed. Random yaws within 60 degrees give 35; healthy trainings have
+5 to 20."""
 ERROR_LIMIT = 0.2
-"""Final pixel error of a healthy training at most: they end at 0.10 to 0.20, collapsed ones above."""
+"""Largest final pixel error of a healthy training: they end at 0.10 to 0.20, collapsed ones above."""
 HOLLOW_SHARE = 0.5
-"""With fewer convex faces the canonical face is a hollow mask; the share is near 1 or near 0, as all faces flip."""
+"""Smallest share of convex faces; below it the canonical face is a hollow mask. All faces flip together, so the share
+is near 1 or near 0."""
 FLAT_DEPTH_STD = 0.013
-"""A flat face in its clamped border has 0.010 at 64 px and 0.007 at 128 px, not 0; healthy ones have 0.02 to 0.06."""
+"""Depth spread below which a face is flat. A flat face with its clamped border has 0.010 at 64 px and 0.007 at 128 px,
+not 0; healthy faces have 0.02 to 0.06."""
 FROZEN_DEG = 1.0
-"""Yaw and pitch that both spread less than this are noise; of healthy ones the yaw spreads by 5 and more."""
+"""Views are frozen if yaw and pitch both spread less than this; in healthy trainings the yaw spreads by 5 or more."""
 SATURATED_LIMIT = 0.25
-"""Share of view and light outputs at the end of their range, where they hardly learn; a single one may well be."""
+"""Largest share of view and light outputs at the end of their range, where gradients vanish; single ones may be."""
 SEEN_LIMIT = 0.2
-"""Share of the pixels compared; 0.78 to 0.96 was seen, and a surface that has left the image fills little."""
+"""Smallest share of compared pixels. 0.78 to 0.96 was observed; a surface that has left the image covers few."""
 GRADIENT_RISE = 5.0
-"""The gradient over its running median. Chosen, not measured: beyond what batches and the pace of a training do."""
+"""Gradient norm over its running median that counts as an explosion. Chosen, not measured: well above the variation
+between batches and during a training."""
 MEDIAN_STEPS = 200
-"""Length of the running median, of calm steps: an explosion must not become what is usual."""
+"""Length of the running median. Only calm steps enter it, so that an explosion does not become the norm."""
 MIN_BASELINE = 0.05
-"""Images that differ from their mean by less are nearly one image: that the mean is hard to beat then says nothing."""
+"""Smallest pixel error of the mean image that a training is compared with. Below it the images are nearly all the
+same, and failing to beat their mean says nothing."""
 
 _INCURABLE = ("frozen views", "no learning")
 _PERSISTENCE = {"frozen views": FROZEN_PERSISTENCE_STEPS}
 
 ONLY_SAID = ("frozen views",)
-"""Signs that are worth a warning but may be the truth: faces that all look straight ahead, for one."""
+"""Signs that only give a warning, because the data may really be so: all faces may look straight ahead."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +77,17 @@ class Collapse:
     kind: str
     """One of "explosion", "gradients", "unseen", "hollow", "flat", "saturated", "frozen views", "no learning"."""
     message: str
-    """What was seen and what helps, in one line."""
+    """What was observed and what helps, in one line."""
     curable: bool
-    """Whether a restart from a healthy state with a smaller learning rate may help; if not, the data are at fault."""
+    """Whether a restart from a healthy state with a smaller learning rate may help; else the data are the cause."""
 
 
 class HealthMonitor:
     """Watches a training step by step.
 
     Args:
-        baseline_error: pixel error of the mean image, `recipes.train.image_checks.baseline_error`. If None, or if
-            the images hardly differ, the training is not held against it.
+        baseline_error: pixel error of the mean image, `recipes.train.image_checks.baseline_error`. If None, or below
+            `MIN_BASELINE`, the training is not compared with it.
     """
 
     def __init__(self, *, baseline_error: float | None = None) -> None:
@@ -98,18 +105,18 @@ class HealthMonitor:
 
     @property
     def suspicious(self) -> bool:
-        """Whether some sign is bad right now: such a state must not become the last healthy one."""
+        """Whether some sign is bad right now; such a state must not be saved as healthy."""
         return self._suspicious
 
     def update(self, step: int, values: Mapping[str, float]) -> Collapse | None:
-        """Take in the numbers of a step; called once for each.
+        """Take in the numbers of a step; to be called once for each step.
 
         Args:
-            step: its number.
-            values: the numbers by name; what is missing is not judged, NaN and infinity are bad.
+            step: number of the step.
+            values: the numbers by name. Missing ones are not judged; NaN and infinity are bad.
 
         Returns:
-            What is wrong, at every step for as long as it is, until `restarted`; or None.
+            The collapse, again at every step while it lasts, until `restarted` is called; or None.
         """
         if self._started is None:
             self._started = step
@@ -128,12 +135,12 @@ class HealthMonitor:
         return None
 
     def restarted(self, step: int) -> None:
-        """Forget the past, as the training goes on at ``step`` from an earlier state; nothing is judged for a while."""
+        """Forget the past: the training continues at ``step`` from an earlier state. Nothing is judged for a while."""
         self._forget()
         self._started = step
 
     def state(self) -> dict[str, float | list[float] | int]:
-        """What is remembered, in JSON's types; a training that goes on with it is judged as if never interrupted."""
+        """The monitor's memory, in JSON's types; a resumed training is judged as if it was never interrupted."""
         state: dict[str, float | list[float] | int] = {
             "suspicious": int(self._suspicious),
             "gradient_norms": list(self._norms),
@@ -158,14 +165,14 @@ class HealthMonitor:
         self._means, self._counts, self._signs = groups["mean"], groups["count"], groups["sign"]
 
     def _average(self, name: str, value: float, num_steps: int) -> float:
-        """An exponential mean, at first a plain one, so that it does not begin at the noise of one step."""
+        """Update an exponential mean. It begins as a plain mean, so that it does not start at one noisy step."""
         self._counts[name] = self._counts.get(name, 0) + 1
         mean = self._means.get(name, value)
         self._means[name] = mean + (value - mean) / min(self._counts[name], num_steps)
         return self._means[name]
 
     def _take_in(self, values: Mapping[str, float]) -> dict[str, str]:
-        """Update the averages; signs of what is not finite, which no average could take up and forget again."""
+        """Update the averages, and return signs for values that are not finite; an average could never forget those."""
         broken: dict[str, str] = {}
         for name in (*_LEVELS, GRADIENT_NORM):
             value = values.get(name)
@@ -175,7 +182,7 @@ class HealthMonitor:
                 kind = "gradients" if name == GRADIENT_NORM else "explosion"
                 broken[kind] = f"{name} became {value}; a smaller learning rate helps"
             elif name == GRADIENT_NORM:
-                # Its logarithm, so that one spike by a factor of thousands does not outweigh a hundred calm steps.
+                # The logarithm, so that one spike by a factor of thousands does not outweigh a hundred calm steps.
                 self._average(name, math.log(max(value, 1e-12)), FAST_STEPS)
             else:
                 self._average(name, value, FAST_STEPS)
@@ -186,7 +193,7 @@ class HealthMonitor:
         return broken
 
     def _judge(self, age: int) -> dict[str, str]:
-        """Kinds and messages of the signs that are bad now, the most telling first."""
+        """Kinds and messages of the signs that are bad now, the clearest first."""
         signs: dict[str, str] = {}
         best, error = self._best, self._means.get(PIXEL_ERROR, 0.0)
         yaw = self._means.get(YAW_STD, 0.0)
@@ -218,7 +225,7 @@ class HealthMonitor:
 
 
 def _bad_levels(values: Mapping[str, float]) -> dict[str, str]:
-    """Kinds and messages of what averages say on their own; what is missing (or NaN) is not judged."""
+    """Kinds and messages of averages that are bad by themselves; missing or NaN values are not judged."""
     seen, depth_std, convex_share, saturated_share, pitch, yaw = (
         values.get(name, math.nan) for name in (SEEN, DEPTH_STD, CONVEX_SHARE, SATURATED_SHARE, PITCH_STD, YAW_STD)
     )
@@ -254,11 +261,11 @@ def healthy(values: Mapping[str, float]) -> list[str]:
     """What is wrong with a finished training.
 
     Args:
-        values: its last numbers, averaged, by the names that `HealthMonitor.update` takes; what is missing is not
-            judged, nor is the gradient, which has no scale of its own.
+        values: averages of its last numbers, by the names that `HealthMonitor.update` takes. Missing ones are not
+            judged, nor is the gradient, which has no fixed scale.
 
     Returns:
-        One line for each thing; empty if nothing is.
+        One line for each fault; empty if there is none.
     """
     wrong = [f"{name} is {values[name]}" for name in _LEVELS if name in values and not math.isfinite(values[name])]
     if (error := values.get(PIXEL_ERROR, 0.0)) > ERROR_LIMIT:

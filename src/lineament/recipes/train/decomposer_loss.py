@@ -1,10 +1,10 @@
-"""What a decomposer is trained to do: put each image together again; and the numbers that say whether it is healthy.
+"""Losses of a decomposer, which learns to reconstruct each image, and numbers that show whether training is healthy.
 
 Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
-    Equations 3 to 6. Deviations, all switchable: the gradients at contours are bounded; where the canonical maps are
-    symmetric by construction, the reconstruction from mirrored maps is cheaper (symmetric depth: one rasterisation for
-    both) or left out (both symmetric: it would be the same image).
+    Equations 3 to 6. Deviations, all switchable: the gradients at contours are bounded. If the depth is symmetric by
+    construction, one rasterisation serves both reconstructions; if the albedo is too, the mirrored one is left out, as
+    it would be the same image.
 """
 
 import math
@@ -25,28 +25,29 @@ from lineament.records.decomposition import Decomposition
 from lineament.settings.train_decomposer import LossConfig
 
 VIEW_SPREAD = (math.radians(10), math.radians(20), math.radians(5), 0.004, 0.004, 0.0)
-"""Standard deviations of pitch, yaw and roll, and of the translation (2 % of the image's width), of rendered views."""
+"""Standard deviations of the rendered views: pitch, yaw, roll, then translation (2 % of the image's width)."""
 
 LIGHT_RANGE = ((0.2, 0.7), (0.2, 0.8), (-0.9, 0.9), (-0.9, 0.9))
-"""Ends of ambient, diffuse and light direction of rendered lights."""
+"""Ranges of the rendered lights: ambient, diffuse, and the two slopes of the direction."""
 
 CYCLE_STRIDE = 2
-"""Of a batch, every so many faces are rendered anew for the cycle: view and light learn as much from half of them."""
+"""Every so many faces of a batch are rendered anew for the cycle; view and light learn as much from half of them."""
 
 SATURATED = 0.95
-"""An output of tanh beyond this has next to no gradient left."""
+"""An output of tanh beyond this value has almost no gradient left."""
 
 
 LATENT_SHARES = (1.0, 0.15)
-"""Weights of albedo and depth in `latent_loss`. The depth needs little: more makes it worse on known shapes."""
+"""Weights of albedo and depth in `latent_loss`. More weight on the depth makes it worse on known shapes."""
 
 LATENT_LEAST = (0.02, 1e-4)
-"""Added to the differences of faces in albedo and depth: while all are alike, agreeing is worth little."""
+"""Added to the differences between faces in albedo and depth, the denominators of `latent_loss`. While all faces are
+alike, agreement then counts little."""
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Images put together again: from the canonical maps, and from their mirror images unless these are the same."""
+    """Reconstructed images: from the canonical maps, and from the mirrored maps unless these are the same."""
 
     parts: Decomposition
     straight: Float[Tensor, "n 3 h w"]
@@ -56,7 +57,7 @@ class Reconstruction:
 
 @dataclass(frozen=True)
 class TrueParts:
-    """What images really consist of, for training with the truth; ``mask`` is where the canonical maps are known."""
+    """The true parts of images, for supervised training; ``mask`` is where the canonical maps are known."""
 
     parts: Decomposition
     mask: Bool[Tensor, "n h w"]
@@ -92,9 +93,9 @@ def decomposition_loss(
     rng: torch.Generator,
     moved: Float[Tensor, "k 3 h w"] | None = None,
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The published loss (Wu et al., Equations 3 to 6) and our terms; and what `health_values` says, as numbers.
+    """The published loss (Wu et al., Equations 3 to 6) with our terms; and its terms and `health_values` as numbers.
 
-    ``moved`` are the faces of the first images in another pose or light.
+    ``moved`` shows the faces of the first images in another pose or light.
     """
     made = reconstruct(decomposer, decomposer(images), config)
     recons = [made.straight] if made.mirrored is None else [made.straight, made.mirrored]
@@ -108,7 +109,7 @@ def decomposition_loss(
     if features is not None and config.perceptual_weight > 0:
         with torch.no_grad():
             target = features(images)
-        # Where the surface is not seen the target's own pixels stand in, so that the holes carry no error.
+        # Fill pixels without a surface from the target, so that these holes carry no error.
         filled = [torch.where(made.mask[:, None], recon, images) for recon in recons]
         maps = features(torch.cat(filled)).split(len(images))
         small = downsample_mask(made.mask, target.shape[-1])
@@ -123,14 +124,14 @@ def decomposition_loss(
         loss = loss + config.latent_weight * terms["loss/latent"]
     terms["loss/total"] = loss
     terms |= health_values(decomposer, made, images)
-    # One transfer for all numbers: on an accelerator each costs a wait.
+    # One transfer for all numbers: on an accelerator each transfer has to wait.
     return loss, dict(zip(terms, torch.stack([t.detach().float() for t in terms.values()]).tolist(), strict=True))
 
 
 def random_views_and_lights(
     n: int, rng: torch.Generator, decomposer: Decomposer
 ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
-    """Views and lights such as portraits have, and wider."""
+    """Random views and lights like those of portraits, and somewhat wider."""
     view = torch.randn(n, 6, generator=rng) * torch.tensor(VIEW_SPREAD)
     limit = 0.9 * math.radians(decomposer.config.max_rotation_deg)  # tanh does not reach its ends
     view[:, :3] = view[:, :3].clamp(-limit, limit)
@@ -140,18 +141,18 @@ def random_views_and_lights(
 
 
 def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generator) -> Float[Tensor, ""]:
-    """How wrong view and light are about images whose view and light are known, because we rendered them.
+    """Error of the predicted view and light on images that we rendered, so that the true view and light are known.
 
-    The reconstruction alone learns to turn too little: while the canonical face is blurred or wrong, half a turn costs
-    less than a whole one, and then the depth grows to make up for it (the bas-relief ambiguity). Here the answer is
-    known, so nothing is gained by hedging. The canonical maps are taken as they are; only the view and light networks
-    learn from this.
+    The reconstruction loss alone learns rotations that are too small: while the canonical face is blurred or wrong,
+    half a turn costs less than a full one, and the depth then grows to compensate (the bas-relief ambiguity). With a
+    known answer, too small a turn gains nothing. The canonical maps are detached; only the view and light networks
+    learn from this loss.
     """
     maps = (parts.canon_depth.detach()[::CYCLE_STRIDE], parts.canon_albedo.detach()[::CYCLE_STRIDE])
     view, light = random_views_and_lights(len(maps[0]), rng, decomposer)
     with torch.no_grad():
         seen = render(Decomposition(*maps, view, light), decomposer.camera)
-        # Where no surface is seen the warp fetches a second, displaced face.
+        # Without a surface the warp would fetch a second, displaced face.
         mean = seen.recon_image.mean(dim=(2, 3), keepdim=True)
         image = torch.where(seen.recon_mask[:, None], seen.recon_image, mean).clamp(-1, 1)
     unit = view.new_tensor(VIEW_SPREAD[:5])
@@ -160,10 +161,10 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
 
 
 def latent_loss(decomposer: Decomposer, parts: Decomposition, moved: Float[Tensor, "k 3 h w"]) -> Float[Tensor, ""]:
-    """How much albedo and canonical depth change when a generator turns or relights a face: they should not.
+    """Change of albedo and canonical depth when a generator turns or relights a face; ideally there is none.
 
-    Mean absolute changes, as shares of the difference between two faces: asked for small changes alone, albedo and
-    shape become alike for all faces. 0 for a single face, which has no other to differ from.
+    Mean absolute changes, divided by the difference between two faces. Without that division the loss would make
+    albedo and shape the same for all faces. 0 for a single face, because there is no other face to divide by.
     """
     k, loss = len(moved), moved.new_zeros(())
     if k < 2:
@@ -180,10 +181,10 @@ def latent_loss(decomposer: Decomposer, parts: Decomposition, moved: Float[Tenso
 def supervised_loss(
     decomposer: Decomposer, images: Float[Tensor, "n 3 h w"], truth: TrueParts
 ) -> tuple[Float[Tensor, ""], dict[str, float]]:
-    """The same networks trained with the truth: an upper bound to measure against, not a way to train.
+    """Loss of supervised training: an upper bound to compare with, not the usual way to train.
 
-    Each part's mean absolute error in a unit of about its spread: one percent of depth, 0.1 of albedo and light, ten
-    degrees of view.
+    The sum of each part's mean absolute error, in a unit close to its spread: 0.01 of depth, 0.1 of albedo and light,
+    about ten degrees of view.
     """
     parts, true, mask = decomposer(images), truth.parts, truth.mask
     terms = {
@@ -204,7 +205,7 @@ def supervised_loss(
 def health_values(
     decomposer: Decomposer, made: Reconstruction, images: Float[Tensor, "n 3 h w"]
 ) -> dict[str, Float[Tensor, ""]]:
-    """Numbers that tell a healthy decomposition from a collapsed one; the loss alone does not.
+    """Numbers that distinguish a healthy decomposition from a collapsed one; the loss alone does not.
 
     Returns:
         Scalars: mean absolute error of the compared pixels and their share, spread of the depth within a face, share
@@ -213,7 +214,7 @@ def health_values(
     """
     parts, config = made.parts, decomposer.config
     view = torch.rad2deg(parts.view[:, :3])
-    spread = view.std(dim=0, correction=min(len(view) - 1, 1))  # the deviation of a single face is 0, not NaN
+    spread = view.std(dim=0, correction=min(len(view) - 1, 1))  # 0 for a single face, not NaN
     unit = torch.cat(
         [
             view / config.max_rotation_deg,

@@ -30,13 +30,14 @@ from lineament.store.truth import load_truth
 _STREAM_INIT, _STREAM_STEP, _STREAM_CYCLE = 1, 2, 7
 
 TILT_RATE = 0.01
-"""Share of a batch in the running mean of the pitch."""
+"""Weight of a batch in the running mean of the pitch."""
 
 FINAL_RATE = 0.05
-"""The learning rate at the end, as a share of the full one."""
+"""Learning rate at the end of a training, as a share of the full one."""
 
 ELLIPSOID = {"near": 0.95, "far": 1.05, "half_height": 0.9}
-"""The first shape. Its height exceeds the image: a tight crop cuts heads off above and below, not at the sides."""
+"""The initial shape. It is taller than the image, because tight crops cut heads off above and below, not at the
+sides."""
 
 
 def features_path(config: TrainDecomposerConfig) -> Path | None:
@@ -67,11 +68,11 @@ def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
 
 
 def begun_with(path: Path, network: DecomposerConfig) -> Decomposer:
-    """The decomposer to go on from, without its confidence, which files need not hold.
+    """The decomposer to start from, without its confidence network, which files may lack.
 
     Raises:
-        InputError, FileFormatError: there is no such file, or it is no decomposer.
-        MismatchError: it is of other settings than the network that is to be trained.
+        InputError, FileFormatError: there is no such file, or it is not a decomposer.
+        MismatchError: its settings differ from those of the network that is to be trained.
     """
     found = load_decomposer(path).for_use()
     own, wanted = (asdict(replace(one, confidence=False)) for one in (found.config, network))
@@ -85,7 +86,7 @@ def begun_with(path: Path, network: DecomposerConfig) -> Decomposer:
 
 
 class DecomposerTrainer:
-    """The decomposer, its optimizer and everything that a resumed training must get back."""
+    """The decomposer, its optimizer and everything else that a resumed training must restore."""
 
     def __init__(self, config: TrainDecomposerConfig, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
@@ -142,7 +143,8 @@ class DecomposerTrainer:
     def recover(self, tensors: Mapping[str, Tensor], counters: Mapping[str, Any], reason: str) -> None:
         """Go back to a healthy state, with half the learning rate, other batches and a fresh optimizer.
 
-        Adam's memory of the healthy state has seen none of what threw it; other batches alone would meet it again.
+        Adam's moments in the healthy state know nothing of what caused the collapse; with other batches alone it would
+        happen again.
         """
         recoveries, seconds = [*self.recoveries, reason], self.seconds
         self.restore(tensors, counters)
@@ -167,9 +169,9 @@ class DecomposerTrainer:
         self.ema.load_state_dict(self.decomposer.state_dict())
 
     def refresh_pairs(self) -> None:
-        """Find the directions of pose and light anew, where pairs are asked for and it is time.
+        """Find the directions of pose and light anew, if pairs are used and a refresh is due.
 
-        Not in the first steps: while the depth is held, view and light are hardly known.
+        The first steps are skipped: while the depth is held, view and light are hardly known.
         """
         every = self.config.latent_refresh_steps
         if self.pairs is not None and self.step >= max(every, self.config.hold_depth_steps) and self.step % every == 0:
@@ -204,7 +206,7 @@ class DecomposerTrainer:
         )
         average_weights(self.ema, self.decomposer, half_life_at(self.step, config.ema_steps))
         with torch.no_grad():
-            # The EMA's tilt is what its own views average to; it trails the trained one's by the same half-life.
+            # The EMA's tilt is the mean pitch of its own views; it lags the trained one's by the same half-life.
             pitch = torch.tensor(math.radians(values["health/pitch_mean_deg"]))
             self.decomposer.tilt.lerp_(pitch.to(self.decomposer.tilt), TILT_RATE)
             self.ema.tilt.copy_(self.decomposer.tilt)

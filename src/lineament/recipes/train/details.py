@@ -1,15 +1,15 @@
-"""Give a generator twice the resolution; run the same command again to go on.
+"""Give a generator twice the resolution; run the same command again to resume.
 
-The generator itself stays as it is, bit for bit: same latents, same directions, same faces. Only a block for the new
-resolution is trained, in two stages. First an upsampler learns from photographs, reduced and whole, what details belong
-to which coarse image; a critic that sees the coarse image beside the details keeps it from blurring them. Then the new
-block learns to draw, from the features that the generator has anyway, what the upsampler makes of its images.
+The generator itself stays the same, bit for bit: same latents, same directions, same faces. Only a block for the new
+resolution is trained, in two stages. First an upsampler learns from photographs, at half and at full size, which
+details belong to which coarse image; a critic that sees the coarse image together with the details keeps it from
+blurring them. Then the new block learns to draw the upsampled images from the features that the generator already has.
 
 Source:
     Karras et al., "Progressive Growing of GANs", ICLR 2018 (growth); Denton et al., "Deep Generative Image Models using
     a Laplacian Pyramid of Adversarial Networks", NeurIPS 2015 (details given the coarse image); Ledig et al.,
     "Photo-Realistic Single Image Super-Resolution Using a Generative Adversarial Network", CVPR 2017 (pixels and
-    critic). Deviation: the details are then taught to the generator, which needs no upsampler afterwards.
+    critic). Deviation: the generator then learns the details, so that it needs no upsampler afterwards.
 """
 
 import copy
@@ -58,20 +58,20 @@ FREE_SETTINGS = (
     "critic_learning_rate",
     "block_learning_rate",
 )
-"""What may change in the middle of a training."""
+"""Settings that may differ when a training is resumed."""
 
 CLIP_NORM = 10.0
-"""Longest gradient."""
+"""Gradients with a larger norm are scaled down to this norm."""
 
 DECAY = 0.5
-"""Last share of a stage, in which its learning rate falls."""
+"""The learning rate of a stage falls over this last share of its steps."""
 
 LEAST_TRUNCATION = 0.5
-"""The generator's images are truncated by psi from here to 1."""
+"""Smallest truncation psi of the generator's images; the largest is 1."""
 
 
 class DetailsTrainer:
-    """The networks, their optimizers and everything that a resumed training must get back."""
+    """The networks, their optimizers and everything else that a resumed training must restore."""
 
     def __init__(self, config: TrainDetailsConfig, small: StyleGAN2, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
@@ -127,11 +127,11 @@ class DetailsTrainer:
 
     @property
     def on_photographs(self) -> bool:
-        """Whether it is still the upsampler that learns."""
+        """Whether this is still the first stage, in which the upsampler learns."""
         return self.step < self.config.upsampler_steps
 
     def photograph_step(self, small: Float[Tensor, "n 3 h w"], whole: Float[Tensor, "n 3 2*h 2*w"]) -> dict[str, float]:
-        """One step of the upsampler on photographs, reduced and whole."""
+        """One step of the upsampler on photographs, at half and at full size."""
         config = self.config
         drawn = self.upsampler(small)
         loss = (drawn - whole).abs().mean()
@@ -161,7 +161,7 @@ class DetailsTrainer:
             whole = self.upsampler_ema(small)
         noises = [layer.noise(n, "random", rng) for layer in self.block.layers()]
         _, drawn = self.block(features, small, ws[:, -3:], noises)
-        # Here each image has one answer, so that pixels are enough: a critic makes it worse, in details too.
+        # Here each image has one right answer, so a pixel loss is enough; a critic makes even the details worse.
         loss = (drawn - whole).abs().mean()
         rate = config.block_learning_rate * falling_rate(step, config.block_steps, DECAY)
         self._descend(loss, self.block, self.block_optimizer, rate)
@@ -171,7 +171,7 @@ class DetailsTrainer:
     def coarse(
         self, ws: Float[Tensor, "n l d"], noise_mode: NoiseMode, rng: torch.Generator | None = None
     ) -> tuple[Float[Tensor, "n c h w"], Float[Tensor, "n 3 h w"]]:
-        """Features and image of the generator as it was."""
+        """Features and image of the original generator, without the new block."""
         x = image = None
         for block in self.generator.synthesis_blocks()[:-1]:
             count = block.num_convs
@@ -205,8 +205,10 @@ class DetailsTrainer:
 
 @torch.inference_mode()
 def scores_of(trainer: DetailsTrainer, whole: UInt8[np.ndarray, "n h w 3"], picture: Path) -> dict[str, float]:
-    """Mean absolute differences, on images in [-1, 1], of what upsampler and interpolation make of photographs to the
-    photographs; and a picture of some."""
+    """Mean absolute errors of the upsampler and of interpolation on photographs, for images in [-1, 1].
+
+    Also writes a picture of some of them.
+    """
     coarse, fine = (to_tensor(images).to(trainer.fabric.device) for images in (halved(whole), whole))
     drawn = torch.cat([trainer.upsampler_ema(part) for part in coarse.split(16)])
     plain = upsample_fir(coarse)
@@ -219,7 +221,7 @@ def scores_of(trainer: DetailsTrainer, whole: UInt8[np.ndarray, "n h w 3"], pict
 
 @torch.inference_mode()
 def change_of_coarse(trainer: DetailsTrainer) -> float:
-    """Mean absolute difference of the grown generator's images, reduced, to those of the generator it grew from."""
+    """Mean absolute difference between the grown generator's reduced images and those of the original generator."""
     generator, size = trainer.ema, trainer.generator.config.resolution // 2
     z = latents(trainer.config.seed + 1, range(64), generator.config.z_dim).to(trainer.fabric.device)
     unlike = []
@@ -233,7 +235,7 @@ def change_of_coarse(trainer: DetailsTrainer) -> float:
 def write_snapshot(
     trainer: DetailsTrainer, folder: RunFolder, whole: np.ndarray, held_out: np.ndarray, start: Path
 ) -> dict[str, float]:
-    """Upsampler, pictures and quality numbers of this moment; and the generator, once its new block learns."""
+    """Write the upsampler, pictures and scores; and the generator, once its new block learns."""
     config = trainer.config
     samples = folder.path / "samples"
     samples.mkdir(exist_ok=True)
@@ -271,16 +273,16 @@ def write_snapshot(
 
 
 def run(config: TrainDetailsConfig) -> Path:
-    """Train, or go on training.
+    """Start or resume a training.
 
     Returns:
-        The path of the generator of twice the resolution. Beside it lie the upsampler and, where it was grown from a
-        shipped generator, the new block alone.
+        The path of the generator with twice the resolution. Beside it lie the upsampler and, if the generator was grown
+        from a shipped one, the new block alone.
 
     Raises:
         ImageError, FileFormatError, InputError: a source cannot be used.
         DataError: the images are too small to have details.
-        ConfigError: the run folder holds a training with other settings; or several devices.
+        ConfigError: the run folder holds a training with other settings, or several devices were asked for.
         MismatchError: the generator is of a kind that cannot be grown.
         NonFiniteError: a loss became NaN; the last snapshot is kept.
     """
@@ -333,7 +335,7 @@ def train(config: TrainDetailsConfig, fabric: Fabric, folder: RunFolder) -> Path
                 bar.update(task, note=", ".join(f"{name} {score:.3g}" for name, score in list(scores.items())[-1:]))
             if due or trainer.step % 20 == 0:
                 folder.log(trainer.step, values | {"seconds": trainer.seconds})
-            if due or stop.requested:  # after the log: killed in between, the line is dropped and written again
+            if due or stop.requested:  # after the log: if killed in between, the log line is dropped and rewritten
                 folder.save_state(*trainer.state())
                 saved_step = trainer.step
             bar.update(task, completed=trainer.step)
@@ -347,7 +349,7 @@ def train(config: TrainDetailsConfig, fabric: Fabric, folder: RunFolder) -> Path
 def train_step(
     trainer: DetailsTrainer, seen: Int[np.ndarray, " k"], whole: UInt8[np.ndarray, "n h w 3"]
 ) -> dict[str, float]:
-    """One step of whichever stage it is; photographs are mirrored by half."""
+    """One step of the present stage; half of the photographs are mirrored."""
     config, step = trainer.config, trainer.step
     rng = step_generator(config.seed, _STREAM_STEP, step)
     if not trainer.on_photographs:

@@ -1,12 +1,12 @@
-"""Train an encoder, image to latents, for a generator; run the same command again to go on.
+"""Train an encoder, from images to the latents of a generator; run the same command again to resume.
 
-At first it learns from the generator's own samples, whose latents are known; then also from what the generator makes of
-its answers, on samples and on photographs.
+At first it learns from the generator's own samples, whose latents are known. Later the generator also redraws images
+from the encoder's latents, and these are compared with the samples and photographs.
 
 Source:
     Tov et al., "Designing an Encoder for StyleGAN Image Manipulation", SIGGRAPH 2021 (offsets held small, w held near
-    the generator's). Deviations: no discriminator of latents but a pull towards their covariance; perceptual features
-    of the GAN's own discriminator instead of networks trained on labels.
+    the generator's). Deviations: a penalty in the metric of the latents' covariance replaces the latent discriminator;
+    perceptual features come from the GAN's own discriminator instead of networks trained on labels.
 """
 
 import copy
@@ -47,17 +47,17 @@ from lineament.store.pictures import save_png, tile
 _STREAM_INIT, _STREAM_STEP = 1, 2
 
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
-"""What may change in the middle of a training."""
+"""Settings that may differ when a training is resumed."""
 
 CLIP_NORM = 10.0
-"""Longest gradient."""
+"""Gradients with a larger norm are scaled down to this norm."""
 
 HELD_OUT_SAMPLES = 256
-"""Of the generator, that every snapshot is scored on."""
+"""Number of the generator's samples that every snapshot is scored on."""
 
 
 class EncoderTrainer:
-    """The encoder, its optimizer and everything that a resumed training must get back."""
+    """The encoder, its optimizer and everything else that a resumed training must restore."""
 
     def __init__(self, config: TrainEncoderConfig, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
@@ -92,7 +92,7 @@ class EncoderTrainer:
 
     @torch.no_grad()
     def samples(self, numbers: range) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 h w"]]:
-        """The generator's images of these numbers, held out, and their w."""
+        """The w and the images of the generator's held-out samples with these numbers."""
         z = latents(self.config.seed + 1, numbers, self.generator.config.z_dim).to(self.fabric.device)
         w = self.generator.map(z, 0.8)
         images = [self.generator.synthesize(self.generator.broadcast(part)) for part in w.split(32)]
@@ -124,7 +124,7 @@ class EncoderTrainer:
         offset = (whitened - common[:, None]).square().mean()
         loss = config.offset_weight * offset
         if num_generated:
-            # In units of w, not whitened: directions in which the generator hardly varies are hardly seen either.
+            # Not whitened: directions in which the generator hardly varies are hardly visible in its images either.
             unlike = (ws[:num_generated] - w[:, None]).square().mean() / self.spread.root.square().sum(dim=0).mean()
             loss = loss + unlike * (num_generated / len(images))
             values["loss/latents"] = float(unlike.detach())
@@ -171,7 +171,7 @@ def features_path(config: TrainEncoderConfig) -> Path | None:
 def scores_of(
     trainer: EncoderTrainer, held_out: UInt8[np.ndarray, "n h w 3"], picture: Path | None = None
 ) -> dict[str, float]:
-    """What the averaged encoder does to held-out samples and photographs; and a picture of some."""
+    """Scores of the averaged encoder on held-out samples and photographs; writes a picture of some if asked."""
     generator, spread = trainer.generator, trainer.spread
 
     def answer(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,7 +198,7 @@ def scores_of(
 
 
 def write_snapshot(trainer: EncoderTrainer, folder: RunFolder, num_images: int, scores: Mapping[str, float]) -> Path:
-    """The averaged encoder, with where it came from."""
+    """Write the averaged encoder and its provenance."""
     config = trainer.config
     provenance = {
         "lineament": __version__,
@@ -218,7 +218,7 @@ def write_snapshot(trainer: EncoderTrainer, folder: RunFolder, num_images: int, 
 
 
 def run(config: TrainEncoderConfig) -> Path:
-    """Train, or go on training.
+    """Start or resume a training.
 
     Returns:
         The path of the encoder.
@@ -286,7 +286,7 @@ def train(config: TrainEncoderConfig, fabric: Fabric, folder: RunFolder) -> Path
                     bar.update(task, note=", ".join(f"{k} {v:.2f}" for k, v in scores.items() if "ssim" in k))
                 if due or trainer.step % 20 == 0:
                     folder.log(trainer.step, values | {"seconds": trainer.seconds})
-                if due or stopping:  # after the log: killed in between, the line is dropped and written again
+                if due or stopping:  # after the log: if killed in between, the log line is dropped and rewritten
                     folder.save_state(*trainer.state())
                     saved_step = trainer.step
             bar.update(task, completed=trainer.step)

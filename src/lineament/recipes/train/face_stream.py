@@ -1,4 +1,4 @@
-"""Batches of faces to take apart: samples of a generator, photographs, both, or renders with their truth."""
+"""Batches of faces for training a decomposer: a generator's samples, photographs, both, or renders with their truth."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from lineament.store.atlas import load_atlas
 
 @dataclass(frozen=True)
 class Batch:
-    """Images in [-1, 1] and, in a training with the truth, what they consist of.
+    """Images in [-1, 1] and, for supervised training, their true parts.
 
     ``moved`` shows the faces of the first images again, in another pose or light (`recipes.train.latent_pairs`).
     """
@@ -38,23 +38,23 @@ class Batch:
 
 
 class FaceStream:
-    """Batches of faces; batch i depends on (seed, i) alone.
+    """Batches of faces. Batch i depends only on the seed and i.
 
     Args:
         resolution: side of the images in pixels.
         fabric: where to compute, and which of several processes this is.
-        generator: file of the generator whose samples are shown.
-        images: folder or zip of images, instead of samples or beside them.
-        truth: faces with their truth, instead of both.
+        generator: file of the generator that draws the samples.
+        images: folder or zip of images, instead of samples or in addition.
+        truth: faces with their truth, instead of samples and images.
         cache_dir: where decoded images are kept.
-        fraction: share of samples in a batch where there are both.
-        truncation: of the samples.
-        seed: of the order of the images.
+        fraction: share of samples in a batch if there are samples and images.
+        truncation: truncation of the samples.
+        seed: seed of the order of the images.
         paired: whether samples come in pairs once `pairs` has directions.
-        atlas: where these are found; None to find them while training.
+        atlas: atlas with these directions; None to find them while training.
 
     Attributes:
-        pairs: of latents; None if not ``paired`` or without a generator.
+        pairs: pairs of latents; None if not ``paired`` or without a generator.
 
     Raises:
         ConfigError: the truth lacks the canonical maps, the view or the light.
@@ -108,7 +108,7 @@ class FaceStream:
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
 
     def batch(self, step: int, count: int, rng: torch.Generator, *, mirror: bool = True) -> Batch:
-        """The faces of this step on this process, half of them mirrored unless asked."""
+        """The faces of this step on this process; half of them are mirrored if ``mirror``."""
         num_generated = round(count * self.fraction)
         parts: list[Tensor] = []
         truth: TrueParts | None = None
@@ -139,7 +139,7 @@ class FaceStream:
         return face_of(images, self.resolution, self.face_box)
 
     def _true_parts(self, indices: list[int]) -> TrueParts | None:
-        """What these faces consist of, in the decomposer's units."""
+        """The true parts of these faces, in the decomposer's units."""
         t = self.truth
         if t is None or t.canon_depth is None or t.canon_albedo is None or t.view is None or t.light is None:
             return None
@@ -151,7 +151,7 @@ class FaceStream:
 
 
 def mirrored_where(flip: Tensor, truth: TrueParts) -> TrueParts:
-    """The truth of images of which some (``flip``, n booleans) are mirrored."""
+    """The truth of images after some of them (``flip``, n booleans) were mirrored."""
     p = truth.parts
     view_signs, light_signs = p.view.new_tensor(VIEW_SIGNS), p.light.new_tensor(LIGHT_SIGNS)
     one, map_, image = flip[:, None], flip[:, None, None], flip[:, None, None, None]

@@ -1,4 +1,4 @@
-"""Train a StyleGAN2 on a folder or zip of images; run the same command again to go on.
+"""Train a StyleGAN2 on a folder or zip of images; run the same command again to resume.
 
 Source:
     Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020; Karras et al., "Training
@@ -45,18 +45,18 @@ from lineament.store.pictures import save_png
 _STREAM_INIT, _STREAM_STEP = 1, 2
 
 WARMUP_RATE, WARMUP_RISE = 1e-3, 100
-"""Learning rate of a discriminator that learns alone, and the steps in which it rises to that."""
+"""Learning rate while the discriminator trains alone, and the number of steps in which it rises to that."""
 
 FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "discriminator_rate", "r1_gamma")
-"""What may change in the middle of a training."""
+"""Settings that may differ when a training is resumed."""
 
 
 @dataclass
 class AdaptiveAugmentation:
-    """The augmentation probability, steered by how often the discriminator is sure about real images.
+    """The augmentation probability p, controlled by the signs of the discriminator's logits on real images.
 
-    r_t = E[sign(D(real))]: 0 means no overfitting, 1 complete (Karras et al. 2020, Equation 1). Every four steps p
-    moves towards r_t = target, at most from 0 to 1 in ``kimg`` thousand images.
+    r_t = E[sign(D(real))]: 0 means no overfitting, 1 complete overfitting (Karras et al. 2020, Equation 1). Every four
+    steps p moves so that r_t approaches the target; p takes at least ``kimg`` thousand images from 0 to 1.
     """
 
     target: float
@@ -66,7 +66,7 @@ class AdaptiveAugmentation:
     count: int = 0
 
     def update(self, real_logits: Tensor, step: int, batch_size: int) -> None:
-        """Take note of one batch of logits; every fourth step, move p."""
+        """Record one batch of logits; at every fourth step, move p."""
         if self.target <= 0:
             return
         self.sign_sum += float(real_logits.detach().sign().sum())
@@ -78,18 +78,18 @@ class AdaptiveAugmentation:
 
 
 def lazy_pace(learning_rate: float, interval: int) -> dict[str, Any]:
-    """Adam's pace, corrected for a regulariser that runs as a step of its own every ``interval`` steps (appendix B)."""
+    """Adam's learning rate and betas, corrected for a regulariser that runs every ``interval`` steps (appendix B)."""
     ratio = interval / (interval + 1)
     return {"lr": learning_rate * ratio, "betas": (0.0, 0.99**ratio)}
 
 
 def lazy_adam(parameters: Iterable[nn.Parameter], learning_rate: float, interval: int) -> torch.optim.Adam:
-    """Adam at `lazy_pace`."""
+    """Adam with the settings of `lazy_pace`."""
     return torch.optim.Adam(parameters, **lazy_pace(learning_rate, interval), eps=1e-8)
 
 
 class GeneratorTrainer:
-    """The networks, their optimizers and everything that a resumed training must get back."""
+    """The networks, their optimizers and everything else that a resumed training must restore."""
 
     def __init__(self, config: TrainGeneratorConfig, fabric: Fabric) -> None:
         self.config, self.fabric = config, fabric
@@ -110,10 +110,10 @@ class GeneratorTrainer:
         self.seconds = 0.0
 
     def start(self, path: Path) -> None:
-        """Begin with a trained generator, and with the discriminator beside it.
+        """Start from a trained generator and from the discriminator beside it.
 
         Raises:
-            InputError, FileFormatError: not a generator of ours.
+            InputError, FileFormatError: there is no such file, or it is not a generator of ours.
             MismatchError: its shape does not fit.
         """
         start_generator(self.generator, path)
@@ -143,7 +143,7 @@ class GeneratorTrainer:
         self.ada = AdaptiveAugmentation(self.config.augment_target, self.config.augment_kimg, **counters["ada"])
 
     def draw_ws(self, n: int, rng: torch.Generator) -> Float[Tensor, "n l d"]:
-        """Latents of n images, some mixed from two; keeps track of the mean w."""
+        """Draw the latents of n images, some of them mixed from two, and update the mean w."""
         z = torch.randn(2 * n, self.config.network.z_dim, generator=rng).to(self.fabric.device)
         w = self.generator.map(z)
         self.generator.mapping.w_avg.lerp_(w.detach().float().mean(dim=0), 0.005)
@@ -155,20 +155,20 @@ class GeneratorTrainer:
 
     @property
     def d_learning_rate(self) -> float:
-        """The discriminator's learning rate in the contest (two time scales: Heusel et al., NeurIPS 2017)."""
+        """The discriminator's learning rate in adversarial training (two time scales: Heusel et al., NeurIPS 2017)."""
         return self.config.learning_rate * self.config.discriminator_rate
 
     @property
     def warming(self) -> bool:
-        """Whether the discriminator still learns alone."""
+        """Whether the discriminator still trains alone."""
         return self.step * self.config.batch_size < self.config.warmup_kimg * 1000
 
     def precision(self, regularise: bool) -> AbstractContextManager[Any]:
-        """The chosen precision, but a full one where a gradient is derived once more."""
+        """The chosen precision; full precision where a gradient is differentiated again."""
         return nullcontext() if regularise else self.fabric.autocast()
 
     def set_pace(self) -> None:
-        """The discriminator's learning rate and momentum: those of its warm-up, or of the contest."""
+        """Set the discriminator's learning rate and betas to those of its warm-up or of adversarial training."""
         pace = lazy_pace(self.d_learning_rate, self.config.r1_interval)
         if self.warming:
             pace = {"lr": WARMUP_RATE * min((self.step + 1) / WARMUP_RISE, 1.0), "betas": (0.9, 0.99)}
@@ -190,7 +190,7 @@ class GeneratorTrainer:
             loss = discriminator_loss(real_logits, fake_logits)
             values = {"loss/discriminator": float(loss.detach())}
             if regularise:
-                # With respect to the augmented image: no second derivative of the resampling is needed.
+                # With respect to the augmented image, so that no second derivative of the resampling is needed.
                 penalty = r1_penalty(real_logits, real)
                 values["loss/r1"] = float(penalty.detach())
                 loss = loss + penalty * (config.r1_gamma / 2 * config.r1_interval)
@@ -217,7 +217,7 @@ class GeneratorTrainer:
             fake = self.generator.synthesize(ws, "random", rng)
             noise = torch.randn(fake.shape, generator=rng).to(fake)
             lengths = path_lengths(fake, ws, noise)
-            # A trained generator's paths have a length already: its mean is not to be sought from 0.
+            # A trained generator has nonzero path lengths already, so the running mean must not start at 0.
             known = config.start_from is None or bool(self.path_length_mean)
             mean = self.path_length_mean.lerp(lengths.mean(), 0.01 if known else 1.0)
             self.path_length_mean = mean.detach()
@@ -238,7 +238,7 @@ class GeneratorTrainer:
 
 
 def write_snapshot(trainer: GeneratorTrainer, folder: RunFolder, images: np.ndarray) -> dict[str, float]:
-    """Networks, pictures and quality number of this moment, which is returned; the resumable state is not written."""
+    """Write the networks and pictures, and return the scores; the state for resuming is not written here."""
     config = trainer.config
     kimg = trainer.step * config.batch_size / 1000
     scores = evaluate_samples(trainer.ema, images, config.eval_images, config.seed)
@@ -261,7 +261,7 @@ def write_snapshot(trainer: GeneratorTrainer, folder: RunFolder, images: np.ndar
 
 
 def run(config: TrainGeneratorConfig) -> Path:
-    """Train, or go on training.
+    """Start or resume a training.
 
     Returns:
         The path of the generator.
@@ -333,7 +333,7 @@ def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Pa
                     bar.update(task, note=f"swd {row['quality/swd_mean']:.1f}")
                 if row:
                     folder.log(trainer.step, row)
-                if due:  # after the log: killed in between, the line is dropped and written again
+                if due:  # after the log: if killed in between, the log line is dropped and rewritten
                     folder.save_state(*trainer.state())
                     saved_step = trainer.step
             bar.update(task, completed=trainer.step)

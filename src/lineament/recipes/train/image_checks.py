@@ -1,7 +1,7 @@
-"""A look at the images before a long training: is there anything to learn, and are these centred faces?
+"""Check the images before a long training: is there anything to learn, and do they look like centred faces?
 
-What cannot be told without a label: whether the faces stand upright (upside-down ones pass every check and train as
-well), and whether they are faces at all rather than other centred, symmetric things.
+Two things cannot be checked without labels: whether the faces are upright (upside-down ones pass every check and train
+as well), and whether they are faces at all rather than other centred, symmetric objects.
 """
 
 from collections.abc import Iterator
@@ -12,31 +12,31 @@ from jaxtyping import Float, UInt8
 from lineament.errors import DataError
 
 MAX_CHECKED = 2000
-"""Images looked at, evenly over all of them."""
+"""Number of images that are checked, evenly spaced over all."""
 CHUNK_IMAGES = 128
 """Images converted to floating point at a time."""
 
 BLANK_STD = 2.0
-"""Spread of the pixels of a blank image at most, of 255: what compression makes of one colour."""
+"""Largest standard deviation of a blank image's pixels, of 255: compression makes so much of a single colour."""
 SAME_DIFFERENCE = 4.0
-"""Mean difference of two images of one content at most, of 255: a JPEG of quality 75 differs from its original by 2,
-two aligned faces differ by 24 to 100."""
+"""Largest mean difference of two images that count as the same, of 255. A JPEG of quality 75 differs from its original
+by 2; two aligned faces differ by 24 to 100."""
 GREY_DIFFERENCE = 1.0
-"""Mean difference of the channels of a grey image at most, of 255."""
+"""Largest mean difference of the channels of a grey image, of 255."""
 GREY_SHARE = 0.5
-"""A smaller share of grey images is ordinary in a collection."""
+"""Share of grey images from which they are reported; fewer are ordinary in a collection."""
 FEW_IMAGES = 200
-"""Fewer distinct images are learned by heart; the networks have millions of weights."""
+"""Fewer distinct images give a warning: networks with millions of weights overfit to them."""
 MIN_CORRELATION = 0.5
-"""Mean correlation of horizontal neighbours: 0.9 in photographs and renders of 64 px, 0 in noise."""
+"""Smallest mean correlation of horizontal neighbours: it is 0.9 in photographs and renders of 64 px, 0 in noise."""
 ENOUGH_FOR_MEAN = 100
-"""Fewer distinct images have a mean that says little: chance makes it lopsided, and gives it structure."""
+"""Distinct images needed to check their mean. The mean of fewer is lopsided and structured by chance."""
 MIN_STRUCTURE = 0.18
-"""Spread along the rows of the mean image, relative to that of the images: 0.29 to 0.40 of centred faces, 0.03 to 0.17
-of the same faces shifted by up to a quarter of the width and more, or cropped anywhere."""
+"""Smallest standard deviation along the rows of the mean image, relative to that of the images. Centred faces have 0.29
+to 0.40; the same faces shifted by up to a quarter of the width or more, or cropped at random, have 0.03 to 0.17."""
 MIN_SYMMETRY = 0.5
-"""Correlation of the mean image with its mirror image, each row's mean left out: 0.99 of centred faces, below 0 of the
-same faces an eighth of the width off the middle."""
+"""Smallest correlation of the mean image with its mirror image, without each row's mean. Centred faces have 0.99; the
+same faces shifted by an eighth of the width have less than 0."""
 
 
 def baseline_error(images: UInt8[np.ndarray, "n h w 3"]) -> float:
@@ -49,17 +49,17 @@ def baseline_error(images: UInt8[np.ndarray, "n h w 3"]) -> float:
 
 
 def check_images(images: UInt8[np.ndarray, "n h w 3"], *, source: str) -> list[str]:
-    """Look at the images that a decomposer is to be trained on.
+    """Check the images that a decomposer is to be trained on.
 
     Args:
-        images: as they are, not mirrored at random: a mirrored half would hide that faces are off the middle.
-        source: where they come from, for the messages.
+        images: without random mirroring, which would hide that faces are off centre.
+        source: where the images come from, for the messages.
 
     Returns:
         Warnings, one line each: what was found, what it means, what to do.
 
     Raises:
-        DataError: training would be pointless: there are no images, they are blank, or they are all the same.
+        DataError: training would be useless: there are no images, or they are blank, or all the same.
     """
     if not len(images):
         raise DataError(f"{source} gives no images, expected at least {FEW_IMAGES}; choose another source")
@@ -78,8 +78,8 @@ def check_images(images: UInt8[np.ndarray, "n h w 3"], *, source: str) -> list[s
         sample = sample[~blank]
     if _all_same(sample):
         raise DataError(
-            f"all images of {source}{' that are not blank' if blank.any() else ''} are the same (or almost): nothing "
-            "turns, nothing moves: no shape can be learned; give many faces in varied poses"
+            f"all images of {source}{' that are not blank' if blank.any() else ''} are the same (or almost), so no "
+            "shape can be learned; give many faces in varied poses"
         )
     num_distinct = len({min(image.tobytes(), image[:, ::-1].tobytes()) for image in sample})
     if num_distinct < FEW_IMAGES:
@@ -106,7 +106,7 @@ def check_images(images: UInt8[np.ndarray, "n h w 3"], *, source: str) -> list[s
 
 
 def _sample(images: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "m h w 3"]:
-    """At most `MAX_CHECKED` images, evenly over all, in memory."""
+    """At most `MAX_CHECKED` images, evenly spaced over all, in memory."""
     num = min(len(images), MAX_CHECKED)
     return np.asarray(images[np.arange(num) * len(images) // num])
 
@@ -145,9 +145,9 @@ def _neighbour_correlation(chunk: Float[np.ndarray, "n h w 3"]) -> Float[np.ndar
 
 
 def _off_centre(sample: UInt8[np.ndarray, "n h w 3"]) -> str:
-    """What about the mean image does not fit centred faces, or nothing.
+    """Why the mean image does not look like centred faces; empty if it does.
 
-    Each row's mean is left out: sky above ground has structure and symmetry without any face.
+    Each row's mean is subtracted, because sky above ground has structure and symmetry without any face.
     """
     mean = _mean_image(sample).mean(axis=2)
     mean = mean - mean.mean(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Train a judge on renders with their truth; run the same command again to go on."""
+"""Train a judge on renders with their truth; run the same command again to resume."""
 
 import json
 import time
@@ -37,17 +37,17 @@ from lineament.store.truth import TruthFolder, open_truth
 _STREAM_INIT, _STREAM_STEP, _STREAM_SHIFT = 1, 2, 4
 
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
-"""What may change in the middle of a training."""
+"""Settings that may differ when a training is resumed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Renders:
-    """Images and what they were rendered from.
+    """Images and the attributes that they were rendered from.
 
     Attributes:
-        images: RGB.
-        names: of the attributes.
-        values: of the attributes, in the truth's units.
+        images: RGB images.
+        names: names of the attributes.
+        values: values of the attributes, in the truth's units.
     """
 
     images: UInt8[np.ndarray, "n h w 3"]
@@ -66,12 +66,13 @@ class Renders:
 
 
 def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> Renders:
-    """Rendered faces and what a judge reads of them (`attribute_table`): of their table and, where landmarks and labels
-    are known, of their proportions.
+    """Rendered faces and the attributes that a judge learns to read (`attribute_table`).
+
+    The attributes come from the folder's table and, where landmarks and labels are known, from measured proportions.
 
     Raises:
         ImageError, FileFormatError: the folder cannot be used.
-        DataError: it has no table, or an image is missing or damaged.
+        DataError: the folder has no table, or an image is missing or damaged.
     """
     truth = open_truth(folder)
     if truth.parameters is None:
@@ -89,7 +90,7 @@ def load_renders(folder: Path, resolution: int, cache: Path, fabric: Fabric) -> 
 
 
 def measured_proportions(truth: TruthFolder) -> Float[np.ndarray, "n k"]:
-    """`PROPORTIONS` of all faces, at the size they were rendered in; the mean where one cannot be measured.
+    """`PROPORTIONS` of all faces, at their rendered size; the mean over faces where one cannot be measured.
 
     Raises:
         FileFormatError: a file is damaged.
@@ -108,17 +109,17 @@ def measured_proportions(truth: TruthFolder) -> Float[np.ndarray, "n k"]:
 
 
 CLIP_NORM = 10.0
-"""Longest gradient."""
+"""Gradients with a larger norm are scaled down to this norm."""
 
 
 def learning_rate_at(step: int, config: TrainJudgeConfig) -> float:
-    """Rises linearly over a twentieth of the steps and falls to 0 as a half cosine."""
+    """The learning rate: it rises linearly over a twentieth of the steps and falls to 0 as a half cosine."""
     warmth = min((step + 1) / max(config.steps / 20, 1), 1.0)
     return config.learning_rate * warmth * (1 + cos(pi * step / config.steps)) / 2
 
 
 def shifted(images: UInt8[np.ndarray, "n h w 3"], most: int, rng: np.random.Generator) -> UInt8[np.ndarray, "n h w 3"]:
-    """Each image moved by whole pixels of its own; its edge pixels are repeated."""
+    """Each image shifted by a random number of whole pixels; its edge pixels are repeated."""
     n, h, w, _ = images.shape
     moves = rng.integers(-most, most + 1, size=(2, n, 1))
     rows, columns = ((np.arange(size) + move).clip(0, size - 1) for size, move in zip((h, w), moves, strict=True))
@@ -126,7 +127,7 @@ def shifted(images: UInt8[np.ndarray, "n h w 3"], most: int, rng: np.random.Gene
 
 
 def spoilt(images: Float[Tensor, "n 3 h w"], blur: float, noise: float, rng: torch.Generator) -> Tensor:
-    """Images mixed with their blurred copies, and with noise, each by a share of its own."""
+    """Images mixed with their blurred copies and with noise, each image by its own random shares."""
     shares = torch.rand(2, len(images), 1, 1, 1, generator=rng)
     binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     kernel = (binomial[:, None] * binomial).expand(3, 1, 5, 5)
@@ -136,7 +137,7 @@ def spoilt(images: Float[Tensor, "n 3 h w"], blur: float, noise: float, rng: tor
 
 
 class JudgeTrainer:
-    """The judge, its optimizer and everything that a resumed training must get back."""
+    """The judge, its optimizer and everything else that a resumed training must restore."""
 
     def __init__(self, config: TrainJudgeConfig, renders: Renders, fabric: Fabric) -> None:
         self.config, self.renders, self.fabric = config, renders, fabric
@@ -164,7 +165,7 @@ class JudgeTrainer:
         """The inverse of `state`.
 
         Raises:
-            ConfigError: the training read other attributes.
+            ConfigError: the saved training was on other attributes.
         """
         if (before := counters.get("attributes")) != self.judge.config.attributes:
             other = sorted(set((before or "").split()) ^ set(self.judge.names))
@@ -177,7 +178,7 @@ class JudgeTrainer:
         self.step, self.seconds = counters["step"], counters["seconds"]
 
     def batch(self) -> tuple[Float[Tensor, "n 3 h w"], Float[Tensor, "n m"]]:
-        """The images of this step, half of them mirrored, moved and spoilt; and their truth in its units."""
+        """The images of this step, shifted, half of them mirrored, blurred and noisy; and the truth in its units."""
         config, n = self.config, self.config.batch_size
         rng = step_generator(config.seed, _STREAM_STEP, self.step)
         chosen = batch_indices(config.seed, len(self.renders.images), self.step * n, n)
@@ -205,7 +206,7 @@ class JudgeTrainer:
 
 
 def scores_of(judge: Judge, renders: Renders) -> dict[str, dict[str, float]]:
-    """R^2 and mean absolute error (in the truth's units) of every attribute; the judge keeps the R^2."""
+    """R^2 and mean absolute error (in the truth's units) of every attribute; the R^2 are also stored in the judge."""
     judge.eval()
     mean, std = (buffer.double().cpu().numpy() for buffer in (judge.mean, judge.std))
     truth = renders.columns(judge.names)
@@ -218,7 +219,7 @@ def scores_of(judge: Judge, renders: Renders) -> dict[str, dict[str, float]]:
 
 
 def write_snapshot(trainer: JudgeTrainer, folder: RunFolder, test: Renders) -> dict[str, float]:
-    """The judge with its scores, and these as JSON; returns those to log."""
+    """Write the judge with its scores, and the scores as JSON; return the scores to log."""
     config, scores = trainer.config, scores_of(trainer.judge, test)
     provenance = {
         "lineament": __version__,
@@ -241,14 +242,14 @@ def write_snapshot(trainer: JudgeTrainer, folder: RunFolder, test: Renders) -> d
 
 
 def run(config: TrainJudgeConfig) -> Path:
-    """Train, or go on training.
+    """Start or resume a training.
 
     Returns:
         The path of the judge.
 
     Raises:
         ImageError, FileFormatError, DataError: a folder of renders cannot be used.
-        ConfigError: the run folder holds a training with other settings; or several devices.
+        ConfigError: the run folder holds a training with other settings, or several devices were asked for.
         NonFiniteError: the loss became NaN; the last snapshot is kept.
     """
     fabric = make_fabric(config.devices)
@@ -284,7 +285,7 @@ def train(config: TrainJudgeConfig, fabric: Fabric, folder: RunFolder) -> Path:
                 bar.update(task, note=f"mean R² {values['r2/mean']:.2f}")
             if due or trainer.step % 20 == 0:
                 folder.log(trainer.step, values | {"seconds": trainer.seconds})
-            if due or stop.requested:  # after the log: killed in between, the line is dropped and written again
+            if due or stop.requested:  # after the log: if killed in between, the log line is dropped and rewritten
                 folder.save_state(*trainer.state())
                 saved_step = trainer.step
             bar.update(task, completed=trainer.step)

@@ -1,9 +1,9 @@
-"""One face under another pose or light: pairs of samples whose latents differ by a direction found so far.
+"""Pairs of a generator's samples that show one face in two poses or lights; their latents differ along a direction.
 
-A generator that has learned to turn and to relight a face shows a decomposer many views of one person, without knowing
-it: along the directions of pose and light the canonical depth and the albedo should not change. The directions are
-those of an atlas, or are found from the decomposer as it is, and again and again while it learns. The steady steps of
-an atlas change the person less than such first ones, so that the pairs teach less that is wrong.
+A generator that can turn and relight a face gives a decomposer several views of one person. Along the directions of
+pose and light, canonical depth and albedo should not change. The directions come from an atlas, or are found with the
+present decomposer and refreshed while it learns. The steady steps of an atlas change the person less than such first
+directions, so that pairs from an atlas contain fewer errors.
 """
 
 import numpy as np
@@ -21,27 +21,27 @@ from lineament.records.atlas import Atlas
 from lineament.records.semantics import SEMANTIC_NAMES
 
 MOVED = ("yaw", "pitch", "light_x", "light_y")
-"""What differs within a pair, one of them at a time; the others and the strength of the light are held."""
+"""Semantics that differ within a pair, one at a time; the others and the strength of the light are held."""
 
 HELD = (*MOVED, "ambient", "diffuse")
 SAMPLES_PER_DIMENSION = 8
-"""Samples behind the directions, per dimension of w."""
+"""Samples from which the directions are found, per dimension of w."""
 
 
 class LatentPairs:
     """Latents moved along the directions of pose and light.
 
     Args:
-        generator: whose latents.
-        seed, truncation: of the samples behind the directions.
-        atlas: the directions, found before; None to find them.
+        generator: the generator of the latents.
+        seed, truncation: seed and truncation of the samples from which the directions are found.
+        atlas: directions found before; None to find them here.
 
     Attributes:
-        steps: moves of one standard deviation of each of `MOVED`, of every layer or of all alike; None before
-            `refresh`. A semantic that cannot be told apart from the others has the step zero.
+        steps: steps of one standard deviation of each of `MOVED`, one per layer or one for all; None before
+            `refresh`. A semantic that cannot be separated from the others has a zero step.
 
     Raises:
-        ConfigError: the atlas lacks a direction, or steady steps.
+        ConfigError: the atlas lacks a direction or its steady step.
     """
 
     def __init__(self, generator: Generator, *, seed: int, truncation: float, atlas: Atlas | None = None) -> None:
@@ -52,7 +52,7 @@ class LatentPairs:
 
     @torch.no_grad()
     def refresh(self, decomposer: Decomposer, step: int) -> None:
-        """Find the directions anew, by the decomposer as it is at this step of its training; not those of an atlas."""
+        """Find the directions anew with the decomposer at this step of its training; those of an atlas are kept."""
         if self.atlas is not None:
             return
         d = self.generator.config.w_dim
@@ -80,7 +80,7 @@ class LatentPairs:
 def steps_of_all_layers(
     gradients: Float[np.ndarray, "h d"], w_cov: Float[np.ndarray, "d d"]
 ) -> Float[np.ndarray, "m d"]:
-    """For each of `MOVED` the most probable step of one standard deviation, the others of `HELD` held."""
+    """For each of `MOVED`, the most probable step of one standard deviation that holds the others of `HELD`."""
     spread = np.sqrt(np.einsum("md,de,me->m", gradients, w_cov, gradients))
     steps = np.zeros((len(MOVED), gradients.shape[1]))
     for i in range(len(MOVED)):
@@ -96,14 +96,14 @@ def steps_of_atlas(atlas: Atlas) -> Float[np.ndarray, "m l d"]:
     """The atlas's steady steps of `MOVED`, each of one standard deviation.
 
     Raises:
-        ConfigError: it lacks a direction, or its steps are not steady.
+        ConfigError: the atlas lacks a direction, or its steps are not steady.
     """
     steps = []
     for one in [atlas.direction(name) for name in MOVED]:
         if one.layer_steps is None or one.is_bare_step:
             raise ConfigError(
-                f"the atlas has no steady step of {one.name}, and others take the person along; run discover with "
-                "--steady, and with parts"
+                f"the atlas has no steady step of {one.name}, and other steps also change the person; run discover "
+                "with --steady, and with parts"
             )
         steps.append(one.layer_steps * np.sqrt(one.gradient @ atlas.w_cov @ one.gradient))
     return np.stack(steps)

@@ -1,4 +1,4 @@
-"""How good a generator's samples are: a picture and a distance to photographs."""
+"""Quality of a generator's samples: a picture, and their distance to photographs."""
 
 import math
 

@@ -1,11 +1,12 @@
-"""Begin a training from trained networks, of the same resolution or of a lower one.
+"""Start a training from trained networks of the same or a lower resolution.
 
 Source:
     Karras et al., "Progressive Growing of GANs", ICLR 2018. Deviation: nothing is faded in. A larger generator keeps
-    all features but forgets their colours, so that its first images are bad. Were they good, the contest could not
-    begin: a discriminator that has not seen its generator grow up falls behind at once, whether it is fresh, was
-    trained alone before, or is the smaller one grown; it answers alike to all, and the generator drifts. Ahead of bad
-    images it stays ahead, and known features find their colours again within some ten thousand images.
+    all features but resets its layers to RGB, so that its first images are bad. With good first images training fails:
+    a discriminator that was not trained along with its generator falls behind at once, whether it is fresh, was trained
+    alone before, or was grown from the smaller one. It then gives all images the same logits, and the generator
+    drifts. Against bad images it stays ahead, and the generator learns its colours again within some ten thousand
+    images.
 """
 
 from pathlib import Path
@@ -21,7 +22,7 @@ from lineament.networks.stylegan.stylegan2 import StyleGAN2
 
 
 def start_generator(network: StyleGAN2, path: Path) -> None:
-    """Take over a trained generator: all of it, or, in one of higher resolution, all but the colours of its features.
+    """Copy a trained generator into the network: all of it, or all but its layers to RGB if the network is larger.
 
     Raises:
         InputError, FileFormatError: there is no such file, or it is not a generator of ours.
@@ -33,7 +34,7 @@ def start_generator(network: StyleGAN2, path: Path) -> None:
 
 
 def start_discriminator(network: Discriminator, path: Path) -> None:
-    """Take over all of a trained discriminator but, in one of higher resolution, its first look at the colours.
+    """Copy a trained discriminator into the network: all of it, or all but its layer from RGB if the network is larger.
 
     Raises:
         InputError, FileFormatError: there is no such file, or it is not a discriminator of ours.
@@ -47,7 +48,7 @@ def start_discriminator(network: Discriminator, path: Path) -> None:
 def _take_over(
     network: Generator | Discriminator, start: nn.Module, path: Path, *, shift: int, forgotten: str | None
 ) -> None:
-    """Copy every tensor, those of block i to block i + ``shift``, but those of the layers that are forgotten."""
+    """Copy every tensor, from block i to block i + ``shift``, except those of layers named ``forgotten``."""
     own = network.state_dict()
     if type(start) is not type(network) or shift < 0:
         raise MismatchError(f"{path} cannot begin this training: it is another kind of network, or a larger one")
