@@ -7,11 +7,13 @@ import pkgutil
 import re
 import subprocess
 import sys
+import warnings
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 
 import lineament
@@ -123,10 +125,27 @@ def test_version_is_a_release() -> None:
     assert [part.isdecimal() for part in lineament.__version__.split(".")] == [True] * 3
 
 
-def test_the_example_of_the_readme_runs() -> None:
+def test_the_example_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len(code.splitlines()) <= 10
+    assert code.count("import ") == 1
+    monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
-    exec(code, names)
-    assert names["images"].shape == (8, 3, 64, 64)
-    assert float(names["images"].abs().max()) <= 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", lineament.ExtrapolationWarning)
+        exec(code, names)
+    assert names["turned"].tensor.shape == (8, 3, 64, 64)
+    assert (tmp_path / "turned.png").stat().st_size > 10_000
+    change = names["turned"].values["yaw"] - names["faces"].values["yaw"]
+    assert 13 < float(np.median(change)) < 17
+    assert len(names["front"].images) == 1
+
+
+def test_the_front_door_is_complete_and_light() -> None:
+    assert {"open", "discover", "balance", "to", "load_atlas", "Editor", "Faces"} <= set(dir(lineament))
+    for name in lineament.__all__:
+        assert getattr(lineament, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'opne'"):
+        _ = lineament.opne  # pyright: ignore[reportAttributeAccessIssue]
+    assert (ROOT / "src/lineament/py.typed").exists()

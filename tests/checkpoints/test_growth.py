@@ -10,7 +10,7 @@ import torch
 from lineament.checkpoints.growth import atlas_for, for_all_layers, grown, layers_then
 from lineament.checkpoints.ours import load_generator, network_fingerprint, save_block, save_network
 from lineament.checkpoints.shipped import shipped_path
-from lineament.directions.editor import Editor, load_editor
+from lineament.directions.editor import FaceEditor, load_editor
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.faces.inversion import invert_images
 from lineament.faces.latent_spread import latent_spread
@@ -106,7 +106,7 @@ def test_faces_of_a_grown_generator_are_edited_by_the_atlas_there_was(
     large = grown(tiny_networks[0]).eval()
     save_network(tmp_path / "large.safetensors", "generator", large, large.config.to_dict(), {})
 
-    def editor(path: Path) -> Editor:
+    def editor(path: Path) -> FaceEditor:
         decomposer = tiny_files / "decomposer.safetensors"
         return load_editor(tiny_files / "atlas.safetensors", path, decomposer, "faces64", torch.device("cpu"))
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from lineament.checkpoints.growth import check_encoder_matches
 from lineament.errors import ConfigError, MismatchError, ShapeError
-from lineament.faces.inversion import check_encoder_matches, invert_images, quality
+from lineament.faces.inversion import invert_images, quality
 from lineament.faces.latent_spread import LatentSpread, latent_spread
 from lineament.faces.likeness import Likeness
 from lineament.networks.encoder import Encoder

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from lineament.checkpoints.ours import network_fingerprint, save_network
-from lineament.directions.editor import Editor, extrapolation_warnings, requested_changes
+from lineament.directions.editor import FaceEditor, extrapolation_warnings, requested_changes
 from lineament.directions.steps import HOLDABLE, affordable_hold, linear_change, linear_step
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
@@ -61,7 +61,7 @@ def test_fractions_begin_and_end_where_they_should():
 
 
 def test_a_step_changes_what_it_should_and_holds_the_rest(tiny_networks, tiny_atlas):
-    editor = Editor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=False)
+    editor = FaceEditor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=False)
     step = editor.steps(["yaw"], np.array([[0.5]]))[0, 0]
     held = [tiny_atlas.direction(name).gradient @ step for name in HOLDABLE if name != "yaw"]
     # The atlas says that a linear step achieves 0.8 of its promise, so a longer step is taken.
@@ -70,7 +70,7 @@ def test_a_step_changes_what_it_should_and_holds_the_rest(tiny_networks, tiny_at
 
 
 def test_a_plain_step_is_the_euclidean_one(tiny_networks, tiny_atlas):
-    editor = Editor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=True)
+    editor = FaceEditor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=True)
     step = editor.steps(["yaw"], np.array([[0.5]]))[0, 0]
     assert np.allclose(step, euclidean_step(tiny_atlas.direction("yaw").gradient, 0.5))
 
@@ -86,7 +86,7 @@ def steady_atlas(tiny_atlas):
 
 
 def test_steps_of_single_layers_are_taken_as_they_are_and_add_up(tiny_networks, steady_atlas):
-    editor = Editor(steady_atlas, *tiny_networks, hold=None, plain=False)
+    editor = FaceEditor(steady_atlas, *tiny_networks, hold=None, plain=False)
     yaw, pitch = (steady_atlas.direction(name).layer_steps for name in ("yaw", "pitch"))
     # The calibration of the tiny atlas: a linear step achieves 0.8 of its promise.
     np.testing.assert_allclose(editor.steps(["yaw"], np.array([[0.5]]))[0], 0.625 * yaw)
@@ -96,7 +96,7 @@ def test_steps_of_single_layers_are_taken_as_they_are_and_add_up(tiny_networks, 
 
 def test_a_shift_beside_a_turn_is_solved_for_together(tiny_networks, steady_atlas):
     """Shifts have no steady steps, and follow the head: only one linear system can set both."""
-    editor = Editor(steady_atlas, *tiny_networks, hold=None, plain=False)
+    editor = FaceEditor(steady_atlas, *tiny_networks, hold=None, plain=False)
     names = ("yaw", "translation_x")
     step = editor.steps(names, np.array([[3.0, -1.0]]))
     assert step.shape == (1, 1, steady_atlas.w_dim)
@@ -127,7 +127,7 @@ def test_who_asks_for_another_step_moves_layers_alike(tiny_networks, tiny_atlas,
     change = np.array([[0.5]])
     tiny_atlas = replace(tiny_atlas, directions=tuple(replace(one, calibration=()) for one in tiny_atlas.directions))
     steady, alike = (
-        Editor(atlas, *tiny_networks, **settings).steps(["yaw"], change) for atlas in (steady_atlas, tiny_atlas)
+        FaceEditor(atlas, *tiny_networks, **settings).steps(["yaw"], change) for atlas in (steady_atlas, tiny_atlas)
     )
     np.testing.assert_array_equal(steady, alike)
 
@@ -239,7 +239,7 @@ def atlas_with_parts(tiny_networks, tiny_atlas):
 
 def test_a_part_is_edited_while_pose_light_and_other_parts_are_held(tiny_networks, atlas_with_parts):
     held = (*SEMANTIC_NAMES, "brows", "nose")
-    step = Editor(atlas_with_parts, *tiny_networks, held, False).steps(("mouth",), np.array([[2.0]]))[0]
+    step = FaceEditor(atlas_with_parts, *tiny_networks, held, False).steps(("mouth",), np.array([[2.0]]))[0]
     assert not step[[0, 9]].any()
     changes = linear_change(atlas_with_parts, (*held, "mouth"), step[None])[0]
     np.testing.assert_allclose(changes, [0] * len(held) + [2], atol=1e-6)
@@ -250,7 +250,7 @@ def test_a_part_edit_is_measured_and_pose_is_watched(config, tiny_files, tmp_pat
     result = run(config("mouth=+2", "yaw=+1", atlas=tmp_path / "atlas.safetensors"))
     assert result.names == ("mouth", "yaw")
     assert "pitch" in result.side_effects
-    editor = Editor(atlas_with_parts, *tiny_networks, None, False)
+    editor = FaceEditor(atlas_with_parts, *tiny_networks, None, False)
     w = torch.zeros(1, atlas_with_parts.w_dim)
     image = synthesize_edited(tiny_networks[0], w)
     values = editor.values(w, image, ("brows", "yaw", "mouth"))[0]
@@ -264,7 +264,7 @@ def test_layers_narrow_an_edit(config, tiny_networks, tiny_atlas):
     generator = tiny_networks[0]
     w, change = torch.zeros(1, tiny_atlas.w_dim), np.array([[3.0]])
     whole, coarse, none = (
-        Editor(tiny_atlas, *tiny_networks, (), False, layers).edited(w, ("yaw",), change)
+        FaceEditor(tiny_atlas, *tiny_networks, (), False, layers).edited(w, ("yaw",), change)
         for layers in (None, (0, 1), ())
     )
     plain = synthesize_edited(generator, w)

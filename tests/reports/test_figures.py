@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from lineament.checkpoints import shipped
-from lineament.checkpoints.growth import atlas_for
+from lineament.checkpoints.growth import atlas_for, check_encoder_matches
 from lineament.checkpoints.ours import load_decomposer, load_encoder, load_generator, network_fingerprint
 from lineament.errors import InputError
-from lineament.faces.inversion import check_encoder_matches
 from lineament.ops.render import render
 from lineament.ops.resample import shrink, upsample_fir
 from lineament.ops.shapes import distance_in_oval, ellipsoid_depth

@@ -8,11 +8,13 @@ from torch import Tensor, nn
 
 from lineament.checkpoints.ours import network_fingerprint
 from lineament.errors import MismatchError
+from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.records.atlas import Atlas
 from lineament.records.shapes import GeneratorConfig
 from lineament.store.atlas import check_atlas_matches
+from lineament.store.tensors import short_fingerprint
 
 SMALLEST = 4
 """Number of blocks of the smallest StyleGAN2, of 32 px."""
@@ -85,3 +87,17 @@ def for_all_layers(ws: Float[Tensor, "n l d"], generator: Generator) -> Float[Te
     """Extend latents of a generator that this one grew from: the new layers take the w of the last one."""
     missing = generator.num_ws - ws.shape[1]
     return torch.cat([ws, ws[:, -1:].expand(-1, missing, -1)], dim=1) if missing else ws
+
+
+def check_encoder_matches(encoder: Encoder, generator: Generator, name: object = "the generator") -> None:
+    """Refuse an encoder of another generator, but for one that this generator grew from.
+
+    Raises:
+        MismatchError: the fingerprints differ.
+    """
+    if layers_then(generator, encoder.config.generator) is None:
+        raise MismatchError(
+            f"the encoder was trained for generator {short_fingerprint(encoder.config.generator) or 'unknown'}, but "
+            f"{name} is {short_fingerprint(network_fingerprint(generator))}; use that generator's own encoder, train "
+            "one (train encoder), or go without (--encoder none)"
+        )

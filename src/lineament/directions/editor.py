@@ -30,7 +30,7 @@ from lineament.store.tensors import short_fingerprint
 
 
 @dataclass(frozen=True)
-class Editor:
+class FaceEditor:
     """An atlas, its generator and, if at hand, its decomposer."""
 
     atlas: Atlas
@@ -112,7 +112,7 @@ def load_editor(
     hold: tuple[str, ...] | None = None,
     plain: bool = False,
     layers: tuple[int, ...] | None = None,
-) -> Editor:
+) -> FaceEditor:
     """The files of an edit, or the shipped ones for those not named, checked against each other.
 
     Raises:
@@ -137,7 +137,7 @@ def load_editor(
         raise ConfigError(
             f"layer {max(layers)} was asked for, expected some of 0-{generator.num_ws - 1}, the generator's"
         )
-    return Editor(atlas, generator, decomposer, hold, plain, layers)
+    return FaceEditor(atlas, generator, decomposer, hold, plain, layers)
 
 
 def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.device) -> Decomposer | None:

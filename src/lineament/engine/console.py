@@ -1,16 +1,91 @@
-"""Progress and messages on stderr; results belong to stdout."""
+"""Progress and messages on stderr; results belong to stdout. Within `quietly` nothing is printed."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-console = Console(stderr=True, highlight=False)
+logger = logging.getLogger("lineament")
+
+
+@dataclass(frozen=True)
+class ProgressReport:
+    """How far a piece of work is.
+
+    Attributes:
+        description: what is being done, such as "sampling faces".
+        completed: number of steps done.
+        total: number of steps in all; None while it is not known.
+    """
+
+    description: str
+    completed: int | float
+    total: int | float | None
+
+
+OnProgress: TypeAlias = Callable[[ProgressReport], object]
+
+_listener: ContextVar[OnProgress | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def quietly(on_progress: OnProgress | None = None) -> Iterator[None]:
+    """Within it nothing is printed: messages go to the logger "lineament", progress to the callback."""
+    token = _listener.set(on_progress or (lambda report: None))
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+
+
+class _Messages(Console):
+    """A console that turns silent, and logs instead, within `quietly`."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        if _listener.get() is None:
+            super().print(*objects, **options)
+        else:
+            logger.info(" ".join(map(str, objects)))
+
+
+class _Reported(Progress):
+    """A progress bar that reports to whoever listens."""
+
+    def update(self, task_id: TaskID, **changes: Any) -> None:
+        super().update(task_id, **changes)
+        self._report(task_id)
+
+    def advance(self, task_id: TaskID, advance: int | float = 1) -> None:
+        super().advance(task_id, advance)
+        self._report(task_id)
+
+    def _report(self, task_id: TaskID) -> None:
+        if (listener := _listener.get()) is not None:
+            task = self._tasks[task_id]
+            listener(ProgressReport(task.description, task.completed, task.total))
+
+
+console = _Messages(stderr=True, highlight=False)
 
 
 def progress_bar(*, disable: bool = False) -> Progress:
     """A progress bar with counts, elapsed and remaining time."""
-    return Progress(
+    return _Reported(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
@@ -18,7 +93,7 @@ def progress_bar(*, disable: bool = False) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
         console=console,
-        disable=disable,
+        disable=disable or _listener.get() is not None,
         refresh_per_second=2,
     )
 

@@ -16,16 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lineament.checkpoints.growth import for_all_layers, layers_then
-from lineament.checkpoints.ours import network_fingerprint
-from lineament.errors import MismatchError, ShapeError
+from lineament.checkpoints.growth import check_encoder_matches, for_all_layers
+from lineament.errors import ShapeError
 from lineament.faces.latent_spread import LatentSpread, latent_spread
 from lineament.faces.likeness import Likeness
 from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.ssim import ssim
 from lineament.records.inversion_settings import InversionSettings
-from lineament.store.tensors import short_fingerprint
 
 WARMUP_STEPS = 5
 """Steps in which the learning rate rises: Adam's first steps are its largest."""
@@ -117,20 +115,6 @@ def _learning_rate_at(step: int, settings: InversionSettings) -> float:
     warmth = min((step + 1) / WARMUP_STEPS, 1.0)
     left = (settings.steps - step) / (FALLING_SHARE * settings.steps)
     return settings.learning_rate * warmth * math.sin(math.pi / 2 * min(left, 1.0)) ** 2
-
-
-def check_encoder_matches(encoder: Encoder, generator: Generator, name: object = "the generator") -> None:
-    """Refuse an encoder of another generator, but for one that this generator grew from.
-
-    Raises:
-        MismatchError: the fingerprints differ.
-    """
-    if layers_then(generator, encoder.config.generator) is None:
-        raise MismatchError(
-            f"the encoder was trained for generator {short_fingerprint(encoder.config.generator) or 'unknown'}, but "
-            f"{name} is {short_fingerprint(network_fingerprint(generator))}; use that generator's own encoder, train "
-            "one (train encoder), or go without (--encoder none)"
-        )
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lineament import __version__
-from lineament.directions.editor import Editor, extrapolation_warnings, load_editor, requested_changes
+from lineament.directions.editor import FaceEditor, extrapolation_warnings, load_editor, requested_changes
 from lineament.directions.steps import step_length
 from lineament.engine.console import console, number, progress_bar
 from lineament.engine.devices import make_fabric
@@ -98,12 +98,12 @@ class EditResult:
         if self.side_effects:
             units = {name: self.atlas.direction(name).unit for name in self.side_effects}
             effects = (f"{k} {number(v, sign=True)} {units[k]}" for k, v in self.side_effects.items())
-            parts.append(f"median change of what was not asked: {', '.join(effects)}")
+            parts.append(f"median change of the other semantics: {', '.join(effects)}")
         return [*parts, str(self.path)]
 
 
 def strip(
-    editor: Editor,
+    editor: FaceEditor,
     subjects: Subjects,
     names: Sequence[str],
     changes: Float[np.ndarray, "n m"],
@@ -135,7 +135,7 @@ def animation_fractions(frames: int, symmetric: bool) -> list[float]:
     return [math.sin(t) if symmetric else (1 - math.cos(t)) / 2 for t in turns]
 
 
-def recipe_of(config: EditConfig, editor: Editor, subjects: Subjects, names: Sequence[str]) -> dict[str, str]:
+def recipe_of(config: EditConfig, editor: FaceEditor, subjects: Subjects, names: Sequence[str]) -> dict[str, str]:
     """Everything that is needed to make a picture again, as text for its file."""
     _, held = editor.used(names)
     recipe = {
@@ -153,7 +153,7 @@ def recipe_of(config: EditConfig, editor: Editor, subjects: Subjects, names: Seq
 
 
 def _write(
-    config: EditConfig, editor: Editor, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"]
+    config: EditConfig, editor: FaceEditor, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"]
 ) -> None:
     recipe, count = recipe_of(config, editor, subjects, names), len(subjects.ws)
     still = config.out.suffix.lower() == ".png"
@@ -180,7 +180,7 @@ def _write(
         save_animation(config.out, frames, fps=config.fps, comment="; ".join(f"{k} {v}" for k, v in recipe.items()))
 
 
-def _subjects(config: EditConfig, editor: Editor) -> Subjects:
+def _subjects(config: EditConfig, editor: FaceEditor) -> Subjects:
     numbers = None if config.seeds is None else parse_seeds(config.seeds)
     if config.photographs is None:
         truncation = config.truncation or editor.atlas.truncation

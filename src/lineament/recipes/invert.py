@@ -13,34 +13,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
-from torch import nn
 
 from lineament import __version__
-from lineament.checkpoints.growth import layers_then
-from lineament.checkpoints.opening import open_generator, our_file
-from lineament.checkpoints.ours import load_encoder, load_features, network_fingerprint
+from lineament.checkpoints.opening import open_generator
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.checkpoints.pairs import find_encoder, find_features
 from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, number
 from lineament.engine.devices import make_fabric
 from lineament.engine.run_folder import GentleStop
 from lineament.engine.work import Piece, Stopped, Work
-from lineament.errors import ConfigError, ImageError, InputError
-from lineament.faces.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
-from lineament.faces.inversion import check_encoder_matches, invert_images, quality
+from lineament.errors import ConfigError, ImageError
+from lineament.faces.cropping import Cropper
+from lineament.faces.face_finder import FaceFinder
+from lineament.faces.inversion import invert_images, quality
 from lineament.faces.latent_spread import latent_spread
-from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
-from lineament.ops.alignment import FoundFace
 from lineament.ops.pixels import to_tensor, to_uint8
-from lineament.ops.seeding import latents
 from lineament.records.inversions import Inversions
 from lineament.reports.figures import MIN_TILE_PX, labelled_rows
 from lineament.settings.invert import InvertConfig
-from lineament.store.images import MAX_BYTES, ImageSource, decode_image, decode_whole
+from lineament.store.images import ImageSource
 from lineament.store.inversions import save_inversions
 from lineament.store.pictures import enlarge, save_png
 
@@ -107,84 +103,6 @@ class InvertResult:
         return [*tables, *(str(path) for path in (self.path, self.picture) if path is not None)]
 
 
-class Cropper:
-    """Crops encoded images as the settings say.
-
-    Args:
-        config: the settings.
-        generator: the crops are aligned like its images.
-        finder: finds faces; if None, the finder of the optional extra is used where one is needed.
-    """
-
-    def __init__(self, config: InvertConfig, generator: Generator, finder: FaceFinder | None = None) -> None:
-        self._config, self._size = config, generator.config.resolution
-        self._generator = generator
-        # Made here, so that a missing extra is reported before the work begins.
-        self._finder = None if config.align == "none" else finder or CascadeFinder()
-        self._usual: FoundFace | None = None
-
-    def crop(self, data: bytes) -> UInt8[np.ndarray, "r r 3"]:
-        """The crop.
-
-        Raises:
-            ImageError: the image is not readable, is too small, or lacks the face that was asked for.
-        """
-        if not data:
-            raise ImageError(f"empty, not readable, or larger than {MAX_BYTES >> 20} MiB")
-        if self._finder is None:
-            return decode_image(data, self._size)
-        image = decode_whole(data)
-        if self._config.align == "auto" and image.shape[0] == image.shape[1]:
-            return decode_image(data, self._size)
-        if self._usual is None:
-            self._usual = usual_face_of(self._generator, self._finder)
-        return aligned(image, self._finder, self._usual, self._size, alone=self._config.alone)[0]
-
-
-def find_encoder(config: InvertConfig, generator: Generator, device: torch.device) -> Encoder | None:
-    """The named encoder; else an encoder of this generator that lies beside it or is shipped; else None.
-
-    Raises:
-        MismatchError: the named encoder belongs to another generator.
-    """
-    if config.encoder == NO_ENCODER:
-        return None
-    if config.encoder is not None:
-        encoder = load_encoder(config.encoder, device)
-        check_encoder_matches(encoder, generator, config.generator or "the shipped generator")
-        return encoder
-    for path in _beside(config, ("encoder.safetensors",)):
-        encoder = load_encoder(path, device)
-        if layers_then(generator, encoder.config.generator):
-            return encoder
-    console.print("no --encoder of this generator: starting at its mean w, which takes longer", soft_wrap=True)
-    return None
-
-
-def find_features(config: InvertConfig, generator: Generator, device: torch.device) -> nn.Module | None:
-    """The named perceptual features, or else those beside the generator or shipped."""
-    if not config.fit.likeness.perceptual:
-        return None
-    names = ("features.safetensors", "discriminator.safetensors")
-    for path in [config.features] if config.features is not None else _beside(config, names):
-        z = latents(0, range(32), generator.config.z_dim).to(device)
-        return load_features(path, generator(z, 0.8).clamp(-1, 1), device)
-    return None
-
-
-def _beside(config: InvertConfig, names: tuple[str, ...]) -> list[Path]:
-    """Files of these names beside the named generator, or else those shipped with the package."""
-    if config.generator is not None:
-        paths = [our_file(config.generator).with_name(name) for name in names]
-        return [path for path in paths if path.exists()]
-    for name in names:
-        try:
-            return [shipped_path(name, config.pair)]
-        except InputError:
-            continue
-    return []
-
-
 def run(config: InvertConfig) -> InvertResult:
     """Invert photographs, or resume an interrupted run.
 
@@ -206,9 +124,12 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
     generator = open_generator(config.generator or shipped_path("generator.safetensors", config.pair), fabric.device)
     if generator.config.image_channels != 3:
         raise ConfigError(f"the generator draws {generator.config.image_channels} channels, but photographs have 3")
-    encoder = find_encoder(config, generator, fabric.device)
-    features = find_features(config, generator, fabric.device)
-    cropper = Cropper(config, generator, finder)
+    use_encoder = config.encoder != NO_ENCODER
+    encoder = find_encoder(config.encoder, generator, config.generator, config.pair) if use_encoder else None
+    features = None
+    if config.fit.likeness.perceptual:
+        features = find_features(config.features, generator, config.generator, config.pair)
+    cropper = Cropper(generator, config.align, alone=config.alone, finder=finder)
     spread = latent_spread(generator)
     settings: dict[str, Any] = {
         "fit": asdict(config.fit),

@@ -1,7 +1,7 @@
 """The atlas: the directions found in one generator, with names, units and evidence."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -87,6 +87,22 @@ class Atlas:
     def all_directions(self) -> tuple[Direction, ...]:
         """The scalar semantics and then the parts."""
         return self.directions + (tuple(part.direction for part in self.local.parts) if self.local else ())
+
+    def __getitem__(self, name: str) -> Direction:
+        """As `direction`, but with a KeyError for what there is not."""
+        try:
+            return self.direction(name)
+        except ConfigError as error:
+            raise KeyError(str(error)) from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names or name in self.part_names
+
+    def __iter__(self) -> Iterator[Direction]:
+        return iter(self.all_directions)
+
+    def __len__(self) -> int:
+        return len(self.all_directions)
 
     @property
     def w_dim(self) -> int:

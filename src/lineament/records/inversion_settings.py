@@ -1,10 +1,13 @@
 """How photographs are inverted."""
 
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds
 
+Align: TypeAlias = Literal["none", "detect", "auto"]
+"""Whether faces are looked for in photographs, or the crops are aligned already."""
 
 @dataclass(frozen=True)
 class LikenessConfig:

@@ -35,7 +35,7 @@ from lineament.store.tensors import short_fingerprint
 NUM_SAMPLES, NUM_DECOMPOSED, NUM_STRIPS, NUM_EVALUATED = 40, 8, 4, 32
 UNIT_SIGNS = {"deg": "°", "% width": "\N{THIN SPACE}%"}
 ROW_NOTES = {
-    "image": "what the generator drew",
+    "image": "the generator's image",
     "reconstruction": "rendered from the parts below; white outside the face's oval",
     "relief": "the depth alone, as a plaster cast lit from above left",
     "normals": "where the surface faces",
@@ -260,7 +260,7 @@ def _commands(
         (f"{base} --seeds 0-8 --symmetric {edits[0]} --out turn.mp4", "an animation"),
         (f"{base} --seeds 5 {absolute} --out five.png", "a number without a sign is the value to reach, not a change"),
         *local,
-        (f"lineament inspect {atlas}", "what the file is"),
+        (f"lineament inspect {atlas}", "a description of the file"),
     ]
 
 

@@ -31,8 +31,8 @@ class BalanceConfig:
 
     images: Path
     """Folder or zip of aligned images."""
-    out: Path
-    """Folder for the balanced images; a new one, or that of an unfinished run to continue."""
+    out: Path | None = None
+    """Folder for the balanced images; a new one, or that of an unfinished run to continue. Needed but for --dry-run."""
     semantics: str = "yaw"
     """Semantics to balance, such as yaw or yaw,light_x; `lineament inspect` lists an atlas's names."""
     target: str = "uniform"
@@ -92,7 +92,20 @@ class BalanceConfig:
     devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
     """Where to compute. On a CPU every process has one thread, so --on.count is the number of cores to use."""
 
+    @property
+    def folder(self) -> Path:
+        """The folder for the balanced images.
+
+        Raises:
+            ConfigError: none was named.
+        """
+        if self.out is None:
+            raise ConfigError("no folder to write to; give --out, or --dry-run to see the plan")
+        return self.out
+
     def __post_init__(self) -> None:
+        if not self.dry_run:
+            _ = self.folder
         names = read_names(self.semantics)
         read_bins(self.bins, names)
         if self.range is not None:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated
 
 import tyro
 
@@ -11,9 +11,7 @@ from lineament.errors import ConfigError, InputError
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds
 from lineament.records.devices import Devices
-from lineament.records.inversion_settings import InversionSettings
-
-Align: TypeAlias = Literal["none", "detect", "auto"]
+from lineament.records.inversion_settings import Align, InversionSettings
 
 
 @dataclass(frozen=True)

@@ -38,18 +38,22 @@ class SkippedImages:
 
 
 class ImageSource:
-    """The images of a folder (searched recursively) or of a zip, in the order of their names.
+    """The images of a folder (searched recursively) or of a zip, in the order of their names; or one image.
 
     Args:
-        path: folder or zip file.
+        path: folder, zip file, or image file.
 
     Raises:
-        ImageError: nothing there, not a folder or zip, or no PNG, JPEG or WebP inside.
+        ImageError: nothing there, not a folder, zip or image, or no PNG, JPEG or WebP inside.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.is_dir():
+        is_image = self.path.suffix.lower() in IMAGE_SUFFIXES and self.path.is_file()
+        self._folder = self.path if self.path.is_dir() else self.path.parent if is_image else None
+        if is_image:
+            candidates = [self.path.name]
+        elif self.path.is_dir():
             files = (p for p in self.path.rglob("*") if p.is_file())
             candidates = [p.relative_to(self.path).as_posix() for p in files]
         elif zipfile.is_zipfile(self.path):
@@ -82,8 +86,8 @@ class ImageSource:
     @contextmanager
     def reader(self) -> Iterator[Callable[[str], bytes]]:
         """A function that reads the encoded bytes of an image by name; empty bytes if it cannot be read."""
-        if self.path.is_dir():
-            yield lambda name: _read_file(self.path / name)
+        if (folder := self._folder) is not None:
+            yield lambda name: _read_file(folder / name)
             return
         with zipfile.ZipFile(self.path) as archive:
             yield lambda name: _read_member(archive, name)
@@ -91,10 +95,10 @@ class ImageSource:
     def signature(self) -> str:
         """A hash that changes when a file is added, removed or modified (names, sizes, times or checksums)."""
         digest = hashlib.sha256()
-        if self.path.is_dir():
+        if self._folder is not None:
             for name in self.names:
                 try:
-                    status = (self.path / name).stat()
+                    status = (self._folder / name).stat()
                 except OSError:  # gone since it was listed
                     continue
                 digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lineament.errors import ConfigError
-from lineament.store.atomic import atomic_write
+from lineament.store.atomic import atomic_write, write_bytes_atomic
 
 MAX_SIDE_PX = 16_000
 MAX_PIXELS = 200_000_000
@@ -88,6 +88,27 @@ def save_png(
     data = png_bytes(image, scale=scale, text=text)
     with atomic_write(Path(path)) as handle:
         handle.write(data)
+
+
+def save_picture(path: str | Path, image: UInt8[np.ndarray, "h w 3"], text: Mapping[str, str] | None = None) -> None:
+    """Write a PNG, JPEG or WebP atomically, as the suffix says; a PNG keeps the ``text``.
+
+    Raises:
+        ConfigError: another suffix.
+        StorageError: the file cannot be written.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".png":
+        data = png_bytes(image, text=text)
+    elif suffix in (".jpg", ".jpeg"):
+        data = jpeg_bytes(image)
+    elif suffix == ".webp":
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, "WEBP", quality=90, method=6)
+        data = buffer.getvalue()
+    else:
+        raise ConfigError(f"{path} has no picture's name, expected one in .png, .jpg or .webp")
+    write_bytes_atomic(path, data)
 
 
 def read_png_text(path: str | Path) -> dict[str, str]:

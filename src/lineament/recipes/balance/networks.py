@@ -12,13 +12,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from lineament import __version__
-from lineament.checkpoints.growth import atlas_for, for_all_layers
+from lineament.checkpoints.growth import atlas_for, check_encoder_matches, for_all_layers
 from lineament.checkpoints.ours import NetworkT, load_encoder, load_features, network_fingerprint
 from lineament.checkpoints.pairs import load_pair, look_as_in
 from lineament.checkpoints.shipped import shipped_path
 from lineament.errors import DataError, ImageError, InputError, MismatchError
 from lineament.estimators.balancing import Extrapolation
-from lineament.faces.inversion import Inverted, check_encoder_matches, invert_images, quality
+from lineament.faces.inversion import Inverted, invert_images, quality
 from lineament.faces.latent_spread import LatentSpread, latent_spread
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.encoder import Encoder

@@ -118,29 +118,29 @@ def run(config: BalanceConfig) -> BalanceResult:
         MismatchError: files that do not belong together.
         StorageError: the folder cannot be written.
     """
-    check_outside(config.out, config.images)
     if not config.dry_run:
-        refuse_other_folders(config.out)
+        check_outside(config.folder, config.images)
+        refuse_other_folders(config.folder)
     fabric = make_fabric(config.devices)
     with one_thread(fabric.device), GentleStop() as stop:
         if config.dry_run:
             return _balance(config, fabric, Work(None, fabric, stop))
         settings = replace(config, out=Path(), devices=Devices())
-        with RunFolder(config.out, settings, lead=fabric.is_global_zero):
+        with RunFolder(config.folder, settings, lead=fabric.is_global_zero):
             fabric.barrier()
-            if (config.out / MANIFEST).exists():
+            if (config.folder / MANIFEST).exists():
                 fabric.barrier()
                 return _finished(config, fabric, Work(None, fabric, stop), {})
             try:
-                return _balance(config, fabric, Work(config.out / WORK, fabric, stop))
+                return _balance(config, fabric, Work(config.folder / WORK, fabric, stop))
             except Stopped:
                 if fabric.is_global_zero:
-                    done = f"stopped; what is done is kept in {config.out}, and the same command goes on"
+                    done = f"stopped; what is done is kept in {config.folder}, and the same command goes on"
                     console.print(done, soft_wrap=True)
                 return BalanceResult(None, [])
             except (InputError, FileFormatError):
                 if fabric.is_global_zero:
-                    forget_a_beginning(config.out)
+                    forget_a_beginning(config.folder)
                 raise
 
 
@@ -206,11 +206,11 @@ def _balance(config: BalanceConfig, fabric: Fabric, work: Work) -> BalanceResult
         clock.lap("making")
         if fabric.is_global_zero:
             balanced = Balanced(source, originals, goal, faces, candidates, labels)
-            columns = write_folder(config.out, balanced, work, plan, config.shards)
+            columns = write_folder(config.folder, balanced, work, plan, config.shards)
             examples = examples_of(balanced, work, networks.generator.config.resolution, read)
             units = {name: networks.atlas.direction(name).unit for name in names}
-            write_report(config.out / REPORT, summarise(columns, plan), plan, examples, units)
-            seal(config.out, columns, plan)
+            write_report(config.folder / REPORT, summarise(columns, plan), plan, examples, units)
+            seal(config.folder, columns, plan)
         clock.lap("writing")
     fabric.barrier()
     return _finished(config, fabric, work, clock.seconds)
@@ -218,12 +218,12 @@ def _balance(config: BalanceConfig, fabric: Fabric, work: Work) -> BalanceResult
 
 def _finished(config: BalanceConfig, fabric: Fabric, work: Work, seconds: dict[str, float]) -> BalanceResult:
     """What a finished folder says of itself."""
-    columns, about = load_manifest(config.out / MANIFEST)
+    columns, about = load_manifest(config.folder / MANIFEST)
     summary = summarise(columns, about["plan"])
     fabric.barrier()
     if not fabric.is_global_zero:
         return BalanceResult(summary, [], seconds)
-    tidy(config.out, work)
+    tidy(config.folder, work)
     if summary.skipped_files:
         name, reason = next(iter(summary.skipped_files.items()))
         console.print(
@@ -236,7 +236,7 @@ def _finished(config: BalanceConfig, fabric: Fabric, work: Work, seconds: dict[s
             "says in which bins images were rejected",
             soft_wrap=True,
         )
-    return BalanceResult(summary, [*summary.renderables(), str(config.out / REPORT)], seconds)
+    return BalanceResult(summary, [*summary.renderables(), str(config.folder / REPORT)], seconds)
 
 
 def _read_labels(config: BalanceConfig, source: ImageSource) -> Labels | None:

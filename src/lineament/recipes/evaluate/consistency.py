@@ -80,8 +80,8 @@ class ConsistencyReport:
 
     def renderables(self) -> list[Any]:
         """A table for the terminal."""
-        table = Table(title="What must hold of every face")
-        table.add_column("what")
+        table = Table(title="Consistency checks")
+        table.add_column("check")
         table.add_column("measured", justify="right")
         table.add_column("wanted", justify="right")
         for row in self.rows:

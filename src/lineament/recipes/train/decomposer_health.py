@@ -219,7 +219,7 @@ class HealthMonitor:
         ):
             signs["no learning"] = (
                 f"after {age} steps the pixel error of {error:.2f} is not below that of the mean image, "
-                f"{self._baseline:.2f}; look whether the images are aligned faces"
+                f"{self._baseline:.2f}; check that the images are aligned faces"
             )
         return signs
 
@@ -252,7 +252,7 @@ def _bad_levels(values: Mapping[str, float]) -> dict[str, str]:
     if yaw < FROZEN_DEG and pitch < FROZEN_DEG:
         signs["frozen views"] = (
             f"the yaw varies by {yaw:.1f} and the pitch by {pitch:.1f} degrees, every face gets the same view; "
-            "look whether the heads turn in the images"
+            "check that the heads turn in the images"
         )
     return signs
 

@@ -17,7 +17,7 @@ CHUNK_IMAGES = 128
 """Images converted to floating point at a time."""
 
 BLANK_STD = 2.0
-"""Largest standard deviation of a blank image's pixels, of 255: compression makes so much of a single colour."""
+"""Largest standard deviation of a blank image's pixels, of 255: compression of a single colour causes so much."""
 SAME_DIFFERENCE = 4.0
 """Largest mean difference of two images that count as the same, of 255. A JPEG of quality 75 differs from its original
 by 2; two aligned faces differ by 24 to 100."""

@@ -171,7 +171,7 @@ class JudgeTrainer:
             other = sorted(set((before or "").split()) ^ set(self.judge.names))
             raise ConfigError(
                 f"{self.config.out} holds a training on other attributes ({', '.join(other[:3])} ...): the truth, or "
-                "what is read of it, has changed; choose another --out"
+                "the choice of attributes, has changed; choose another --out"
             )
         restore_module("judge", self.judge, tensors)
         restore_optimizer("optimizer", self.optimizer, tensors)

@@ -1,0 +1,296 @@
+"""A generator with what was learned for it, and its faces."""
+
+import io
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from lineament import __version__
+from lineament.api.tables import Atlas, ExtrapolationWarning, Values, finite, to
+from lineament.checkpoints.pairs import find_encoder, find_features
+from lineament.checkpoints.shipped import PAIR, Pair
+from lineament.directions.editor import FaceEditor, extrapolation_warnings, requested_changes
+from lineament.engine.console import quietly
+from lineament.errors import ConfigError, ImageError, InputError
+from lineament.faces.cropping import Cropper
+from lineament.faces.inversion import invert_images
+from lineament.faces.measure import synthesize_edited
+from lineament.faces.subjects import sampled
+from lineament.networks.decomposer import Decomposer
+from lineament.networks.encoder import Encoder
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.paste_back import paste_back
+from lineament.ops.pixels import to_tensor, to_uint8
+from lineament.records.inversion_settings import Align, InversionSettings
+from lineament.store.images import ImageSource
+from lineament.store.pictures import enlarge, save_picture, tile
+
+Picture: TypeAlias = str | Path | Image.Image | np.ndarray
+"""A photograph: its file, or itself."""
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Some faces of an `Editor`, as latents; the images are drawn when they are first asked for.
+
+    Attributes:
+        editor: that draws, measures and edits them.
+        ws: one w for each layer of the generator.
+        names: seeds, or file names of photographs.
+        photographs: the crops that were inverted, in [-1, 1]; None for a generator's own faces.
+        inverted_ws: latents of the photographs before any edit.
+        edits: what was done to them, for people.
+    """
+
+    editor: "Editor"
+    ws: Float[Tensor, "n l d"]
+    names: tuple[str, ...]
+    photographs: Float[Tensor, "n 3 h w"] | None = None
+    inverted_ws: Float[Tensor, "n l d"] | None = None
+    edits: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.ws)
+
+    def __iter__(self) -> Iterator["Faces"]:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, chosen: int | slice) -> "Faces":
+        """One face, or some of them, as `Faces`."""
+        index = range(len(self))[chosen]
+        span = slice(index, index + 1) if isinstance(index, int) else chosen
+
+        def part(tensor: Tensor | None) -> Tensor | None:
+            return None if tensor is None else tensor[span]
+
+        return replace(
+            self,
+            ws=self.ws[span],
+            names=self.names[span],
+            photographs=part(self.photographs),
+            inverted_ws=part(self.inverted_ws),
+        )
+
+    @cached_property
+    def drawn(self) -> Float[Tensor, "n c h w"]:
+        """What the generator draws, in [-1, 1]; what an inversion misses of a photograph is not in it."""
+        return synthesize_edited(self.editor.generator, self.ws)
+
+    @cached_property
+    def tensor(self) -> Float[Tensor, "n c h w"]:
+        """The images in [-1, 1]; of photographs, with the details that their inversions miss put back."""
+        if self.photographs is None or self.inverted_ws is None:
+            return self.drawn
+        return paste_back(self.drawn, synthesize_edited(self.editor.generator, self.inverted_ws), self.photographs)
+
+    @property
+    def images(self) -> list[Image.Image]:
+        """The images as pictures of the generator's size."""
+        return [Image.fromarray(image) for image in to_uint8(self.tensor)]
+
+    @cached_property
+    def values(self) -> Values:
+        """Every scalar semantic of every face, measured by the decomposer; read off w where there is none.
+
+        Raises:
+            ConfigError: the editor has no atlas.
+        """
+        atlas = self.editor.needed_atlas()
+        found = self.editor.face_editor().values(self.ws, self.tensor, atlas.names)
+        columns = {name: found[:, i] for i, name in enumerate(atlas.names)}
+        return Values(columns, {name: atlas[name].unit for name in atlas.names}, self.names)
+
+    def edit(
+        self,
+        changes: Mapping[str, int | float | to] | None = None,
+        /,
+        *,
+        hold: str | Iterable[str] = "auto",
+        layers: Iterable[int] | None = None,
+        plain: bool = False,
+        **named: int | float | to,
+    ) -> "Faces":
+        """The faces after edits in the atlas's units: ``edit(yaw=+15, light_x=ln.to(0))``.
+
+        Args:
+            changes: edits whose names are no Python words, such as ``{"component 0": 2}``.
+            hold: what stays as it is: "auto" for all that can be held, "none", or names.
+            layers: move w at these layers only; where each direction moves them if None.
+            plain: take the shortest step in w, v / (v'v): nothing is held, nothing calibrated.
+            named: a number is a change, `to` a value to reach.
+
+        Raises:
+            ConfigError: no atlas, no such name, not a finite number, or an edit that contradicts what is held.
+        """
+        wanted = {**(changes or {}), **named}
+        if not wanted:
+            raise ConfigError("no edit was given; add one such as yaw=+20")
+        relative = {name: finite(name, value) for name, value in wanted.items() if not isinstance(value, to)}
+        absolute = {name: finite(name, value.value) for name, value in wanted.items() if isinstance(value, to)}
+        names, editor = (*relative, *absolute), self.editor.face_editor(hold, layers, plain)
+        for name in names:
+            editor.atlas.direction(name)  # an unknown name is refused, with a hint
+        present = editor.values(self.ws, self.tensor, names)
+        asked = requested_changes(relative, absolute, present)
+        for line in extrapolation_warnings(editor.atlas, names, present + asked, self.names):
+            warnings.warn(line, ExtrapolationWarning, stacklevel=2)
+        step = torch.as_tensor(editor.steps(names, asked), dtype=self.ws.dtype, device=self.ws.device)
+        done = [f"{name}={value:+g}" for name, value in relative.items()]
+        done += [f"{name}=@{value:g}" for name, value in absolute.items()]
+        return replace(self, ws=self.ws + step, edits=(*self.edits, " ".join(done)))
+
+    def save(self, path: str | Path, *, columns: int | None = None, scale: int = 1) -> None:
+        """Write all faces as one picture (.png, .jpg or .webp), side by side.
+
+        Args:
+            path: its folder must exist.
+            columns: faces in a row; all in one row up to eight, if None.
+            scale: whole factor by which the faces are enlarged.
+
+        Raises:
+            ConfigError: the suffix is unknown.
+            StorageError: the file cannot be written.
+        """
+        faces = np.stack([enlarge(image, scale) for image in to_uint8(self.tensor)])
+        text = {
+            "Software": f"Lineament {__version__}",
+            "lineament:faces": ", ".join(self.names),
+            "lineament:edits": "; ".join(self.edits),
+        }
+        save_picture(path, tile(faces, columns or min(len(faces), 8)), text)
+
+
+class Editor:
+    """A generator with what was learned for it; made by `open`.
+
+    Attributes:
+        generator: draws the faces.
+        atlas: its directions; None where none was given.
+        decomposer: measures faces; None where there is none that belongs to the atlas.
+        pair: shipped networks that stand in for files not given.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        atlas: Atlas | None = None,
+        decomposer: Decomposer | None = None,
+        *,
+        path: Path | None = None,
+        encoder: Path | None = None,
+        pair: Pair = PAIR,
+    ) -> None:
+        self.generator, self.atlas, self.decomposer = generator, atlas, decomposer
+        self.pair: Pair = pair
+        self._path, self._encoder_path = path, encoder
+
+    def __repr__(self) -> str:
+        size, what = self.generator.config.resolution, "no atlas"
+        if self.atlas is not None:
+            what = f"{len(self.atlas.names)} semantics, {len(self.atlas.part_names)} parts"
+        return f"<Editor: {self.generator.family}, {size} px, {what}>"
+
+    @cached_property
+    def encoder(self) -> Encoder | None:
+        """Predicts the latents of photographs; None if there is none for this generator."""
+        with quietly():
+            return find_encoder(self._encoder_path, self.generator, self._path, self.pair)
+
+    def needed_atlas(self) -> Atlas:
+        """The atlas.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        if self.atlas is None:
+            raise ConfigError("this editor has no atlas; give one to lineament.open, or find one by lineament.discover")
+        return self.atlas
+
+    def face_editor(
+        self, hold: str | Iterable[str] = "auto", layers: Iterable[int] | None = None, plain: bool = False
+    ) -> FaceEditor:
+        """The atlas applied to the generator, as `Faces.edit` uses it."""
+        atlas = self.needed_atlas()
+        held = None if hold == "auto" else () if hold == "none" else (hold,) if isinstance(hold, str) else tuple(hold)
+        for name in held or ():
+            atlas.direction(name)
+        chosen = None if layers is None else tuple(layers)
+        if chosen is not None and not set(chosen) <= set(range(self.generator.num_ws)):
+            raise ConfigError(f"layers are {list(chosen)}, expected some of 0 to {self.generator.num_ws - 1}")
+        return FaceEditor(atlas, self.generator, self.decomposer, held, plain, chosen)
+
+    def sample(self, seeds: Iterable[int] = range(8), *, truncation: float | None = None, run_seed: int = 0) -> Faces:
+        """The generator's own faces, the same as those of ``lineament edit --seeds``.
+
+        Args:
+            seeds: numbers of the faces.
+            truncation: psi; that of the atlas, or 0.7 without one, if None.
+            run_seed: another number gives other faces for the same seeds.
+
+        Raises:
+            ConfigError: a seed below 0, or a truncation out of bounds.
+        """
+        numbers = list(seeds)
+        if not numbers or min(numbers) < 0:
+            raise ConfigError(f"seeds are {numbers[:5]}, expected one number or more, from 0 up")
+        psi = truncation if truncation is not None else self.atlas.truncation if self.atlas is not None else 0.7
+        if not 0 < psi <= 1:
+            raise ConfigError(f"truncation is {psi}, expected above 0 and at most 1")
+        found = sampled(self.generator, numbers, run_seed, psi)
+        return Faces(self, found.ws, found.names)
+
+    @torch.no_grad()
+    def invert(self, pictures: Picture | Sequence[Picture], *, steps: int = 100, align: Align = "none") -> Faces:
+        """Photographs as latents, so that they can be edited.
+
+        Args:
+            pictures: files, a folder, a zip, PIL images or arrays (h w 3) of bytes; one or several of them.
+            steps: of the optimisation that follows the encoder's answer.
+            align: "none": they are crops aligned as the generator's own images are; "auto" and "detect" look for the
+                face, which needs the extra ``align``.
+
+        Raises:
+            ImageError: a picture cannot be read, or has no face.
+            InputError: there is no such file.
+        """
+        listed = [pictures] if isinstance(pictures, str | Path | Image.Image | np.ndarray) else list(pictures)
+        cropper = Cropper(self.generator, align)
+        crops, names = [], []
+        for data, name in (pair for i, one in enumerate(listed) for pair in _encoded(one, i)):
+            try:
+                crops.append(cropper.crop(data))
+            except ImageError as error:
+                raise ImageError(f"{name}: {error}") from error
+            names.append(name)
+        if not crops:
+            raise ImageError("there is no picture to invert")
+        images = to_tensor(np.stack(crops)).to(self.generator.mapping.w_avg.device)
+        features = find_features(None, self.generator, self._path, self.pair)
+        inverted = invert_images(self.generator, self.encoder, images, InversionSettings(steps=steps), features)
+        return Faces(self, inverted.ws, tuple(names), images, inverted.ws)
+
+
+def _encoded(picture: Picture, index: int) -> Iterator[tuple[bytes, str]]:
+    """Encoded images and their names: of files, of a picture in memory."""
+    if isinstance(picture, str | Path):
+        if not Path(picture).exists():
+            raise InputError(f"{picture} does not exist; check the path")
+        yield from ((data, name) for name, data in ImageSource(picture).read_all())
+        return
+    stream = io.BytesIO()
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3:
+            found = f"an array of {picture.dtype} with shape {picture.shape}"
+            raise ImageError(f"picture {index} is {found}, expected bytes of shape (height, width, 3)")
+        picture = Image.fromarray(picture)
+    picture.save(stream, "PNG")
+    yield stream.getvalue(), str(index)

@@ -1,0 +1,51 @@
+"""Photographs as square crops, aligned as the generator's own images are."""
+
+import numpy as np
+from jaxtyping import UInt8
+
+from lineament.errors import ImageError
+from lineament.faces.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
+from lineament.networks.stylegan.generator import Generator
+from lineament.ops.alignment import FoundFace
+from lineament.records.inversion_settings import Align
+from lineament.store.images import MAX_BYTES, decode_image, decode_whole
+
+
+class Cropper:
+    """Crops encoded images for a generator.
+
+    Args:
+        generator: the crops are aligned like its images, and as large.
+        align: whether faces are looked for: "none", "detect", or "auto", where the image is not square.
+        alone: refuse images with several faces instead of taking the largest.
+        finder: finds faces; if None, the finder of the optional extra is used where one is needed.
+
+    Raises:
+        InputError: the extra is needed and missing.
+    """
+
+    def __init__(
+        self, generator: Generator, align: Align = "none", *, alone: bool = False, finder: FaceFinder | None = None
+    ) -> None:
+        self._generator, self._size = generator, generator.config.resolution
+        self._align, self._alone = align, alone
+        # Made here, so that a missing extra is reported before the work begins.
+        self._finder = None if align == "none" else finder or CascadeFinder()
+        self._usual: FoundFace | None = None
+
+    def crop(self, data: bytes) -> UInt8[np.ndarray, "r r 3"]:
+        """The crop.
+
+        Raises:
+            ImageError: the image is not readable, is too small, or lacks the face that was asked for.
+        """
+        if not data:
+            raise ImageError(f"empty, not readable, or larger than {MAX_BYTES >> 20} MiB")
+        if self._finder is None:
+            return decode_image(data, self._size)
+        image = decode_whole(data)
+        if self._align == "auto" and image.shape[0] == image.shape[1]:
+            return decode_image(data, self._size)
+        if self._usual is None:
+            self._usual = usual_face_of(self._generator, self._finder)
+        return aligned(image, self._finder, self._usual, self._size, alone=self._alone)[0]
