@@ -345,7 +345,7 @@ def test_calibration_reads_its_own_column(
 def test_nothing_varies(pair: tuple[Path, Path], tmp_path: Path) -> None:
     gains = {f"view_{i}": 0.0 for i in range(6)} | {f"light_{i}": 0.0 for i in range(4)}
     write_decomposer(tmp_path / "d.safetensors", **gains)
-    with pytest.raises(ConfigError, match="says the same of every face; train it longer"):
+    with pytest.raises(ConfigError, match="gives the same values for every face; train it longer"):
         run(settings((pair[0], tmp_path / "d.safetensors"), tmp_path / "out"))
 
 

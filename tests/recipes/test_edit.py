@@ -10,7 +10,6 @@ from lineament.directions.editor import FaceEditor, extrapolation_warnings, requ
 from lineament.directions.steps import HOLDABLE, affordable_hold, linear_change, linear_step
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
-from lineament.estimators.steps import euclidean_step
 from lineament.faces.maps import maps_of_images
 from lineament.faces.measure import measure, synthesize_edited
 from lineament.faces.subjects import parse_seeds
@@ -72,7 +71,8 @@ def test_a_step_changes_what_it_should_and_holds_the_rest(tiny_networks, tiny_at
 def test_a_plain_step_is_the_euclidean_one(tiny_networks, tiny_atlas):
     editor = FaceEditor(tiny_atlas, *tiny_networks, hold=HOLDABLE, plain=True)
     step = editor.steps(["yaw"], np.array([[0.5]]))[0, 0]
-    assert np.allclose(step, euclidean_step(tiny_atlas.direction("yaw").gradient, 0.5))
+    gradient = tiny_atlas.direction("yaw").gradient
+    assert np.allclose(step, 0.5 * gradient / (gradient @ gradient))
 
 
 @pytest.fixture

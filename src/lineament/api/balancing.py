@@ -1,4 +1,4 @@
-"""Plan how a lopsided folder is balanced, and balance it."""
+"""Plan how to balance a folder of images, and balance it."""
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -15,10 +15,10 @@ from lineament.settings.balance import BalanceConfig
 
 
 class BalancePlan:
-    """How a lopsided folder would be filled; made by `balance`. Nothing is written before `run`.
+    """A plan for balancing a folder of images, made by `balance`. Nothing is written before `run`.
 
     Attributes:
-        config: all settings, as the command has them.
+        config: all settings of the command.
     """
 
     def __init__(self, config: BalanceConfig) -> None:
@@ -30,7 +30,7 @@ class BalancePlan:
             return as_text(run_balance(replace(self.config, dry_run=True)).renderables())
 
     def show(self) -> str:
-        """The histogram, the plan and what it would cost; images are measured for it, once.
+        """The histogram, the plan and its cost, as text. The images are measured at the first call.
 
         Raises:
             ImageError, InputError: no usable image, or no such folder.
@@ -41,14 +41,18 @@ class BalancePlan:
     __str__ = show
 
     def run(self, out: str | Path, *, on_progress: OnProgress | None = None) -> Summary | None:
-        """Make the images, or go on making them.
+        """Make the images, or continue an earlier run.
+
+        Args:
+            out: folder for the balanced images.
+            on_progress: is called with a `ProgressReport` as the work proceeds.
 
         Returns:
-            What the folder holds; None if it was stopped before the end.
+            A summary of the folder; None if the run was stopped before the end.
 
         Raises:
             StorageError: the folder cannot be written.
-            DataError: the folder lies within that of the images.
+            DataError: ``out`` lies within the folder of the images.
         """
         with quietly(on_progress):
             return run_balance(replace(self.config, out=Path(out), dry_run=False)).summary
@@ -62,12 +66,13 @@ def balance(
     device: Accelerator = "auto",
     **settings: Any,
 ) -> BalancePlan:
-    """Plan how a folder of images is balanced by guided extrapolation.
+    """Plan how to balance a folder of images by guided extrapolation.
 
     Args:
         images: folder or zip of aligned images.
-        semantics: what to balance, with the range of its histogram: ``{"yaw": (-20, 20)}``; None takes nearly all.
-        bins: bins of each semantic.
+        semantics: the semantics to balance, each with the range of its histogram, such as ``{"yaw": (-20, 20)}``. A
+            range of None covers nearly all images.
+        bins: number of bins of each semantic.
         device: where to compute.
         settings: of `lineament.settings.balance.BalanceConfig`, such as ``count`` or ``source="samples"``.
 

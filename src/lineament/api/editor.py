@@ -1,4 +1,4 @@
-"""A generator with what was learned for it, and its faces."""
+"""The `Editor` of a generator, and its `Faces`."""
 
 import io
 import warnings
@@ -35,7 +35,7 @@ from lineament.store.images import ImageSource
 from lineament.store.pictures import enlarge, save_picture, tile
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray
-"""A photograph: its file, or itself."""
+"""A photograph: the path of its file, or of a folder or zip; a PIL image; or an array (h w 3) of bytes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +43,12 @@ class Faces:
     """Some faces of an `Editor`, as latents; the images are drawn when they are first asked for.
 
     Attributes:
-        editor: that draws, measures and edits them.
+        editor: draws, measures and edits them.
         ws: one w for each layer of the generator.
         names: seeds, or file names of photographs.
         photographs: the crops that were inverted, in [-1, 1]; None for a generator's own faces.
         inverted_ws: latents of the photographs before any edit.
-        edits: what was done to them, for people.
+        edits: the edits made so far, for display.
     """
 
     editor: "Editor"
@@ -82,24 +82,24 @@ class Faces:
 
     @cached_property
     def drawn(self) -> Float[Tensor, "n c h w"]:
-        """What the generator draws, in [-1, 1]; what an inversion misses of a photograph is not in it."""
+        """Images as the generator draws them, in [-1, 1], without details of photographs that the inversion misses."""
         return synthesize_edited(self.editor.generator, self.ws)
 
     @cached_property
     def tensor(self) -> Float[Tensor, "n c h w"]:
-        """The images in [-1, 1]; of photographs, with the details that their inversions miss put back."""
+        """The images in [-1, 1]. Details of photographs that the inversion misses are put back."""
         if self.photographs is None or self.inverted_ws is None:
             return self.drawn
         return paste_back(self.drawn, synthesize_edited(self.editor.generator, self.inverted_ws), self.photographs)
 
     @property
     def images(self) -> list[Image.Image]:
-        """The images as pictures of the generator's size."""
+        """The images as PIL images at the generator's resolution."""
         return [Image.fromarray(image) for image in to_uint8(self.tensor)]
 
     @cached_property
     def values(self) -> Values:
-        """Every scalar semantic of every face, measured by the decomposer; read off w where there is none.
+        """Every scalar semantic of every face: measured by the decomposer, or predicted from w if there is none.
 
         Raises:
             ConfigError: the editor has no atlas.
@@ -122,11 +122,14 @@ class Faces:
         """The faces after edits in the atlas's units: ``edit(yaw=+15, light_x=ln.to(0))``.
 
         Args:
-            changes: edits whose names are no Python words, such as ``{"component 0": 2}``.
-            hold: what stays as it is: "auto" for all that can be held, "none", or names.
-            layers: move w at these layers only; where each direction moves them if None.
-            plain: take the shortest step in w, v / (v'v): nothing is held, nothing calibrated.
+            changes: edits whose names are not Python identifiers, such as ``{"component 0": 2}``.
+            hold: semantics to hold fixed: "auto" for all that can be held, "none", or names.
+            layers: move w at these layers only; if None, at the layers of each direction.
+            plain: take the shortest step in w, v / (v'v), which holds nothing and is not calibrated.
             named: a number is a change, `to` a value to reach.
+
+        Warns:
+            ExtrapolationWarning: a value leaves the range seen in the generator's own faces.
 
         Raises:
             ConfigError: no atlas, no such name, not a finite number, or an edit that contradicts what is held.
@@ -153,8 +156,8 @@ class Faces:
 
         Args:
             path: its folder must exist.
-            columns: faces in a row; all in one row up to eight, if None.
-            scale: whole factor by which the faces are enlarged.
+            columns: faces per row; if None, at most eight.
+            scale: integer factor by which the faces are enlarged.
 
         Raises:
             ConfigError: the suffix is unknown.
@@ -170,13 +173,13 @@ class Faces:
 
 
 class Editor:
-    """A generator with what was learned for it; made by `open`.
+    """A generator with its atlas, decomposer and encoder; made by `open`.
 
     Attributes:
         generator: draws the faces.
-        atlas: its directions; None where none was given.
-        decomposer: measures faces; None where there is none that belongs to the atlas.
-        pair: shipped networks that stand in for files not given.
+        atlas: its directions; None if none was given.
+        decomposer: measures faces; None if there is none that belongs to the atlas.
+        pair: shipped networks used for files not given.
     """
 
     def __init__(
@@ -218,7 +221,11 @@ class Editor:
     def face_editor(
         self, hold: str | Iterable[str] = "auto", layers: Iterable[int] | None = None, plain: bool = False
     ) -> FaceEditor:
-        """The atlas applied to the generator, as `Faces.edit` uses it."""
+        """The `FaceEditor` with these settings, which are those of `Faces.edit`.
+
+        Raises:
+            ConfigError: there is no atlas, or a name to hold or a layer does not exist.
+        """
         atlas = self.needed_atlas()
         held = None if hold == "auto" else () if hold == "none" else (hold,) if isinstance(hold, str) else tuple(hold)
         for name in held or ():
@@ -233,7 +240,7 @@ class Editor:
 
         Args:
             seeds: numbers of the faces.
-            truncation: psi; that of the atlas, or 0.7 without one, if None.
+            truncation: psi; if None, that of the atlas, or 0.7 without an atlas.
             run_seed: another number gives other faces for the same seeds.
 
         Raises:
@@ -254,13 +261,13 @@ class Editor:
 
         Args:
             pictures: files, a folder, a zip, PIL images or arrays (h w 3) of bytes; one or several of them.
-            steps: of the optimisation that follows the encoder's answer.
-            align: "none": they are crops aligned as the generator's own images are; "auto" and "detect" look for the
-                face, which needs the extra ``align``.
+            steps: number of optimisation steps after the encoder's prediction; twice as many without an encoder.
+            align: "none" if the pictures are aligned like the generator's own images. "detect" looks for the face in
+                every picture, "auto" in those that are not square; both need the extra ``align``.
 
         Raises:
             ImageError: a picture cannot be read, or has no face.
-            InputError: there is no such file.
+            InputError: there is no such file, or the extra ``align`` is not installed.
         """
         listed = [pictures] if isinstance(pictures, str | Path | Image.Image | np.ndarray) else list(pictures)
         cropper = Cropper(self.generator, align)
@@ -280,7 +287,7 @@ class Editor:
 
 
 def _encoded(picture: Picture, index: int) -> Iterator[tuple[bytes, str]]:
-    """Encoded images and their names: of files, of a picture in memory."""
+    """Encoded images and their names, from files or from a picture in memory."""
     if isinstance(picture, str | Path):
         if not Path(picture).exists():
             raise InputError(f"{picture} does not exist; check the path")

@@ -35,11 +35,11 @@ def open(
     """Open a generator with its atlas, decomposer and encoder; the shipped ones without any argument.
 
     Args:
-        generator: a file of ours, a checkpoint of another program (nothing in it is run), "package.module:function",
-            or a generator.
-        atlas: file, or what `discover` gave; the shipped one if no generator is given either.
-        decomposer: measures faces; the shipped one if None and if it is the atlas's.
-        encoder: predicts latents of photographs; the one beside the generator, or the shipped one, if None.
+        generator: a file of Lineament, a checkpoint of another program (no code in it is run),
+            "package.module:function", or a `Generator`.
+        atlas: a file, or the result of `discover`; if None, the shipped one, or none if a generator is given.
+        decomposer: measures faces; if None, the shipped one if the atlas was made with it.
+        encoder: predicts latents of photographs; if None, the one beside the generator's file, or the shipped one.
         pair: shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders).
         device: where to compute.
 
@@ -89,20 +89,20 @@ def discover(
         generator: as in `open`.
         decomposer: trained for it by ``lineament train decomposer``.
         samples: images for the regression.
-        held_out: further images, for its score.
+        held_out: further images, for the score of the regression.
         truncation: psi at which w is sampled; 1 is none.
-        parts: whether, or how, parts of the face are looked for.
+        parts: whether to find parts of the face, or the settings for finding them.
         steady: penalty on changes of depth and albedo when editing pose or light; 0 takes one step for all layers.
         calibration_faces: faces on which the steps are calibrated.
         seed: of the samples.
-        batch_size: images at a time; as many as the free memory allows if None.
-        pair: shipped networks to use where neither file is given.
+        batch_size: images at a time; if None, as many as the free memory allows.
+        pair: shipped networks to use if neither network is given.
         device: where to compute.
         on_progress: is called with a `ProgressReport` after each batch.
 
     Raises:
         InputError, FileFormatError: a file is missing or cannot be read.
-        ConfigError: one of the two networks alone, or too few samples.
+        ConfigError: only one of the two networks is given, or too few samples.
     """
     if (generator is None) != (decomposer is None):
         raise ConfigError("generator and decomposer belong together: give both, or none for the shipped pair")

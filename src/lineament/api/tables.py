@@ -1,4 +1,4 @@
-"""What the front door gives and takes: the atlas, tables of values, values to reach."""
+"""Types of the Python interface: the atlas, tables of values, values to reach."""
 
 import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from lineament.records.atlas import Atlas as AtlasRecord
 from lineament.store import atlas as atlas_files
 
 Accelerator: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
-"""What to compute on."""
+"""Device on which to compute."""
 
 
 class ExtrapolationWarning(UserWarning):
@@ -27,7 +27,7 @@ class ExtrapolationWarning(UserWarning):
 
 @dataclass(frozen=True)
 class to:
-    """A value to reach, where a plain number is a change: ``edit(yaw=ln.to(0))`` turns every face to the front."""
+    """A value to reach, while a plain number is a change: ``edit(yaw=ln.to(0))`` turns every face to the front."""
 
     value: int | float
 
@@ -90,15 +90,15 @@ class Values(Mapping[str, Float[np.ndarray, " n"]]):
 
 
 def as_path(path: str | Path | None) -> Path | None:
-    """The same as a path."""
+    """A string as a path; None stays None."""
     return None if path is None else Path(path)
 
 
 def finite(name: str, value: Any) -> float:
-    """The number of an edit.
+    """The value of an edit as a float.
 
     Raises:
-        ConfigError: it is none, or not finite.
+        ConfigError: it is not a number, or not finite.
     """
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
         raise ConfigError(f"{name} is {value!r}, expected a finite number, such as {name}=+20 or {name}=ln.to(0)")

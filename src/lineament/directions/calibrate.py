@@ -1,4 +1,4 @@
-"""What steps along the directions of an atlas really achieve, and the correction that makes them exact."""
+"""Measure the real effect of the steps of an atlas, and store a correction for it."""
 
 from dataclasses import dataclass, replace
 
@@ -19,10 +19,10 @@ from lineament.records.semantics import SEMANTIC_NAMES
 
 @dataclass(frozen=True)
 class Calibration:
-    """What edits along one direction were measured to do, before their correction.
+    """Measured effect of edits along one direction, before the correction.
 
-    ``changes`` has one row per face and one column per step; ``leakage`` is the median change of every semantic, in
-    the order of `SEMANTIC_NAMES`. ``held`` are the semantics that were to stay.
+    ``changes`` has one row per face and one column per step. ``leakage`` has one row per step: the median change of
+    every semantic over the faces, in the order of `SEMANTIC_NAMES`. ``held`` names the semantics that were held fixed.
     """
 
     name: str
@@ -35,7 +35,19 @@ class Calibration:
 def calibrate(
     faces: int, atlas: Atlas, generator: Generator, decomposer: Decomposer
 ) -> tuple[Atlas, list[Calibration]]:
-    """Take steps of known size on this many unseen faces, measure what they achieve, and store the correction."""
+    """Take steps of known size on unseen faces, measure their effect, and store the correction in the atlas.
+
+    The steps are 0.5, 1, 2 and 3 standard deviations of the semantic, up and down.
+
+    Args:
+        faces: number of faces.
+        atlas: not calibrated.
+        generator: draws the faces.
+        decomposer: measures the faces.
+
+    Returns:
+        The calibrated atlas, and the measurements.
+    """
     numbers = range(CALIBRATION, CALIBRATION + faces)
     w, before = sample_and_measure(generator, decomposer, atlas.seed, numbers, atlas.truncation)
     calibrations: list[Calibration] = []
@@ -61,9 +73,9 @@ def calibrate(
 
 
 def calibration_slope(direction: Direction) -> float | None:
-    """Measured change over the linear model's promise, at one standard deviation; None if not calibrated.
+    """Measured change divided by the change in the linear model, at one standard deviation; None if not calibrated.
 
-    1 is a perfectly linear generator; what is missing is what the calibration makes up for.
+    It is 1 for a perfectly linear generator. The calibration corrects any difference from 1.
     """
     if not direction.calibration or direction.std == 0:
         return None

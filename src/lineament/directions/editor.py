@@ -1,4 +1,4 @@
-"""An atlas applied to a generator's faces: steps, images, and values before and after."""
+"""Edit a generator's faces with an atlas: steps, images, and values before and after."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,13 @@ from lineament.store.tensors import short_fingerprint
 
 @dataclass(frozen=True)
 class FaceEditor:
-    """An atlas, its generator and, if at hand, its decomposer."""
+    """An atlas with its generator and, if available, its decomposer; and how to edit with them.
+
+    Attributes:
+        hold: names to hold fixed; None holds all that can be held (`affordable_hold`).
+        plain: take the shortest step in the Euclidean sense, which holds nothing and is not calibrated.
+        layers: move w at these layers only; None moves the layers of each direction.
+    """
 
     atlas: Atlas
     generator: Generator
@@ -47,7 +53,11 @@ class FaceEditor:
         names: Sequence[str],
         step: Float[np.ndarray, "n s d"] | None = None,
     ) -> Float[np.ndarray, "n m"]:
-        """Values of the named directions: measured on the images, or else read off w and the step taken from there."""
+        """Values of the named directions, in the atlas's units.
+
+        They are measured on the images if there is a decomposer. Without one, and for imported directions, the linear
+        model predicts them from w and ``step``.
+        """
         w = w.mean(dim=1) if w.ndim == 3 else w
         means = np.array([self.atlas.direction(name).mean for name in names])
         values = means + (w.double().cpu().numpy() - self.atlas.w_mean) @ self.atlas.gradients(tuple(names)).T
@@ -65,14 +75,15 @@ class FaceEditor:
         return values
 
     def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
-        """Steps in w for every face's changes."""
+        """The step in w of each face, from its changes in the atlas's units; one row if all layers move alike."""
         atlas, hold = self.used(names)
         return np.stack([self._step(atlas, dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
 
     def used(self, names: Sequence[str]) -> tuple[Atlas, tuple[str, ...]]:
-        """The atlas by which these are edited, and what is held meanwhile.
+        """The atlas used to edit these directions, and the names that are held fixed.
 
-        The atlas's own steps of single layers hold what they hold: who asks for something else moves layers alike.
+        The steady steps of an atlas hold a fixed set of semantics at fixed layers. If other names to hold, other layers
+        or plain steps are chosen, pose and light use the same step in all layers instead.
         """
         own = self.hold is None and not self.plain and self.layers is None
         atlas = self.atlas if own else self.atlas.layers_alike()
@@ -95,7 +106,7 @@ class FaceEditor:
     def shown(
         self, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"], *, pasted: bool
     ) -> Float[Tensor, "n 3 h w"]:
-        """Images after the changes; of photographs, if ``pasted``, with what their inversions miss put back."""
+        """Images after the changes. With ``pasted``, details of photographs that their inversions miss are put back."""
         images = self.edited(subjects.ws, names, changes)
         if subjects.photographs is None or not pasted:
             return images
@@ -113,11 +124,11 @@ def load_editor(
     plain: bool = False,
     layers: tuple[int, ...] | None = None,
 ) -> FaceEditor:
-    """The files of an edit, or the shipped ones for those not named, checked against each other.
+    """Load the files of an edit and check that they belong together; files that are not named are the shipped ones.
 
     Raises:
-        MismatchError: the generator or the named decomposer is not the atlas's.
-        ConfigError: something to hold, or a layer, that there is not.
+        MismatchError: the atlas was made with another generator, or with another decomposer than the named one.
+        ConfigError: a name to hold or a layer does not exist.
     """
     atlas = load_atlas(atlas_path or shipped_path("atlas.safetensors", pair))
     path = generator_path or shipped_path("generator.safetensors", pair)
@@ -141,10 +152,10 @@ def load_editor(
 
 
 def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.device) -> Decomposer | None:
-    """The decomposer named, or the shipped one if it is the atlas's; None, said on the console, if there is none.
+    """The named decomposer, or the shipped one if the atlas was made with it; else None, with a note on the console.
 
     Raises:
-        MismatchError: the one named is not the atlas's.
+        MismatchError: the atlas was made with another decomposer than the named one.
     """
     if path is not None:
         decomposer = load_decomposer(path, device)
@@ -162,8 +173,8 @@ def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.d
     if decomposer is not None and network_fingerprint(decomposer) == atlas.decomposer_fingerprint:
         return decomposer
     console.print(
-        "no --decomposer of this atlas: values are read off w by the linear model, not measured (its changes are "
-        "larger than asked where the calibration lengthens the step)",
+        "no --decomposer of this atlas: values are read off w by the linear model, not measured (where the calibration "
+        "lengthens a step, they show a larger change than requested)",
         soft_wrap=True,
     )
     return None
@@ -172,7 +183,10 @@ def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.d
 def requested_changes(
     relative: dict[str, float], absolute: dict[str, float], present: Float[np.ndarray, "n m"]
 ) -> Float[np.ndarray, "n m"]:
-    """Changes of every face, for relative edits first and absolute ones after, in the order of ``present``."""
+    """Changes of every face, one column per edit: relative edits first, then absolute ones, as in ``present``.
+
+    The change of an absolute edit is its value minus the present value.
+    """
     changes = np.tile([*relative.values(), *absolute.values()], (len(present), 1)).astype(np.float64)
     changes[:, len(relative) :] -= present[:, len(relative) :]
     return changes
@@ -185,7 +199,7 @@ def extrapolation_warnings(
     faces: Sequence[object],
     kind: str = "seed",
 ) -> list[str]:
-    """One line for every semantic that leaves the range seen in some face."""
+    """One line for every direction whose target value is outside of the range seen, for at least one face."""
     lines = []
     for k, name in enumerate(names):
         span = atlas.direction(name).range_seen

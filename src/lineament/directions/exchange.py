@@ -1,4 +1,4 @@
-"""Directions of other methods and tools as an atlas that `lineament edit` takes, and ours as what they take."""
+"""Convert directions of other methods and tools to an atlas for `lineament edit`, and an atlas to their common form."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -18,27 +18,28 @@ from lineament.records.direction import Direction, SeenRange
 from lineament.records.found_directions import FoundDirections
 
 FOUND_BY = "found_by"
-"""Entry of an atlas's provenance that holds the method, of directions that are not ours."""
+"""Key in an atlas's provenance for the name of the method, if the directions are imported."""
 
 
 def atlas_of_found(
     found: FoundDirections, generator: Generator, *, seed: int = 0, samples: int = 10000, truncation: float = 0.5
 ) -> Atlas:
-    """An atlas by which `lineament edit` takes every direction's step as the method gives it.
+    """Convert directions to an atlas. `lineament edit` then uses every step as the method gives it.
 
-    A method gives a step s, no gradient. The semantic is the coordinate along s in units of s, the mean over the layers
-    that it moves, whose gradient is s / s's. From it values are read; edits take s itself.
+    A method gives a step for each layer, but no gradient. Let s be the mean step over the layers that it moves. The
+    semantic is defined as the coordinate along s in units of s, so its gradient is s / s's. Values are read with this
+    gradient; edits use the method's own steps.
 
     Args:
         found: directions of this generator.
-        generator: its w gives the ranges that are seen, and lengths.
+        generator: its sampled w give the mean, the covariance and the ranges seen.
         seed: of the sampled w.
-        samples: how many.
+        samples: number of sampled w.
         truncation: of the sampled w.
 
     Raises:
         MismatchError: the directions are of another generator or do not fit it.
-        ConfigError: a direction's moves of the layers cancel.
+        ConfigError: the mean step of a direction over its layers is zero.
     """
     fingerprint = network_fingerprint(generator)
     if found.generator_fingerprint not in ("", fingerprint) or found.steps.shape[1:] != (
@@ -47,7 +48,7 @@ def atlas_of_found(
     ):
         raise MismatchError(
             f"the directions are of another generator: {found.num_layers} layers of width {found.w_dim}, expected "
-            f"{generator.num_ws} of width {generator.config.w_dim}; name theirs"
+            f"{generator.num_ws} of width {generator.config.w_dim}; name the generator that they were found in"
         )
     w = sample_w(generator, seed, samples, truncation)
     w_mean, w_cov = w.mean(axis=0), np.cov(w.T)
@@ -88,7 +89,7 @@ def _direction(found: FoundDirections, number: int, deviations: Float[np.ndarray
     step = moves[layers].mean(axis=0)
     if not np.linalg.norm(step) > 1e-6 * np.linalg.norm(moves, axis=1).max():
         raise ConfigError(
-            f"{found.names[number]} moves some layers against others, and w as a whole not at all; leave it out"
+            f"{found.names[number]} moves some layers against others, so that its mean step is zero; leave it out"
         )
     gradient = step / (step @ step)
     seen = deviations @ gradient
@@ -115,13 +116,14 @@ def _direction(found: FoundDirections, number: int, deviations: Float[np.ndarray
 def found_of_atlas(
     atlas: Atlas, names: Sequence[str] | None = None, hold: Sequence[str] | None = None
 ) -> FoundDirections:
-    """An atlas's directions as the steps by which `lineament edit` changes them by one unit.
+    """Convert directions of an atlas to steps of one unit, as `lineament edit` takes them.
 
-    The steps of our own directions are calibrated at a change of one standard deviation, and hold what an edit holds.
+    Steps of our own directions are calibrated at a change of one standard deviation, and hold the semantics that an
+    edit holds. Imported steps are returned unchanged.
 
     Args:
-        atlas: ours, or one that `atlas_of_found` made: there the method's own steps come back.
-        names: some of its directions; all of them by default.
+        atlas: ours, or one made by `atlas_of_found`.
+        names: the directions to convert; all of them by default.
         hold: as in `calibrated_step`.
 
     Raises:

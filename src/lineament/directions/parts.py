@@ -1,4 +1,4 @@
-"""Parts of the face: from Jacobians of disjoint samples to localized directions with places, names and evidence."""
+"""Find the parts of the face: localized directions with places, names and evidence, from Jacobians of samples."""
 
 import re
 import warnings
@@ -23,14 +23,16 @@ from lineament.records.part_settings import PartsConfig
 from lineament.records.parts import Localization, Part, channel_units
 
 MAX_UNIT = 4.0
-"""The unit of a part is at most so many standard deviations of the w of its layers."""
+"""Maximum unit of a part, in standard deviations of the w of its layers. With larger units, edits by a few units would
+leave the faces that the generator knows."""
 
 MIN_FACE = 0.3
-"""Share of the mask that a face covers at least."""
+"""Minimum share of the mask that remains without hair. Below it the template has found no face, and the whole mask is
+used."""
 
 
 def factors_of(settings: PartsConfig) -> SparseFactors:
-    """The factorisation of a group of layers."""
+    """The sparse factorisation to apply to each group of layers."""
     return SparseFactors(
         settings.components or settings.energy,
         max_components=settings.max_components,
@@ -47,7 +49,7 @@ def face_mask(decomposer: Decomposer) -> Bool[np.ndarray, "h w"]:
 
 
 def without_hair(mean_depth: Float[np.ndarray, "h w"], mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    """The mask without the zone of hair and border; as it is where so little would be left that there is no face."""
+    """The mask without the zone of hair and border; the whole mask if less than `MIN_FACE` of it would remain."""
     inner = mask & ~zones(mean_depth, mask)["hair and border"]
     return inner if inner.sum() >= MIN_FACE * mask.sum() else mask
 
@@ -66,13 +68,14 @@ def find_parts(
     mask: Bool[np.ndarray, "h w"],
     config: PartsConfig,
 ) -> Localization:
-    """Factorise the Jacobian of all samples, and again that of every half of their folds.
+    """Factorise the Jacobian of all samples and, to test the stability of the parts, that of every half of the folds.
 
-    Looks only where the template of a face's proportions (`lineament.estimators.part_analysis.zones`) sees a face: hair
-    varies more than anything else in a portrait, and would be all that is found.
+    Parts are found only inside of the face according to a template of its proportions
+    (`lineament.estimators.part_analysis.zones`). Hair varies more than anything else in a portrait; with it, only parts
+    of the hair would be found.
 
-    The directions' ``r2``, ``std`` and ``range_seen`` are those of a perfectly linear generator until `score` has
-    measured them.
+    The directions' ``r2``, ``std`` and ``range_seen`` are placeholders, those of a perfectly linear generator, until
+    `score` measures them.
 
     Args:
         jacobian: of all samples (`merged`), for the w of all groups side by side.
@@ -80,12 +83,12 @@ def find_parts(
         layer_groups: of the generator's layers.
         w_cov: of the w of each group.
         scalar_gradients: of pose and light, which no part may move, with respect to the w of each group.
-        mask: where to look at most.
+        mask: pixels to search; those of hair are removed from it.
         config: settings.
 
     Raises:
         ConfigError: too few samples, or settings that leave no part.
-        DataError: nothing varies within the mask beside pose and light.
+        DataError: nothing varies within the mask apart from pose and light.
     """
     mean = (jacobian.intercept_ + jacobian.coef_ @ jacobian.w_mean_).reshape(4, *mask.shape)
     mask = without_hair(mean[0], mask)
@@ -106,7 +109,7 @@ def find_parts(
     found = components(jacobian, config.count, config.max_alike)
     halves = []
     with progress_bar() as bar, warnings.catch_warnings():
-        # A half that does not settle or loses a part is what stability is to tell.
+        # No warnings for halves that do not converge or lose a part: the stability shows it.
         warnings.simplefilter("ignore", RuntimeWarning)
         pairs = list(combinations(folds, max(len(folds) // 2, 1)))
         task = bar.add_task("finding parts again in halves", total=len(pairs), note="")
@@ -119,7 +122,7 @@ def find_parts(
 def _found_again(
     found: LocalComponents, halves: Sequence[LocalComponents]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, "k d"]]:
-    """Stability of the components, and standard errors of their gradients, from those of the same layers in halves."""
+    """Stability of the components and standard errors of their gradients, from the components found again in halves."""
     cosines, squares = np.zeros((len(halves), len(found))), np.zeros_like(found.gradients)
     for group in np.unique(found.groups):
         own = np.flatnonzero(found.groups == group)
@@ -129,7 +132,7 @@ def _found_again(
             again = half.gradients[there][order] * np.sign(alike)[:, None]
             squares[own] += (np.where((order >= 0)[:, None], again, 0.0) - found.gradients[own]) ** 2 / len(halves)
             cosines[i, own] = np.abs(alike)
-    # Estimates from all halves scatter about the whole's as the whole's about the truth (delete-half jackknife).
+    # Delete-half jackknife: estimates from halves scatter about that of all samples as that one does about the truth.
     return np.median(cosines, axis=0), np.sqrt(squares)
 
 
@@ -143,7 +146,7 @@ def _described(
     mask: np.ndarray,
     mean: np.ndarray,
 ) -> Localization:
-    """Everything that is known of the components."""
+    """The components as parts with names, places, shapes and errors; and the maps of the scalar semantics."""
     units = channel_units(found.scales)[:, None, None]
     maps = found.maps.T.reshape(len(found), 4, *mask.shape) / units
     coming_back, errors = _found_again(found, halves)
@@ -180,7 +183,7 @@ def _described(
                 shape=shape,
             )
         )
-    # What one unit of a scalar semantic does to the maps, the others left as they are.
+    # Change of the maps by one unit of each scalar semantic while the other scalar semantics are held fixed.
     gradients = scalar_gradients.sum(axis=0)
     pulled = cov @ gradients.T
     response = summed(jacobian, len(layer_groups)) @ (
@@ -201,7 +204,7 @@ def _described(
 
 
 def _in_units(local: Localization, units: Float[np.ndarray, " k"]) -> Localization:
-    """The same parts, each in units that are so many times the present ones."""
+    """The same parts, with the unit of each multiplied by ``units``."""
     parts = tuple(
         replace(
             part,
@@ -224,11 +227,11 @@ def score(
     w_mean: Float[np.ndarray, " d"],
     maps: Float[np.ndarray, "n p"],
 ) -> Localization:
-    """Put in what is seen of every part on images that nothing was fitted on, and how well w says it.
+    """Score every part on held-out images: its values, their range, and how well w predicts them.
 
-    That also sets the unit of a part, the standard deviation of what is seen of it: by how much faces differ there,
-    whatever layers are the cause. One of the w of its own layers does far less. It is at most `MAX_UNIT` of those:
-    beyond, edits by a few units would leave the faces that the generator knows.
+    This also sets the unit of a part to the standard deviation of its score over faces. All layers contribute to the
+    score, so one standard deviation of the w of the part's own layers changes it far less. The unit is at most
+    `MAX_UNIT` of those standard deviations.
 
     Args:
         local: the parts, in standard deviations of the w of their layers.

@@ -26,17 +26,17 @@ from lineament.records.peer_settings import Method, PeerSettings
 
 @dataclass(frozen=True)
 class PeerAnswer:
-    """What a method gives, before it is put into the common form.
+    """Result of a method, before it is put into the common form.
 
     Attributes:
         steps: of w, one row for each direction.
         names: of the attributes; None for components.
-        units: of the names.
-        samples: that were looked at.
-        labels: that were used.
-        seconds: spent before, on labelled samples.
-        layers: that the steps are for; None for all.
-        facts: for the provenance.
+        units: of the attributes.
+        samples: number of samples used.
+        labels: number of labels used.
+        seconds: time spent on labelled samples before.
+        layers: indices of the layers that the steps move; None for all.
+        facts: further entries of the provenance.
     """
 
     steps: Float[np.ndarray, "k d"]
@@ -118,8 +118,8 @@ class Peer:
     """One method.
 
     Attributes:
-        title: what tables call it.
-        needs_labels: whether its function asks for labelled samples.
+        title: its name in tables.
+        needs_labels: whether its function needs labelled samples.
         find: the function.
     """
 
@@ -145,14 +145,14 @@ def find_directions(
     """A generator's directions by one method.
 
     Args:
-        method: which.
-        generator: whose directions.
-        settings: of the method.
+        method: name of the method.
+        generator: where to find directions.
+        settings: of all methods; each method uses those that apply to it.
         labelled: samples with labels, for the methods that need them.
 
     Raises:
-        ConfigError: no labels, settings out of range, too few samples, labels of one class, or a generator that lacks
-            what the method looks at.
+        ConfigError: no labels, settings out of range, too few samples, labels of one class, or a generator without
+            the weights or activations that the method uses.
     """
     peer = PEERS[method]
     if peer.needs_labels and labelled is None:

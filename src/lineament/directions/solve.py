@@ -1,4 +1,4 @@
-"""From moments of samples to an atlas that is not yet calibrated: least squares, steady steps, parts."""
+"""From moments of samples to an atlas: least squares, steady steps, parts, calibration."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,32 +29,32 @@ from lineament.records.parts import Localization
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 
 MIN_RELATIVE_STD = 1e-6
-"""A semantic that w moves by less than this share of its mean is constant: single precision ends there."""
+"""A semantic that w changes by less than this share of its mean counts as constant: single precision ends there."""
 
 MAX_STEADY_STRETCH = 4.0
-"""Steady steps that are longer, in standard deviations of w and relative to those of one w, are pointed out."""
+"""Warn if a steady step is this many times as long as the single-w step, both in standard deviations of w."""
 
 MAX_SCORED = 512
-"""Held-out images on which parts are scored; all of their maps are in memory at a time."""
+"""Maximum number of held-out images for scoring parts, because all of their maps are in memory at the same time."""
 
 
 def uncalibrated_atlas(
     found: Discovery, generator: Generator, decomposer: Decomposer, *, seed: int, truncation: float, ridge: float = 0.0
 ) -> Atlas:
-    """Solve the regression and put it into an atlas whose calibrations are still the identity.
+    """Solve the regression and put the result into an atlas without calibration.
 
     A semantic that does not vary with w has no direction and is left out.
 
     Args:
         found: the samples' moments.
-        generator: that was sampled.
-        decomposer: that measured the samples.
+        generator: drew the samples.
+        decomposer: measured the samples.
         seed: of the samples.
         truncation: of the samples.
         ridge: penalty in units of the mean variance of w.
 
     Raises:
-        ConfigError: none varies.
+        ConfigError: no semantic varies with w.
     """
     model = LinearSemantics(ridge=ridge).fit_moments(found.fit)
     r2 = model.score_moments(found.held_out)
@@ -86,7 +86,7 @@ def uncalibrated_atlas(
             )
         )
     if not directions:
-        raise ConfigError("the decomposer says the same of every face; train it longer")
+        raise ConfigError("the decomposer gives the same values for every face; train it longer")
     shape = generator.config
     return Atlas(
         directions=tuple(directions),
@@ -115,9 +115,16 @@ def uncalibrated_atlas(
 def with_steady_steps(
     atlas: Atlas, local: Localization, jacobian: PixelJacobian, mask: Bool[np.ndarray, " p"], weight: float
 ) -> Atlas:
-    """The atlas with steps of pose and light that leave the maps alone; not calibrated.
+    """The atlas with steady steps of pose and light, which change depth and albedo least; they are not calibrated.
 
-    The atlas as it is, and why, if there are none.
+    If there are none, the atlas is returned unchanged and the console says why.
+
+    Args:
+        atlas: of the scalar semantics.
+        local: holds the groups of layers and the gradients of pose and light for each.
+        jacobian: of the maps, for the w of all groups side by side.
+        mask: values of the maps that count.
+        weight: penalty on changes of the maps, see `lineament.estimators.steady_steps`.
     """
     names, groups = [name for name in HOLDABLE if name in atlas.names], local.layer_groups
     if not names:
@@ -160,23 +167,24 @@ def with_parts(
     steady: float,
     batch_size: int | None = None,
 ) -> tuple[Atlas, Float[np.ndarray, "p d"] | None]:
-    """The atlas with the parts of the face, scored on held-out images, and with steady steps of pose and light if those
-    are asked for; beside it the Jacobian of one w for all layers.
-
-    The atlas as it is, and why, if there are none.
+    """Find the parts of the face and score them on held-out images; find steady steps if ``steady`` is not 0.
 
     Args:
         atlas: of the scalar semantics.
         found: the samples' moments, with folds.
-        generator: that was sampled.
-        decomposer: that measured the samples.
+        generator: drew the samples.
+        decomposer: measured the samples.
         settings: of the parts.
-        held_out: images that nothing was fitted on, of which `MAX_SCORED` at most score the parts.
-        steady: weight of steady steps; 0 leaves the steps alone.
-        batch_size: images at a time; as many as the free memory allows if None.
+        held_out: number of images for scoring the parts, on which nothing was fitted; at most `MAX_SCORED` are used.
+        steady: weight of steady steps; 0 keeps one step for all layers.
+        batch_size: images at a time; if None, as many as the free memory allows.
+
+    Returns:
+        The atlas with parts and steady steps, and the Jacobian of the maps for one w of all layers. If no parts are
+        found, the unchanged atlas and None; the console says why.
 
     Raises:
-        ConfigError: the settings ask for what cannot be, such as more parts than the Jacobian has rank.
+        ConfigError: impossible settings, such as more parts than the rank of the Jacobian.
     """
     groups = settings.groups(generator.num_ws)
     chosen = [SEMANTIC_NAMES.index(name) for name in atlas.names]
@@ -215,13 +223,13 @@ def solve(
     calibration_faces: int,
     batch_size: int | None = None,
 ) -> tuple[Atlas, list[Calibration], Float[np.ndarray, "p d"] | None]:
-    """From sampled moments to a calibrated atlas, with parts if their samples were taken.
+    """Make a calibrated atlas from sampled moments; with parts if there are samples for them.
 
     The arguments are those of `uncalibrated_atlas`, `with_parts` and `calibrate`.
 
     Returns:
-        The atlas, what its steps were measured to do before they were calibrated, and the Jacobian of the maps for
-        one w of all layers, if there are parts.
+        The atlas, the measured effect of its steps before calibration, and the Jacobian of the maps for one w of all
+        layers (None without parts).
     """
     atlas = uncalibrated_atlas(found, generator, decomposer, seed=seed, truncation=truncation, ridge=ridge)
     J = None

@@ -1,4 +1,4 @@
-"""From requested changes in units to latents: the one place where an atlas is applied to a generator."""
+"""Turn requested changes, in the atlas's units, into steps in w. All edits with an atlas use this module."""
 
 from collections.abc import Mapping, Sequence
 
@@ -11,24 +11,24 @@ from lineament.records.atlas import Atlas
 from lineament.records.semantics import LIGHT_NAMES, POSE_NAMES
 
 HOLDABLE = (*POSE_NAMES, *LIGHT_NAMES)
-"""What an edit leaves alone where it can. Shifts may follow: a head that turns also moves its centre."""
+"""Semantics that edits hold fixed if they can. Shifts are not held, because a turning head also moves its centre."""
 
 MAX_STRETCH = 1.3
-"""Holding others may lengthen a step (in the Mahalanobis sense) by at most this factor."""
+"""Maximum factor by which holding others may lengthen a step (Mahalanobis length), so that it stays near real faces."""
 
 
 MAX_CORRECTION = 1.5
-"""A calibrated step is at most this many times the linear one."""
+"""Maximum calibrated step, relative to the linear one; beyond it the generator no longer draws faces."""
 
 
 def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     """The semantics that an edit of ``names`` can hold fixed without leaving the region of faces.
 
-    Two semantics that nearly always change together can be told apart only by a step far outside of what the
-    generator has learned. So if all candidates together lengthen a step of one standard deviation by more than
-    `MAX_STRETCH`, they are taken in order of how little they do, until that is reached. Candidates are `HOLDABLE` and,
-    where a part is edited, the other parts of its layers; pose and light alone move no part in the linear model.
-    Steady steps hold all of them, whatever it costs.
+    Two semantics that nearly always change together can be separated only by a step far outside of what the generator
+    has learned. So if holding all candidates lengthens a step of one standard deviation by more than `MAX_STRETCH`,
+    candidates are added one by one, the one that lengthens the step least first, up to that limit. Candidates are
+    `HOLDABLE` and, if a part is edited, the other parts of its layers; pose and light alone move no part in the linear
+    model. Steady steps always hold pose and light, however long they become.
     """
     names = [name for name in names if not atlas.direction(name).is_bare_step]
     changes = {name: atlas.direction(name).std for name in names}
@@ -36,7 +36,7 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
     def length(hold: Sequence[str]) -> float:
         try:
             return step_length(linear_step(atlas, changes, hold), atlas.w_cov)
-        except ConfigError:  # all but collinear: no finite step holds them
+        except ConfigError:  # nearly collinear: no acceptable step holds them
             return float("inf")
 
     everything, limit = tuple(candidates_to_hold(atlas, names)), MAX_STRETCH * length(())
@@ -54,7 +54,7 @@ def affordable_hold(atlas: Atlas, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def candidates_to_hold(atlas: Atlas, names: Sequence[str]) -> list[str]:
-    """What an edit of ``names`` would hold if it could."""
+    """Names that an edit of ``names`` would hold fixed if the length of the step did not matter."""
     layers = {atlas.direction(name).layers for name in names if name in atlas.part_names}
     parts = [name for name in atlas.part_names if atlas.direction(name).layers in layers]
     known = [name for name in (*HOLDABLE, *parts) if name in (*atlas.names, *parts) and name not in names]
@@ -71,20 +71,20 @@ def linear_step(
 ) -> Float[np.ndarray, "l d"]:
     """The smallest Mahalanobis step in w that makes all ``changes`` and keeps ``hold`` fixed, by the linear model.
 
-    Each direction moves the w of its own layers only: the step is the sum of the smallest ones of all kinds of layers,
-    of which each makes its own changes and none of the others'. Directions with steps of their own (``layer_steps``)
-    add these, whatever is held.
+    Each direction moves the w of its own layers only. For each set of layers, the smallest step makes the changes of
+    its own directions and holds those of the other sets fixed; the result is the sum of these steps. Directions with
+    ``layer_steps`` add these unchanged, whatever is held.
 
     Args:
         atlas: directions and covariance.
         changes: requested change by name, in the atlas's units.
-        hold: names held fixed; those that the atlas lacks or that are changed are ignored. None holds what
-            `affordable_hold` finds.
-        layers: move the w of these layers and no others, whatever the atlas says.
+        hold: names held fixed; names that the atlas lacks or that are changed are ignored. None uses
+            `affordable_hold`.
+        layers: move the w of these layers only, whatever the atlas says.
         plain: take the smallest step in the Euclidean sense.
 
     Returns:
-        The move of the w of every layer; one row if all layers are moved alike.
+        The step of every layer; one row if all layers move alike.
 
     Raises:
         ConfigError: an unknown name, or a change that the held semantics forbid.
@@ -102,7 +102,7 @@ def linear_step(
         rest = {name: change for name, change in own.items() if name not in steady}
         if not rest:
             return move
-        if steady:  # what these change of the others counts, and the others leave alone what these do
+        if steady:  # steady steps also change other semantics: subtract that, and hold the steady ones
             hold = (*(affordable_hold(atlas, tuple(own)) if hold is None else hold), *steady)
             done = linear_change(atlas, list(rest), move[None])[0].tolist()
             rest = {name: change - part for (name, change), part in zip(rest.items(), done, strict=True)}
@@ -126,7 +126,7 @@ def linear_step(
 
 
 def gradient_at(atlas: Atlas, name: str, layers: tuple[int, ...] | None) -> Float[np.ndarray, " d"] | None:
-    """What a direction answers to the w of some layers; None for a part of other layers, which does not."""
+    """Gradient of a direction with respect to the w of these layers; None for a part of other layers."""
     direction, local = atlas.direction(name), atlas.local
     if layers is None or direction.layers == layers:
         return direction.gradient
@@ -142,10 +142,10 @@ def calibrated_step(
     *,
     layers: Sequence[int] | None = None,
 ) -> Float[np.ndarray, "l d"]:
-    """As `linear_step`, with every change corrected by what its direction was measured to achieve.
+    """As `linear_step`, with every change corrected by the measured effect of its direction.
 
-    A direction that achieves far less than it promises is not pushed beyond `MAX_CORRECTION` times the request: there
-    the generator has stopped drawing faces, and falling short is the better answer.
+    The correction is limited to `MAX_CORRECTION` times the request. Beyond it the generator no longer draws faces, so a
+    smaller change than requested is better.
     """
     atlas, corrected = atlas.moved_together(changes), {}
     for name, change in changes.items():
@@ -155,9 +155,10 @@ def calibrated_step(
 
 
 def linear_change(atlas: Atlas, names: Sequence[str], step: Float[np.ndarray, "n l d"]) -> Float[np.ndarray, "n m"]:
-    """What steps change of the named directions, by the linear model.
+    """Change of the named directions by steps, in the linear model.
 
-    Of steps that differ from layer to layer it knows what each group of layers answers to, if the atlas has parts.
+    For a step that differs from layer to layer, pose and light use the gradient of each group of layers if the atlas
+    has parts; otherwise the mean step over the layers counts.
     """
     changes = np.empty((len(step), len(names)))
     for k, name in enumerate(names):
@@ -173,7 +174,7 @@ def linear_change(atlas: Atlas, names: Sequence[str], step: Float[np.ndarray, "n
 
 
 def at_layers(atlas: Atlas, move: Float[np.ndarray, " d"], layers: Sequence[int] | None) -> Float[np.ndarray, "l d"]:
-    """The step that moves the w of some layers, or of all."""
+    """A step that makes this move at these layers and none elsewhere; one row if ``layers`` is None (all)."""
     if layers is None:
         return move[None]
     step = np.zeros((atlas.num_layers, atlas.w_dim))
@@ -182,5 +183,5 @@ def at_layers(atlas: Atlas, move: Float[np.ndarray, " d"], layers: Sequence[int]
 
 
 def step_length(step: Float[np.ndarray, "l d"], cov: Float[np.ndarray, "d d"]) -> float:
-    """How far a step moves the layer that it moves most, in standard deviations of w."""
+    """Mahalanobis length of a step at the layer that it moves most, in standard deviations of w."""
     return float(mahalanobis_norm(step, cov).max())

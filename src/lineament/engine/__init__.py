@@ -1,1 +1,1 @@
-"""What every long run shares: run folder, state, devices, work in pieces, messages, mechanics of training."""
+"""Shared by all long runs: run folder, state, devices, work in pieces, messages, parts of training."""

@@ -1,4 +1,4 @@
-"""Progress and messages on stderr; results belong to stdout. Within `quietly` nothing is printed."""
+"""Progress and messages on stderr; results belong to stdout. Inside of `quietly` nothing is printed."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -25,12 +25,12 @@ logger = logging.getLogger("lineament")
 
 @dataclass(frozen=True)
 class ProgressReport:
-    """How far a piece of work is.
+    """Progress of a task.
 
     Attributes:
         description: what is being done, such as "sampling faces".
         completed: number of steps done.
-        total: number of steps in all; None while it is not known.
+        total: number of all steps; None while it is not known.
     """
 
     description: str
@@ -45,7 +45,7 @@ _listener: ContextVar[OnProgress | None] = ContextVar("listener", default=None)
 
 @contextmanager
 def quietly(on_progress: OnProgress | None = None) -> Iterator[None]:
-    """Within it nothing is printed: messages go to the logger "lineament", progress to the callback."""
+    """Print nothing inside of this context: messages go to the logger "lineament", progress to the callback."""
     token = _listener.set(on_progress or (lambda report: None))
     try:
         yield
@@ -54,7 +54,7 @@ def quietly(on_progress: OnProgress | None = None) -> Iterator[None]:
 
 
 class _Messages(Console):
-    """A console that turns silent, and logs instead, within `quietly`."""
+    """A console that logs instead of printing inside of `quietly`."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         if _listener.get() is None:
@@ -64,7 +64,7 @@ class _Messages(Console):
 
 
 class _Reported(Progress):
-    """A progress bar that reports to whoever listens."""
+    """A progress bar that also reports to the callback of `quietly`."""
 
     def update(self, task_id: TaskID, **changes: Any) -> None:
         super().update(task_id, **changes)
@@ -99,8 +99,8 @@ def progress_bar(*, disable: bool = False) -> Progress:
 
 
 def facts_table(title: str, facts: dict[str, str]) -> Table:
-    """Names and values."""
-    # Text, not strings: a path or a value may hold what rich would take for markup.
+    """A table of names and values."""
+    # Text instead of strings, because rich would read brackets in a path or a value as markup.
     table = Table(title=Text(title), title_justify="left", show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -110,14 +110,14 @@ def facts_table(title: str, facts: dict[str, str]) -> Table:
 
 
 def number(value: float, *, sign: bool = False) -> str:
-    """Three significant digits, without an exponent where people would not use one."""
+    """A number as text: three significant digits, but at most three decimals and never an exponent."""
     digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2 if abs(value) >= 1 else 3
     text = f"{value:{'+' if sign else ''}.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else f"{0:.{digits}f}"
 
 
 def layers_text(layers: tuple[int, ...] | None) -> str:
-    """Layers as the command line names them."""
+    """Layers in the notation of the command line, such as "0-3", "0,2" or "all"."""
     if layers is None:
         return "all"
     first, last = min(layers), max(layers)

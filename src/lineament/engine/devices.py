@@ -1,4 +1,4 @@
-"""Where a recipe computes: device, precision and processes, through Lightning Fabric."""
+"""Device, precision and processes of a recipe, through Lightning Fabric."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from lineament.records.devices import Device, Devices, TrainingDevices
 
 
 def make_fabric(devices: Device) -> Fabric:
-    """Launch the processes; a plain `Device` is one, in full precision."""
+    """Launch the processes; a plain `Device` means one process in full precision."""
     count = devices.count if isinstance(devices, Devices) else 1
     fabric = Fabric(
         accelerator=devices.accelerator,
@@ -23,7 +23,10 @@ def make_fabric(devices: Device) -> Fabric:
 
 
 def any_process(fabric: Fabric, flag: bool) -> bool:
-    """Whether the flag is up on any process; all of them must ask. Who stops alone leaves the others waiting."""
+    """Whether the flag is set on any process; all processes must call this.
+
+    They decide together, because a process that stops alone leaves the others waiting.
+    """
     if fabric.world_size == 1:
         return flag
     votes = fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")
@@ -31,7 +34,7 @@ def any_process(fabric: Fabric, flag: bool) -> bool:
 
 
 def average_gradients(fabric: Fabric, parameters: Sequence[Tensor]) -> None:
-    """Mean of the gradients over all processes, as one message.
+    """Average the gradients over all processes in place, in one message.
 
     Done by hand instead of by DistributedDataParallel, whose hooks do not survive the second derivatives of R1 and
     path length regularisation.

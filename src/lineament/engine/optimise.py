@@ -1,4 +1,4 @@
-"""The mechanics that all trainings share: a step of descent, an average of weights, a learning rate over time."""
+"""Shared by all trainings: gradient steps, averages of weights, learning rate schedules."""
 
 import math
 from collections.abc import Sequence
@@ -11,10 +11,10 @@ from lineament.engine.devices import any_process, average_gradients
 from lineament.errors import NonFiniteError
 
 FINAL_RATE = 0.05
-"""The learning rate at the end, as a share of the full one."""
+"""Learning rate at the end of a training, as a share of the full one."""
 
 YOUNG_SHARE = 0.1
-"""The half-life of an average of weights is at most this share of the steps so far, so that the start is forgotten."""
+"""Maximum half-life of an average of weights, as a share of the steps so far, so that the average forgets the start."""
 
 
 def descend(
@@ -28,17 +28,17 @@ def descend(
     clip_norm: float = math.inf,
     clipped_alone: Sequence[Sequence[Tensor]] = (),
 ) -> float:
-    """One step of ``module`` down the gradient of the loss; other networks that it passes through stay as they are.
+    """One gradient step on the parameters of ``module``; other networks in the loss are not changed.
 
     Args:
-        fabric: whose processes average their gradients; all of them must call this.
+        fabric: its processes average their gradients; all of them must call this.
         loss: a scalar.
-        module: whose parameters move, those that require a gradient.
+        module: its parameters that require a gradient are updated.
         optimizer: of these parameters.
         step: number of the step, for messages.
         rate: learning rate of this step; that of the optimizer if None.
-        clip_norm: longest gradient.
-        clipped_alone: groups of parameters whose gradients are clipped apart; all together if empty.
+        clip_norm: maximum norm of the gradient.
+        clipped_alone: groups of parameters whose gradients are clipped separately; if empty, all are clipped together.
 
     Returns:
         The norm of the gradient before it was clipped.
@@ -67,7 +67,7 @@ def descend(
 
 
 def clipped(parameters: Sequence[Tensor], limit: float) -> Tensor:
-    """The norm of all gradients together, which are made shorter in place where it is above the limit."""
+    """Clip gradients in place to a joint norm of at most ``limit``; returns the norm before."""
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if limit < math.inf:
         nn.utils.clip_grads_with_norm_(parameters, limit, norm)
@@ -76,10 +76,10 @@ def clipped(parameters: Sequence[Tensor], limit: float) -> Tensor:
 
 @torch.no_grad()
 def average_weights(average: nn.Module, current: nn.Module, half_life: float) -> None:
-    """Move the average of a network's parameters towards the present ones; buffers stay.
+    """Move the average of a network's parameters towards the current ones; buffers are not changed.
 
     Args:
-        half_life: steps after which a step counts half; 0 takes the present ones.
+        half_life: number of steps after which the weight of a step has halved; 0 copies the current parameters.
     """
     decay = 0.5 ** (1 / max(half_life, 1e-8))
     averages: list[Tensor] = list(average.parameters())
@@ -92,11 +92,11 @@ def half_life_at(step: int, half_life: float) -> float:
 
 
 def falling_rate(step: int, steps: int, decay: float) -> float:
-    """Share of the learning rate: all of it, then falling linearly over the last ``decay`` of the steps."""
+    """Factor on the learning rate: 1, then falling to `FINAL_RATE` linearly over the last ``decay`` of the steps."""
     left = (steps - step) / max(decay * steps, 1e-8)
     return min(max(left, FINAL_RATE), 1.0)
 
 
 def warm_and_falling_rate(step: int, steps: int, warmup_steps: int, decay: float) -> float:
-    """As `falling_rate`, and rising linearly over the first ``warmup_steps``."""
+    """As `falling_rate`, but rising linearly over the first ``warmup_steps``."""
     return min((step + 1) / max(warmup_steps, 1), 1.0) * falling_rate(step, steps, decay)

@@ -1,4 +1,4 @@
-"""Modules and optimizers as flat tensors, and back: what the state of a training holds."""
+"""Convert modules and optimizers to flat tensors for the saved state of a training, and back."""
 
 from collections.abc import Mapping
 

@@ -24,7 +24,7 @@ def batch_indices(seed: int, num_images: int, start: int, count: int) -> list[in
 
 
 def load_images(path: Path, resolution: int, cache_dir: Path, fabric: Fabric) -> np.ndarray:
-    """Decode once, on the first process; the others wait and read the cache."""
+    """Load all images as one array. The first process decodes them; the others wait and read the cache."""
     with fabric.rank_zero_first(), progress_bar(disable=not fabric.is_global_zero) as bar:
         task = bar.add_task("reading images", total=None, note="")
         return load_image_array(
@@ -37,7 +37,7 @@ def load_images(path: Path, resolution: int, cache_dir: Path, fabric: Fabric) ->
 
 
 def split_held_out(num_images: int, held_out: int, seed: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:
-    """Numbers of the photographs to learn from, and of those held out: at most a tenth."""
+    """Numbers of the images for training, and of those held out: ``held_out`` of them, but at most a tenth of all."""
     order = philox(seed, _STREAM_HELD_OUT, 0).permutation(num_images)
     count = min(held_out, num_images // 10)
     return order[: num_images - count], np.sort(order[num_images - count :])

@@ -1,4 +1,4 @@
-"""Work in numbered pieces that processes share and that a kill cannot spoil."""
+"""Work in numbered pieces that processes share. A killed run can continue without losing finished pieces."""
 
 import json
 import shutil
@@ -23,19 +23,19 @@ STOP_NAME = "stop"
 INPUTS_NAME = "inputs.json"
 
 Piece: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]
-"""Arrays, and JSON values beside them."""
+"""Arrays and JSON values."""
 
 
 class Stopped(Exception):
-    """The user asked to stop, and all processes have."""
+    """The user asked to stop, and all processes have stopped."""
 
 
 class Work:
-    """Pieces of work, each a function of its name and number alone, computed once and kept until the end.
+    """Pieces of work. A piece depends on its name and number alone, is computed once, and is kept until the end.
 
-    A piece is kept as a file that is written whole or not at all. So whoever was killed goes on with the pieces that
-    are missing, and any number of processes that take every so-many-th piece give the same as one. They talk to each
-    other only before and after a kind of work, not within.
+    Each piece is a file that is written completely or not at all. After a kill, only the missing pieces are computed.
+    Of n processes, each computes every n-th piece, so the result does not depend on n. The processes communicate only
+    before and after a stage, not during it.
 
     Args:
         folder: where pieces are kept; None keeps them in memory, and every process computes them all.
@@ -57,10 +57,10 @@ class Work:
         fabric.barrier()
 
     def check_inputs(self, facts: Mapping[str, Any], advice: str) -> None:
-        """Refuse to go on with other inputs than those that the work at hand was done for.
+        """Refuse to continue if the inputs have changed since the work began.
 
         Raises:
-            ConfigError: something changed; the message ends with the advice.
+            ConfigError: an input has changed; the message ends with the advice.
         """
         if self.folder is None:
             return
@@ -79,17 +79,17 @@ class Work:
     def do(
         self, stage: str, count: int, compute: Callable[[int], Piece], *, label: str = "", images: int = 0
     ) -> Iterator[Piece]:
-        """All pieces of a stage, in order, once those that are missing are computed by all processes together.
+        """Compute the missing pieces of a stage on all processes together, and return all pieces in order.
 
         Args:
-            stage: name of this kind of work.
+            stage: name of the stage.
             count: number of pieces.
-            compute: makes the piece of a number.
-            label: for the progress bar; none is shown without.
-            images: that the pieces hold in all, for the progress bar.
+            compute: function from the number of a piece to the piece.
+            label: of the progress bar; no bar is shown without a label.
+            images: number of images in all pieces together, for the progress bar.
 
         Raises:
-            Stopped: the user asked for it; what is done is kept.
+            Stopped: the user asked to stop; finished pieces are kept.
         """
         rank, world = (0, 1) if self.folder is None else (self.fabric.global_rank, self.fabric.world_size)
         own = range(rank, count, world)
@@ -141,10 +141,10 @@ class Work:
             save_tensors(self._path(stage, index), piece[0], KIND, SCHEMA_VERSION, {"facts": piece[1]})
 
     def piece(self, stage: str, index: int) -> Piece:
-        """A piece that was done.
+        """A finished piece.
 
         Raises:
-            ConfigError: its file is damaged; it is removed, so that the next run makes it again.
+            ConfigError: its file is damaged. The file is removed, so that the next run makes it again.
         """
         if self.folder is None:
             return self._memory[f"{stage}-{index}"]

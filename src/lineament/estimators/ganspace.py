@@ -9,13 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
+from lineament.estimators._params import Params
 from lineament.estimators._peers import check_num_components, check_samples, scikit_learn, unit_rows
 
 POWER = 7
 """Iterations of the randomised decomposition; the directions then agree with exact ones to about 1e-3."""
 
 
-class GANSpaceW:
+class GANSpaceW(Params):
     """Principal components of w.
 
     Convention:
@@ -67,7 +68,7 @@ class GANSpaceW:
         return self
 
 
-class GANSpaceActivations:
+class GANSpaceActivations(Params):
     """Principal components of a layer's activations, and the directions of w that go with them.
 
     Convention:

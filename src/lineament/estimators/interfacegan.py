@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
+from lineament.estimators._params import Params
 from lineament.estimators._peers import check_samples, scikit_learn
 from lineament.ops.seeding import philox
 
@@ -14,7 +15,7 @@ MIN_TRAINING = 2
 """Minimum number of samples of each class in the fit of a hyperplane."""
 
 
-class InterFaceGAN:
+class InterFaceGAN(Params):
     """A linear support vector machine for each attribute, between the samples of its highest and lowest labels.
 
     Convention:

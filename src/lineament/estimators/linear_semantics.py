@@ -6,11 +6,12 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
+from lineament.estimators._params import Params
 from lineament.estimators.moments import StreamingMoments
 from lineament.records.bounds import check_bounds
 
 
-class LinearSemantics:
+class LinearSemantics(Params):
     """Least squares of scalar semantics on w, from second moments alone.
 
     Convention:

@@ -76,11 +76,6 @@ class StreamingMoments:
         return self.ww / self._degrees_of_freedom()
 
     @property
-    def cross_cov(self) -> Float[np.ndarray, "d m"]:
-        """Covariance of w with y, divisor n - 1; needs two samples."""
-        return self.wy / self._degrees_of_freedom()
-
-    @property
     def y_cov(self) -> Float[np.ndarray, "m m"]:
         """Covariance of y, divisor n - 1; needs two samples."""
         return self.yy / self._degrees_of_freedom()

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from lineament.errors import ConfigError, DataError, ShapeError, StorageError
+from lineament.estimators._params import Params
 from lineament.estimators.moments import StreamingMoments, check_pair, check_state, check_widths
 
 KINDS = ("depth", "albedo")
@@ -25,7 +26,7 @@ MIN_RELATIVE_STD = 1e-6
 _STATE_NAMES = ("pixel_mean", "pixel_squares", "pixel_cross")
 
 
-class PixelJacobian:
+class PixelJacobian(Params):
     """Least squares of many outputs on w, in memory that holds one "p d" array and never a "p p" one.
 
     Samples are added by `partial_fit` and `merge`, in any order and of any batch size. `solve` then sets the attributes

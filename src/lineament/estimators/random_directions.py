@@ -3,13 +3,14 @@
 import numpy as np
 from jaxtyping import Float
 
+from lineament.estimators._params import Params
 from lineament.estimators._peers import check_samples, unit_rows
 from lineament.ops.seeding import philox
 
 _STREAM_DIRECTIONS = 32
 
 
-class RandomDirections:
+class RandomDirections(Params):
     """Directions drawn uniformly from the sphere.
 
     Convention:

@@ -6,10 +6,11 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
+from lineament.estimators._params import Params
 from lineament.estimators._peers import check_num_components, unit_rows
 
 
-class SeFa:
+class SeFa(Params):
     """Directions of w that change the styles most, to first order.
 
     Convention:

@@ -1,14 +1,13 @@
 """Localized semantics: a Jacobian as sparse maps times directions."""
 
-import inspect
 import warnings
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
 from lineament.estimators import _sparse_solver as solver
+from lineament.estimators._params import Params
 from lineament.estimators._rotations import least_absolute_rotation, varimax
 from lineament.estimators._sparse_solver import Solution
 from lineament.ops.seeding import philox
@@ -19,7 +18,7 @@ ROUNDS = 2  # rounds of rotation and alternation from each start
 SHORT_RUN = 8  # alternations in a round
 
 
-class SparseFactors:
+class SparseFactors(Params):
     """min over U, V of |J - U V'|^2 + alpha_ |U|_1 + beta_ sum_{i != j} (v_i'v_j)^2, with unit columns of V.
 
     Convention:
@@ -98,21 +97,6 @@ class SparseFactors:
         self.tol = tol
         self.n_restarts = n_restarts
         self.random_state = random_state
-
-    def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """The constructor's arguments; ``deep`` is scikit-learn's and changes nothing here."""
-        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-
-    def set_params(self, **params: Any) -> "SparseFactors":
-        """Change some of the constructor's arguments."""
-        known = self.get_params()
-        for name, value in params.items():
-            if name not in known:
-                raise ConfigError(
-                    f"SparseFactors has no parameter {name}, expected one of {', '.join(known)}; rename it"
-                )
-            setattr(self, name, value)
-        return self
 
     def fit(self, J: Float[np.ndarray, "p d"]) -> "SparseFactors":
         """Factorise J, forgetting earlier fits.

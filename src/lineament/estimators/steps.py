@@ -13,20 +13,6 @@ MAX_INFLATION = 1e4  # maximum growth of a step's squared length by holding the 
 MIN_END_SLOPE = 0.2  # share of the mean slope of its side; a saturated end would otherwise ask for endless steps
 
 
-def euclidean_step(coef: Float[np.ndarray, " d"], delta: float) -> Float[np.ndarray, " d"]:
-    """The step of the smallest Euclidean norm that changes ``coef . w`` by ``delta``: delta v / (v.v).
-
-    It leaves the region where the generator was trained sooner than `mahalanobis_step`, and achieves less.
-
-    Raises:
-        ConfigError: the gradient is zero.
-    """
-    squared = float(coef @ coef)
-    if squared == 0:
-        raise ConfigError("the gradient is zero: no step changes this semantic; choose another one")
-    return delta * coef / squared
-
-
 def mahalanobis_step(
     A: Float[np.ndarray, "m d"],
     cov: Float[np.ndarray, "d d"],
@@ -170,11 +156,6 @@ class StepCalibration:
         if not rising and not falling:
             return cls()
         return cls((*((-t, -y) for t, y in reversed(falling)), (0.0, 0.0), *rising))
-
-    @property
-    def measured_range(self) -> tuple[float, float]:
-        """Smallest and largest measured change; beyond it the map is extrapolated. (0, 0) if nothing was measured."""
-        return (self.knots[0][1], self.knots[-1][1]) if self.knots else (0.0, 0.0)
 
     def step_to_measured(self, t: float) -> float:
         """The change to expect from a linear step."""

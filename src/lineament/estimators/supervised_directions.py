@@ -6,12 +6,13 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
+from lineament.estimators._params import Params
 from lineament.estimators._peers import check_samples
 from lineament.estimators.linear_semantics import LinearSemantics
 from lineament.estimators.steps import mahalanobis_step, told_apart
 
 
-class SupervisedDirections:
+class SupervisedDirections(Params):
     """The upper bound: our own regression and steps, but with true labels.
 
     Convention:

@@ -1,1 +1,1 @@
-"""Images of faces and what is read off them."""
+"""Images of faces, and the values measured on them."""

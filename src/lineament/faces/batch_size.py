@@ -9,20 +9,21 @@ from torch import Tensor, nn
 from lineament.networks.stylegan.generator import Generator
 
 MOST_IMAGES = 64
-"""More at a time gain nothing."""
+"""Maximum batch size; larger batches are not faster."""
 
 FREE_SHARE = 0.25
-"""Of the free memory that one batch may take; the estimate is rough, and others need some too."""
+"""Share of the free memory that one batch may use. It is small because the estimate is rough and because other programs
+need memory too."""
 
 ALIVE = 4
-"""Feature maps of the largest layer that are alive at a time."""
+"""Assumed number of tensors of the largest size that are in memory at the same time."""
 
 _known: "weakref.WeakKeyDictionary[Generator, int]" = weakref.WeakKeyDictionary()
 
 
 @torch.no_grad()
 def bytes_per_image(generator: Generator) -> int:
-    """Memory that drawing one image takes, from the largest tensor that any module takes in or gives out."""
+    """Memory needed to draw one image: `ALIVE` times the largest input or output of any module; measured once."""
     if generator not in _known:
         largest = 0
 
@@ -43,13 +44,13 @@ def bytes_per_image(generator: Generator) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device."""
+    """Free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     return psutil.virtual_memory().available
 
 
 def images_at_a_time(generator: Generator) -> int:
-    """Largest batch that is safe, at least 1: a power of two, so that a little more or less memory changes nothing."""
+    """Largest safe batch size, at least 1. A power of two, so that small changes of free memory do not change it."""
     room = FREE_SHARE * free_bytes(generator.mapping.w_avg.device) / max(bytes_per_image(generator), 1)
     return 1 << (max(min(int(room), MOST_IMAGES), 1).bit_length() - 1)

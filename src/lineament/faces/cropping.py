@@ -1,4 +1,4 @@
-"""Photographs as square crops, aligned as the generator's own images are."""
+"""Crop photographs to squares that are aligned like the generator's own images."""
 
 import numpy as np
 from jaxtyping import UInt8
@@ -15,13 +15,13 @@ class Cropper:
     """Crops encoded images for a generator.
 
     Args:
-        generator: the crops are aligned like its images, and as large.
-        align: whether faces are looked for: "none", "detect", or "auto", where the image is not square.
+        generator: the crops have the alignment and the size of its images.
+        align: whether to search for faces: "none", "detect" (every image), or "auto" (images that are not square).
         alone: refuse images with several faces instead of taking the largest.
-        finder: finds faces; if None, the finder of the optional extra is used where one is needed.
+        finder: finds faces; if None, the detector of the optional extra is used when one is needed.
 
     Raises:
-        InputError: the extra is needed and missing.
+        InputError: the extra is needed but not installed.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class Cropper:
     ) -> None:
         self._generator, self._size = generator, generator.config.resolution
         self._align, self._alone = align, alone
-        # Made here, so that a missing extra is reported before the work begins.
+        # Created here, so that a missing extra is reported before the work begins.
         self._finder = None if align == "none" else finder or CascadeFinder()
         self._usual: FoundFace | None = None
 
     def crop(self, data: bytes) -> UInt8[np.ndarray, "r r 3"]:
-        """The crop.
+        """Crop one encoded image to RGB bytes at the generator's resolution.
 
         Raises:
-            ImageError: the image is not readable, is too small, or lacks the face that was asked for.
+            ImageError: the image is not readable or too small, or it has no suitable face.
         """
         if not data:
             raise ImageError(f"empty, not readable, or larger than {MAX_BYTES >> 20} MiB")

@@ -34,17 +34,17 @@ from lineament.records.decomposition import Decomposition
 from lineament.records.truth import MEAN_ROW, NULL_ROW, TRUTH_ROW, FaceTruth
 
 RARE_SHARE = 0.01
-"""Pixels that a smaller share of the faces covers have no mean of their own."""
+"""Minimum share of the faces that must cover a pixel for a mean of its own; with fewer, odd faces would decide it."""
 
 _BATCH = 64
 
 Predictor: TypeAlias = Callable[[slice], Decomposition | Tensor]
-"""Faces of the set to a decomposition of each, or to one depth map for all of them."""
+"""Maps a slice of the faces to a decomposition of each face, or to one depth map for all of them."""
 
 
 @dataclass(frozen=True)
 class MeanEstimate:
-    """A number and its standard error; None where the number has none."""
+    """A number and its standard error, which is None if it is unknown."""
 
     value: float
     standard_error: float | None
@@ -52,11 +52,12 @@ class MeanEstimate:
 
 @dataclass(frozen=True)
 class DecomposerRow:
-    """The scores of one prediction by name; what a prediction does not speak of is missing.
+    """The scores of one prediction by name; scores that do not apply to it are missing.
 
-    Errors are means over the faces, those called ``face_`` over the face proper alone. ``side_ratio`` and
-    ``mad_ratio`` are relative to the row of the mean depth; ``covered`` is the share of the eroded true mask where the
-    prediction has a surface; ``frame_offset_deg`` is the size of the one rotation that was taken out of pose and light.
+    Errors are means over the faces. Those called ``face_`` use only the pixels of the face proper. ``side_ratio`` and
+    ``mad_ratio`` are relative to the row of the mean depth. ``covered`` is the share of the eroded true mask where the
+    prediction has a surface. ``frame_offset_deg`` is the angle of the rotation between the predicted and the true
+    canonical frame, which is removed before pose and light are compared.
     """
 
     name: str
@@ -80,7 +81,7 @@ def mean_of(values: Float[Tensor, " n"]) -> MeanEstimate | None:
 
 
 def ratio_of(values: Float[Tensor, " n"], reference: Float[Tensor, " n"]) -> MeanEstimate | None:
-    """Ratio of two means over the same faces; its error by linearisation, which knows that they vary together."""
+    """Ratio of two means over the same faces. The error is linearised and includes the correlation of the two."""
     seen = values.isfinite() & reference.isfinite()
     base = float(reference[seen].double().mean())
     if not base > 0:
@@ -105,8 +106,8 @@ def correlation_of(pred: Float[Tensor, " n"], true: Float[Tensor, " n"]) -> tupl
 def mean_depth(maps: Iterable[tuple[np.ndarray, np.ndarray]]) -> Float[Tensor, "h w"]:
     """Mean depth of every pixel over the faces that cover it.
 
-    A pixel that fewer than 1 % of the faces cover takes the value of the nearest pixel that more of them do: its own
-    mean would be that of a few odd faces, and the far end instead would put a cliff into the normals.
+    A pixel covered by fewer than 1 % of the faces takes the value of the nearest pixel covered by more of them. Its own
+    mean would be that of a few odd faces, and the maximum depth would make a cliff with wrong normals.
 
     Args:
         maps: depth and mask (h w) of each face.
@@ -119,10 +120,10 @@ def mean_depth(maps: Iterable[tuple[np.ndarray, np.ndarray]]) -> Float[Tensor, "
 
 
 def known_parts(truth: FaceTruth) -> Decomposition | None:
-    """The truth as a decomposer would have to say it; None where it has no canonical maps.
+    """The truth in the form of a decomposer's output; None if the truth has no canonical maps.
 
-    A decomposer's maps have no mask: outside of the true one the albedo of the nearest pixel inside stands in, and the
-    camera's greatest depth, so that no brim of the face stands out in turned views.
+    A decomposer's maps have no mask. Outside of the true mask, the albedo is that of the nearest pixel inside and the
+    depth is the camera's maximum depth, so that turned views show no brim around the face.
     """
     arrays = (truth.canon_depth, truth.canon_albedo, truth.canon_mask, truth.view, truth.light)
     if any(array is None for array in arrays):
@@ -138,7 +139,7 @@ def take(parts: Decomposition, faces: slice) -> Decomposition:
 
 
 def predictor_of(decomposer: Decomposer, images: UInt8[np.ndarray, "n h w 3"]) -> Predictor:
-    """What a decomposer says of the images themselves, not averaged with their mirror images."""
+    """A predictor that applies a decomposer to the images, without averaging over their mirror images."""
     device = decomposer.tilt.device
 
     @torch.no_grad()
@@ -150,7 +151,7 @@ def predictor_of(decomposer: Decomposer, images: UInt8[np.ndarray, "n h w 3"]) -
 
 
 def face_errors(predict: Predictor, truth: FaceTruth, known: Decomposition | None) -> dict[str, Tensor]:
-    """What is compared face by face, and the view and light that are compared over the whole set."""
+    """Errors of each face, and its predicted view and light, which `pose_scores` compares over the whole set."""
     camera, n = Camera(), len(truth)
     found: dict[str, list[Tensor]] = {}
     for start in range(0, n, _BATCH):
@@ -187,7 +188,7 @@ def face_errors(predict: Predictor, truth: FaceTruth, known: Decomposition | Non
 def pose_scores(
     view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"], known: Decomposition
 ) -> dict[str, MeanEstimate | None]:
-    """Pose and light against the truth, after the one rotation between the two canonical frames."""
+    """Pose and light against the truth, after removing the rotation between the two canonical frames."""
     rotation, true_rotation = rotation_matrices(view).double(), rotation_matrices(known.view).double()
     offset = mean_rotation(rotation, true_rotation)
     scores: dict[str, MeanEstimate | None] = {"frame_offset_deg": MeanEstimate(float(rotation_size_deg(offset)), None)}
@@ -196,7 +197,7 @@ def pose_scores(
     for name, i in columns.items():
         turn = torch.remainder(angles[:, i] - true_angles[:, i] + 180, 360) - 180
         scores[f"{name}_error_deg"] = mean_of(turn.abs())
-    # A light fixed to the predicted frame, l_q, stands in the true one at l_p = G l_q; as rows, l_q G^T.
+    # A light l_q in the predicted frame is l_p = G l_q in the true frame, G the offset; as rows, l_q G^T.
     toward, true_toward = light_directions(light).double() @ offset.T, light_directions(known.light).double()
     scores["light_error_deg"] = mean_of(angle_between_deg(toward, true_toward))
     compared = {name: (angles[:, i], true_angles[:, i]) for name, i in columns.items()}
@@ -214,7 +215,7 @@ def pose_scores(
 def score(
     name: str, errors: dict[str, Tensor], reference: dict[str, Tensor], known: Decomposition | None
 ) -> DecomposerRow:
-    """Averages of a row; ``reference`` are the errors of the mean depth on the same faces."""
+    """Scores of one row; ``reference`` holds the errors of the mean depth on the same faces."""
     scores = {
         "side_x100": mean_of(100 * errors["side"]),
         "side_ratio": ratio_of(errors["side"], reference["side"]),
@@ -238,7 +239,7 @@ def score(
 def evaluate(
     truth: FaceTruth, mean: Float[Tensor, "h w"], decomposers: Mapping[str, Decomposer], *, quiet: bool = False
 ) -> tuple[DecomposerRow, ...]:
-    """A row for the null depth, the mean depth, the truth in our representation, and each decomposer."""
+    """One row each for the null depth (1 everywhere), the mean depth, the truth (`known_parts`) and each decomposer."""
     known = known_parts(truth)
     predictors: dict[str, Predictor] = {NULL_ROW: lambda _: torch.ones_like(mean), MEAN_ROW: lambda _: mean}
     if known is not None:

@@ -1,4 +1,4 @@
-"""Finds faces in photographs, with a detector that is an optional extra, and crops them as a generator has its own."""
+"""Find faces in photographs with a detector (an optional extra), and crop them like a generator's own images."""
 
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -15,36 +15,37 @@ from lineament.ops.seeding import latents
 from lineament.store.pictures import shrink_to
 
 MAX_SIDE_PX = 800
-"""Larger photographs are shrunk before they are searched."""
+"""Larger photographs are shrunk to this longer side before the search."""
 MIN_FACE_PX = 40
-"""Smaller faces are not looked for."""
+"""Minimum side of a face in the shrunk photograph."""
 NEIGHBOURS = 3
-"""Places at which a face must be seen."""
+"""Minimum number of overlapping detections that make a face (OpenCV's ``minNeighbors``)."""
 SURE = 56.0
-"""Of the detector's weight, above which a face without eyes counts: things that are no faces got up to 55.1, nine of
-ten faces more than 55.7."""
+"""Minimum weight from the detector for a face whose eyes were not found. False detections had weights of up to 55.1,
+and nine of ten faces had more than 55.7."""
 ROI_PX = (192, 115)
-"""Size of the upper part of a face, in which eyes are looked for."""
+"""Width and height to which the upper part of a face is scaled before eyes are searched in it."""
 
 NUM_SAMPLES = 64
-"""Faces of a generator that are looked at to learn where its faces sit."""
+"""Number of generated faces used to measure where a generator places its faces."""
 MARGIN = 1 / 3
-"""Of a tight crop's side, added around it, as detectors expect something around a face."""
+"""Margin added around a generator's image before the search, as a share of its side. The images may be tight crops, and
+detectors expect some background around a face."""
 
 
 @runtime_checkable
 class FaceFinder(Protocol):
-    """Finds faces."""
+    """A face detector."""
 
     def find(self, photograph: UInt8[np.ndarray, "h w 3"]) -> list[FoundFace]:
-        """Faces in pixels, the largest first."""
+        """Faces in a photograph, in pixels, the largest first."""
         ...
 
 
 class CascadeFinder:
-    """Cascades of boosted features, which come with OpenCV; faces that look ahead, up to about 30 degrees aside.
+    """Finds frontal faces, turned by up to about 30 degrees, with OpenCV's cascades of boosted features.
 
-    Source: Viola and Jones, CVPR 2001; Lienhart and Maydt, ICIP 2002 (as OpenCV has them).
+    Source: Viola and Jones, CVPR 2001; Lienhart and Maydt, ICIP 2002 (OpenCV's implementation).
 
     Raises:
         InputError: OpenCV is not installed, or it lacks the cascades.
@@ -73,7 +74,7 @@ class CascadeFinder:
         return self._cv2.CascadeClassifier(str(path))
 
     def find(self, photograph: UInt8[np.ndarray, "h w 3"]) -> list[FoundFace]:
-        """Faces with both eyes, and such as the detector is sure of; in pixels, the largest first."""
+        """Faces with both eyes found, or with a weight of at least `SURE`; in pixels, the largest first."""
         small = np.ascontiguousarray(shrink_to(photograph, MAX_SIDE_PX))
         grey = self._cv2.cvtColor(small, self._cv2.COLOR_RGB2GRAY)
         boxes, _, weights = self._face.detectMultiScale3(
@@ -99,7 +100,7 @@ class CascadeFinder:
             for (left, top, w, h), count in zip(found, counts, strict=True):
                 middle = left + w / 2
                 sides[int(middle >= ROI_PX[0] / 2)].append((int(count), x + middle * across, y + (top + h / 2) * down))
-            if sides[0] and sides[1]:  # of several on a side, the one that is seen most often
+            if sides[0] and sides[1]:  # on each side, take the eye with the most detections
                 (_, *left_eye), (_, *right_eye) = max(sides[0]), max(sides[1])
                 return (float(left_eye[0]), float(left_eye[1])), (float(right_eye[0]), float(right_eye[1]))
         return None
@@ -107,10 +108,12 @@ class CascadeFinder:
 
 @torch.no_grad()
 def usual_face_of(generator: Generator, finder: FaceFinder) -> FoundFace:
-    """Where a generator's faces sit in its images, as the same finder sees them: its own habits cancel out.
+    """Median position of a generator's faces in its images, in shares of the image's side.
+
+    The same finder is used as for photographs, so that its systematic errors cancel.
 
     Raises:
-        ConfigError: no faces are seen in most of the generator's images.
+        ConfigError: faces are found in fewer than half of the generator's images, or none has eyes.
     """
     z = latents(0, range(NUM_SAMPLES), generator.config.z_dim).to(generator.mapping.w_avg.device)
     images = np.concatenate([to_uint8(generator(part, 0.7)) for part in z.split(8)])
@@ -138,20 +141,20 @@ def aligned(
     *,
     alone: bool = False,
 ) -> tuple[UInt8[np.ndarray, "r r 3"], int]:
-    """The largest face of a photograph, cropped as a generator has its own.
+    """Crop the largest face of a photograph so that it is placed like a generator's faces.
 
     Args:
-        photograph: the whole of it.
-        finder: of faces.
-        usual: where the generator's faces sit.
-        resolution: side of the crop.
-        alone: refuse photographs of several people.
+        photograph: the whole photograph.
+        finder: the face detector.
+        usual: where the generator's faces are, from `usual_face_of`.
+        resolution: side of the crop in pixels.
+        alone: refuse photographs with several faces instead of taking the largest.
 
     Returns:
-        The crop, and how many other faces there are.
+        The crop, and the number of other faces in the photograph.
 
     Raises:
-        ImageError: no face, a face that is too small or cut off, or several where one is wanted.
+        ImageError: there is no face, the face is too small or cut off, or there are several and ``alone`` is set.
     """
     faces = finder.find(photograph)
     if not faces:

@@ -1,11 +1,11 @@
-"""From photographs to latents: the encoder's answer, then a short optimisation of it.
+"""Invert photographs: the encoder predicts latents, and a short optimisation improves them.
 
 Source:
     Abdal, Qin and Wonka, "Image2StyleGAN", ICCV 2019 (a w for every layer); Tov et al., "Designing an Encoder for
-    StyleGAN Image Manipulation", SIGGRAPH 2021 (what makes an inversion editable: one w near the generator's own, and
-    small offsets from it); Zhu et al., "Improved StyleGAN Embedding: Where are the Good Latents?", 2020 (distances in
-    whitened coordinates). Deviations: all is optimised in whitened coordinates; perceptual features of the GAN's own
-    discriminator instead of a network trained on labels.
+    StyleGAN Image Manipulation", SIGGRAPH 2021 (an inversion is editable if it is one w near the generator's own, plus
+    small offsets); Zhu et al., "Improved StyleGAN Embedding: Where are the Good Latents?", 2020 (distances in
+    whitened coordinates). Deviations: everything is optimised in whitened coordinates; the perceptual features come
+    from the GAN's own discriminator instead of a network trained on labels.
 """
 
 import math
@@ -26,18 +26,18 @@ from lineament.ops.ssim import ssim
 from lineament.records.inversion_settings import InversionSettings
 
 WARMUP_STEPS = 5
-"""Steps in which the learning rate rises: Adam's first steps are its largest."""
+"""Number of steps in which the learning rate rises, because Adam's first steps are its largest."""
 
 WITHOUT_ENCODER = 2
-"""So many times more steps where there is no encoder."""
+"""Factor on the number of steps without an encoder, because the start is then only the mean w."""
 
 FALLING_SHARE = 0.5
-"""Last share of the steps, in which the learning rate falls to 0, so that the last step is a small one."""
+"""Share of the steps, at the end, in which the learning rate falls to 0, so that the last step is small."""
 
 
 @dataclass(frozen=True)
 class Inverted:
-    """Latents of images, and what the generator makes of them, in [-1, 1]."""
+    """Latents of images, and the images that the generator draws from them, in [-1, 1]."""
 
     ws: Float[Tensor, "n l d"]
     images: Float[Tensor, "n 3 h w"]
@@ -52,19 +52,19 @@ def invert_images(
     *,
     spread: LatentSpread | None = None,
 ) -> Inverted:
-    """Invert images, all at once and each by itself: which others are in the batch changes no more than rounding.
+    """Invert a batch of images. Each is optimised by itself: the others in the batch change only its rounding errors.
 
     Args:
-        generator: ready for inference; takes inputs that are differentiated.
-        encoder: the generator's; None starts at its mean w, which takes more steps.
-        images: square crops in [-1, 1] at the generator's resolution, aligned as its own images are.
-        settings: the defaults if not given.
-        features: perceptual features; None compares pixels and structure alone.
-        spread: of the generator's w, if known; measured if not given.
+        generator: in evaluation mode; its output must be differentiable in w.
+        encoder: the generator's encoder; if None, the optimisation starts at the mean w and takes more steps.
+        images: square crops in [-1, 1] at the generator's resolution, aligned like its own images.
+        settings: None uses the defaults.
+        features: perceptual features; if None, only pixels and structure are compared.
+        spread: of the generator's w; measured if not given.
 
     Raises:
-        MismatchError: the encoder is another generator's.
-        ShapeError: the images have another size than the generator's.
+        MismatchError: the encoder belongs to another generator.
+        ShapeError: the images do not have the size of the generator's images.
     """
     settings = settings or InversionSettings()
     size = generator.config.resolution
@@ -87,7 +87,7 @@ def invert_images(
 def _optimised(
     generator: Generator, ws: Tensor, likeness: Likeness, settings: InversionSettings, spread: LatentSpread
 ) -> Float[Tensor, "n l d"]:
-    """Latents after the optimisation: a common w and offsets from it, in whitened coordinates."""
+    """Optimised latents; the variables are a common w and an offset for each layer, in whitened coordinates."""
     start = spread.whitened(ws)
     common = start.mean(dim=1, keepdim=True)
     variables = [common.clone().requires_grad_(), (start - common).requires_grad_()]
@@ -103,7 +103,7 @@ def _optimised(
             loss = likeness.loss(generator.synthesize(spread.of_whitened(whitened)))
             loss = loss + settings.distance_weight * middle.square().mean(dim=(1, 2))
             loss = loss + (weights[:, None] * (whitened - middle).square()).mean(dim=(1, 2))
-            # The sum, not the mean: each image's gradient is its own, whatever the size of the batch.
+            # The sum instead of the mean, so that an image's gradient does not depend on the batch size.
             gradients = torch.autograd.grad(loss.sum(), variables)
         for variable, gradient in zip(variables, gradients, strict=True):
             variable.grad = gradient
@@ -121,7 +121,7 @@ def _learning_rate_at(step: int, settings: InversionSettings) -> float:
 def quality(
     inverted: Inverted, photographs: Float[Tensor, "n 3 h w"], spread: LatentSpread
 ) -> dict[str, Float[np.ndarray, " n"]]:
-    """How good inversions are: ``ssim``, ``rmse``, ``distance`` and ``offset`` as `Inversions` has them."""
+    """Quality of inversions: ``ssim``, ``rmse``, ``distance`` and ``offset``, as defined in `Inversions`."""
     scores = {
         "ssim": ssim(inverted.images, photographs),
         "rmse": (inverted.images - photographs).square().mean(dim=(1, 2, 3)).sqrt() / 2,

@@ -1,4 +1,4 @@
-"""Samples of a generator with labels, for the methods that need them: from a judge, or from a table of the user's."""
+"""Labelled samples of a generator, for methods that need labels. A judge or a table of the user gives the labels."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -25,18 +25,18 @@ from lineament.store.labels import read_labels
 MAPPED_AT_A_TIME = 1024
 
 MIN_R2 = 0.5
-"""The judge must explain so much of an attribute on renders it never saw; and among the generator's faces, too, if its
-error is the same there: an attribute that these hardly show would be a standard deviation of the judge's noise."""
+"""Minimum R^2 of the judge for an attribute, on held-out renders and on generated faces (assuming the same error on
+both). Below it one standard deviation is mostly noise of the judge."""
 
 
 @dataclass(frozen=True)
 class Labeller:
-    """Whatever reads attributes off images.
+    """Reads attributes off images.
 
     Attributes:
         names: of the attributes.
-        units: of each.
-        read: images in [-1, 1] to one row of numbers each.
+        units: of the attributes.
+        read: function from images in [-1, 1] to one row of values for each image.
     """
 
     names: tuple[str, ...]
@@ -46,15 +46,15 @@ class Labeller:
 
 @dataclass(frozen=True, eq=False)
 class LabelledSamples:
-    """Latents and what is said of their images.
+    """Latents, and labels of their images.
 
     Attributes:
         w: latents.
         labels: one column for each attribute.
         names: of the attributes.
-        units: of each, "" where unknown.
-        seconds: that the sampling and labelling took; for a table of labels those of the sampling alone.
-        origin: who labelled, for the provenance.
+        units: of the attributes; "" where unknown.
+        seconds: time of sampling and labelling; for a table of labels, of sampling alone.
+        origin: source of the labels, for the provenance.
     """
 
     w: Float[np.ndarray, "n d"]
@@ -67,7 +67,7 @@ class LabelledSamples:
 
 @torch.inference_mode()
 def sample_w(generator: Generator, seed: int, count: int, truncation: float) -> Float[np.ndarray, "n d"]:
-    """Latents w of the first ``count`` images of a seed: those to which `discover` fits, too."""
+    """Latents w of the first ``count`` images of a seed. `discover` fits to the same images."""
     return w_of(generator, seed, range(FIT, FIT + count), truncation)
 
 
@@ -83,7 +83,7 @@ def w_of(generator: Generator, seed: int, numbers: range | list[int], truncation
 def label_samples(
     generator: Generator, labeller: Labeller, seed: int, count: int, truncation: float, origin: str
 ) -> LabelledSamples:
-    """Draw the first ``count`` images of a seed and have them labelled."""
+    """Draw the first ``count`` images of a seed and label them."""
     began = time.monotonic()
     device, z_dim = generator.mapping.w_avg.device, generator.config.z_dim
     ws, labels = [], []
@@ -105,7 +105,7 @@ def label_samples(
 
 
 def judge_labeller(judge: Judge, columns: Sequence[int]) -> Labeller:
-    """A judge as a labeller: some of its attributes, in the units of the truth that it learned from."""
+    """A labeller that reads some attributes with a judge, in the units of the judge's training data."""
     names, chosen = tuple(judge.names[i] for i in columns), list(columns)
     mean, std = (buffer.double().cpu().numpy()[chosen] for buffer in (judge.mean, judge.std))
     units = {semantic.name: semantic.unit for semantic in SCALAR_SEMANTICS}
@@ -117,7 +117,7 @@ def judge_labeller(judge: Judge, columns: Sequence[int]) -> Labeller:
 
 
 def only(samples: LabelledSamples, names: Sequence[str]) -> LabelledSamples:
-    """The same samples with some of their labels.
+    """The same samples with the named labels only.
 
     Raises:
         ConfigError: there is no such label.
@@ -132,12 +132,12 @@ def only(samples: LabelledSamples, names: Sequence[str]) -> LabelledSamples:
 
 @torch.inference_mode()
 def labels_from_table(generator: Generator, path: Path, seed: int, truncation: float) -> LabelledSamples:
-    """What a CSV says of images of a seed: each row begins with an image's number, alone or as a file's name.
+    """Labels from a CSV. Each row starts with the number of an image of the seed, such as 17 or 17.png.
 
     Raises:
         InputError: there is no such file.
-        FileFormatError: not such a CSV.
-        DataError: a row that is named by no number, or a label that is no number.
+        FileFormatError: the file is not a valid table of labels.
+        DataError: a row's name or a label is not a number.
     """
     began = time.monotonic()
     table = read_labels(path)
@@ -163,12 +163,14 @@ def labels_from_table(generator: Generator, path: Path, seed: int, truncation: f
 
 
 def chosen_columns(judge: Judge, spread: Float[np.ndarray, " m"]) -> list[int]:
-    """Attributes that the judge reads well; of a sum that it reads well the columns are left out.
+    """Indices of the attributes that the judge reads well (`MIN_R2`).
+
+    If it reads a sum of columns well (`SUMS`), the single columns are left out.
 
     Args:
-        judge: says its R^2 on renders.
-        spread: standard deviation of its readings among the generator's faces, in that of the renders. A reading is a
-            mean, so what it misses comes on top of it: R^2 there is spread^2 / (spread^2 + 1 - R^2).
+        judge: holds its R^2 on renders.
+        spread: standard deviation of its readings on generated faces, in standard deviations of the renders. A reading
+            is an expected value, so the error variance adds to it: R^2 there is spread^2 / (spread^2 + 1 - R^2).
     """
     good = {
         name

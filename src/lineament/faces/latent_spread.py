@@ -1,4 +1,4 @@
-"""Where a generator's w lie: their mean and covariance, and how far a latent is from them."""
+"""Mean and covariance of a generator's w, and the distance of latents from them."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.seeding import latents
 
 NUM_SAMPLES = 10_000
-"""Enough for a covariance of 512 dimensions that is right within a few percent."""
+"""Number of sampled w; enough for a covariance of 512 dimensions with errors of a few percent."""
 
 SMALLEST_SHARE = 1e-3
-"""No direction of w counts as having less than this share of the mean variance: where the generator has next to no
-spread, a step of any size would count as endlessly far."""
+"""Minimum variance of a direction of w, as a share of the mean variance. Without it, any step along a direction in
+which w hardly varies would count as very far."""
 
 _SEED = 0
 _CHUNK = 1000
@@ -26,8 +26,8 @@ class LatentSpread:
 
     Attributes:
         mean: of w.
-        root: symmetric square root of the covariance; unlike other roots it is unique.
-        inverse: of the root.
+        root: symmetric square root of the covariance, which is unique.
+        inverse: inverse of ``root``.
     """
 
     mean: Float[Tensor, " d"]
@@ -43,18 +43,18 @@ class LatentSpread:
         return self.mean + whitened @ self.root
 
     def distance(self, ws: Float[Tensor, "n l d"]) -> Float[Tensor, " n"]:
-        """How far the mean over layers is from the mean w: its Mahalanobis norm / sqrt(d), about 1 for own samples."""
+        """Mahalanobis distance of the mean over layers from the mean w, / sqrt(d); about 1 for samples of w."""
         return self.whitened(ws).mean(dim=1).square().mean(dim=1).sqrt()
 
     def offset(self, ws: Float[Tensor, "n l d"]) -> Float[Tensor, " n"]:
-        """How far the layers' w are from their mean, in standard deviations of w (root mean square)."""
+        """Root mean square distance of the layers' w from their mean over layers, in standard deviations of w."""
         whitened = self.whitened(ws)
         return (whitened - whitened.mean(dim=1, keepdim=True)).square().mean(dim=(1, 2)).sqrt()
 
 
 @torch.no_grad()
 def latent_spread(generator: Generator, num_samples: int = NUM_SAMPLES) -> LatentSpread:
-    """Map latents, always the same ones, and see where they go."""
+    """Measure the distribution of w on a fixed set of latents."""
     device = generator.mapping.w_avg.device
     parts = [
         generator.map(latents(_SEED, range(start, min(start + _CHUNK, num_samples)), generator.config.z_dim).to(device))
@@ -62,7 +62,7 @@ def latent_spread(generator: Generator, num_samples: int = NUM_SAMPLES) -> Laten
     ]
     w = torch.cat(parts).double().cpu()
     values, vectors = torch.linalg.eigh(torch.cov(w.T))
-    # A generator that makes one face only has no spread at all; any unit is as good then.
+    # If the generator draws only one face, all variances are 0; 1e-12 then avoids a division by zero.
     floor = float(SMALLEST_SHARE * values.mean().clamp_min(1e-12))
     scales = values.clamp_min(floor).sqrt()
     root, inverse = vectors * scales @ vectors.T, vectors / scales @ vectors.T

@@ -1,4 +1,4 @@
-"""How unlike two images are, for fitting one to the other: pixels, structure and label-free features."""
+"""Loss between two images, for fitting one to the other: pixels, structure and label-free features."""
 
 import torch
 from jaxtyping import Float
@@ -9,12 +9,12 @@ from lineament.records.inversion_settings import LikenessConfig
 
 
 class Likeness:
-    """Compares images with fixed ones, each pair by itself.
+    """Compares images with fixed target images, each pair by itself.
 
     Args:
-        images: those to be like, in [-1, 1].
+        images: the targets, in [-1, 1].
         features: perceptual features; None leaves them out.
-        config: the weights.
+        config: weights of the terms.
     """
 
     def __init__(self, images: Float[Tensor, "n 3 h w"], features: nn.Module | None, config: LikenessConfig) -> None:
@@ -24,7 +24,7 @@ class Likeness:
             self._wanted = None if self.features is None else self.features(images)
 
     def loss(self, others: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
-        """0 for equal images; differentiable."""
+        """Loss of each image against its target, 0 if they are equal; differentiable."""
         config = self.config
         loss = config.pixels * (others - self.images).abs().mean(dim=(1, 2, 3))
         if config.structure:

@@ -1,12 +1,13 @@
-"""The Jacobian of canonical depth and albedo with respect to w, by regression on samples or by exact derivatives.
+"""Canonical depth and albedo of generated images as vectors, from which their Jacobian with respect to w is found.
 
-The albedo is the one that the pixels show (`Decomposer.seen_albedo`), unless the network's is asked for, which blurs
-small parts but is smoother in w: its mean derivative is known from far fewer w.
+By default the albedo is the one that the pixels show (`Decomposer.seen_albedo`). The network's own albedo blurs small
+parts but is smoother in w, so its mean derivative can be estimated from far fewer w.
 
-For normal w least squares finds the mean of the derivatives (Stein's lemma), from one number per pixel and sample where
-a derivative gives d. A generator's w are not normal: least squares then finds a mean of the derivatives weighted by
-matrices, which `regression_weights` approximates. Directions in which w hardly varies are known worst, so two estimates
-are compared in the metric of the covariance of w.
+The Jacobian is found by regression on samples, or from exact derivatives (``benchmarks/exact_jacobian.py``). If w is
+normal, least squares estimates the mean of the derivatives (Stein's lemma). It uses one number per pixel and sample,
+whereas a derivative gives d numbers. A generator's w is not normal. Least squares then estimates a mean weighted by
+matrices, which `regression_weights` in that file approximates. The estimate is least certain along directions in which
+w hardly varies, so two estimates are compared in the metric of the covariance of w.
 """
 
 from typing import Literal, TypeAlias
@@ -24,21 +25,21 @@ Albedo: TypeAlias = Literal["seen", "network"]
 
 
 def images_of(generator: Generator, w: Float[Tensor, "n d"], decomposer: Decomposer) -> Float[Tensor, "n 3 r r"]:
-    """What a decomposer is shown of w: images with constant noise, clipped to [-1, 1], as `Decomposer.shown` says."""
+    """Decomposer inputs from w: images with constant noise, clipped to [-1, 1], after `Decomposer.shown`."""
     return images_of_layers(generator, generator.broadcast(w), decomposer)
 
 
 def images_of_layers(
     generator: Generator, ws: Float[Tensor, "n l d"], decomposer: Decomposer
 ) -> Float[Tensor, "n 3 r r"]:
-    """As `images_of`, for a w of every layer."""
+    """As `images_of`, with a separate w for each layer."""
     return decomposer.shown(generator.synthesize(ws).clamp(-1, 1))
 
 
 def maps_of(
     decomposer: Decomposer, generator: Generator, w: Float[Tensor, "n d"], albedo: Albedo = "seen"
 ) -> Float[Tensor, "n p"]:
-    """Canonical depth and then albedo of the images of w, each flattened."""
+    """Canonical depth, then albedo, of the images of w, each flattened."""
     return maps_of_images(decomposer, images_of(generator, w, decomposer), albedo)
 
 
@@ -48,9 +49,9 @@ def maps_of_images(
     albedo: Albedo = "seen",
     parts: Decomposition | None = None,
 ) -> Float[Tensor, "n p"]:
-    """Canonical depth and then albedo of images at the decomposer's resolution, each flattened.
+    """Canonical depth, then albedo, of images at the decomposer's resolution, each flattened.
 
-    ``parts`` are those of the images, if they are known.
+    ``parts`` is the decomposition of the images, if it is known already.
     """
     known: Decomposition = decomposer(images) if parts is None else parts
     colour = decomposer.seen_albedo(images, known) if albedo == "seen" else known.canon_albedo
@@ -58,6 +59,6 @@ def maps_of_images(
 
 
 def map_mask(decomposer: Decomposer) -> Bool[np.ndarray, " p"]:
-    """True where `maps_of` speaks of the face; the border columns, whose depth is fixed, are left out of all maps."""
+    """True for the values of `maps_of` that are used: all but the border columns, where the depth is fixed."""
     inside = (decomposer.border == 0).flatten().cpu().numpy()
     return np.tile(inside, 4)

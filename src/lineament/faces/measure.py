@@ -1,4 +1,4 @@
-"""What is read off generated faces: pose and light by the decomposer, attributes by a judge."""
+"""Measure generated faces: pose and light with the decomposer, attributes with a judge."""
 
 import numpy as np
 import torch
@@ -20,10 +20,13 @@ def synthesize_edited(
     step: Float[np.ndarray, "s d"] | Float[np.ndarray, "n s d"] | None = None,
     shown_to: Decomposer | None = None,
 ) -> Float[Tensor, "n c h w"]:
-    """Images of ``w`` moved by a step, or by one of their own each, clipped to [-1, 1]; without any, as they are.
+    """Images of ``w`` moved by a step, clipped to [-1, 1].
 
-    ``w`` is one for all layers or one for each, as photographs have it. The images are as a decomposer is shown them,
-    if one is given: large ones need not all be in memory then.
+    Args:
+        generator: draws the images.
+        w: one for all layers, or one for each layer (photographs have the latter).
+        step: one step for all images, or one for each; None leaves w unchanged.
+        shown_to: return the inputs of this decomposer instead, so that large images are not all in memory.
     """
     ws = generator.broadcast(w) if w.ndim == 2 else w
     if step is not None:
@@ -50,6 +53,6 @@ def measure_parts(
 
 @torch.no_grad()
 def read(judge: Judge, images: Float[Tensor, "n 3 h w"], batch_size: int = 128) -> Float[np.ndarray, "n m"]:
-    """Attributes of images, less their mean over the training's truth and in its standard deviations."""
+    """Attributes of images as float64, standardised by mean and standard deviation of the judge's training data."""
     parts = [judge.standardised(part.to(judge.mean.device)) for part in images.split(batch_size)]
     return torch.cat(parts).double().cpu().numpy()

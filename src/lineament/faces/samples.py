@@ -1,4 +1,4 @@
-"""Samples of a generator, measured, and what is kept of them: moments for the regression, folds for the parts."""
+"""Sample and measure a generator; accumulate moments for the regression and folds for the parts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,23 +21,26 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.seeding import latents
 from lineament.records.semantics import SEMANTIC_NAMES
 
-# Disjoint ranges of image numbers under one seed, by what the images are for.
+# First image number for each use of images; the ranges are disjoint, so no image of a seed has two uses.
 FIT, HELD_OUT, CALIBRATION, REPORT, PAIRS, MIXED = 0, 1 << 40, 1 << 41, 1 << 42, 1 << 43, 1 << 44
 MAX_KEPT_VALUES = 4096
-"""Measured values kept for percentiles; a fixed number, so that memory does not grow with the samples."""
+"""Maximum number of measured values kept for percentiles, so that memory does not grow with the samples."""
 
 CHUNK = 256
-"""Mixed images that are added to the moments of the maps at a time."""
+"""Number of mixed images to collect before adding them to the moments of the maps, because each addition reads and
+writes all of these moments."""
 
 _MOMENTS = ("fit", "held_out", "mixed")
 
 
 @dataclass
 class Discovery:
-    """What the sampling has gathered so far.
+    """Accumulated results of the sampling.
 
-    ``fit`` and ``held_out`` are of images of one w; ``mixed`` and ``folds`` of images with a w for each group of
-    layers, side by side: the scalar semantics and the maps. The folds are empty if no parts are looked for.
+    ``fit`` and ``held_out`` are moments of images with one w for all layers. ``mixed`` and ``folds`` are moments of
+    images with a separate w for each group of layers, side by side: ``mixed`` of the scalar semantics, ``folds`` of the
+    maps.
+    ``folds`` is empty if no parts are looked for.
     """
 
     fit: StreamingMoments
@@ -51,7 +54,7 @@ class Discovery:
 
     @classmethod
     def empty(cls, scratch: Path | None = None, *, parts: bool = False) -> "Discovery":
-        """Nothing gathered; what becomes too large for the memory will live in ``scratch``."""
+        """No samples yet. Moments that become too large for memory are kept in the folder ``scratch``."""
         m = len(SEMANTIC_NAMES)
         edge = np.full(m, np.finfo(np.float64).max)
         folds = [PixelJacobian(MAX_BYTES // NUM_FOLDS, scratch) for _ in range(NUM_FOLDS if parts else 0)]
@@ -59,7 +62,7 @@ class Discovery:
         return cls(fit, held_out, mixed, edge, -edge, np.zeros((0, m)), folds)
 
     def add_mixed(self, w: Float[np.ndarray, "n b d"], y: Float[np.ndarray, "n m"], maps: np.ndarray) -> None:
-        """Take in one batch of images with a w for each group of layers, as soon as `CHUNK` of them are together.
+        """Queue one batch of images with a w for each group of layers; take in the queue once it holds `CHUNK` images.
 
         The moments of the maps are large: adding many images at a time reads and writes them less often.
         """
@@ -68,7 +71,7 @@ class Discovery:
             self.take_in()
 
     def take_in(self) -> None:
-        """Take in the mixed images that still wait for others; until then `tensors` does not have them."""
+        """Add the queued mixed images to the moments. Until then `tensors` does not contain them."""
         if not self._waiting:
             return
         w, y, maps = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
@@ -77,13 +80,13 @@ class Discovery:
         self._waiting.clear()
 
     def add(self, w: np.ndarray, y: np.ndarray) -> None:
-        """Take in one batch of the regression."""
+        """Add one batch of images with one w for all layers."""
         self.fit.update(w, y)
         self.lowest, self.highest = np.minimum(self.lowest, y.min(axis=0)), np.maximum(self.highest, y.max(axis=0))
         self.kept = np.concatenate([self.kept, y[: max(MAX_KEPT_VALUES - len(self.kept), 0)]])
 
     def tensors(self) -> dict[str, Tensor]:
-        """For the resumable state."""
+        """All arrays as tensors, for the resumable state."""
         arrays = {f"{name}.{k}": v for name in _MOMENTS for k, v in getattr(self, name).to_dict().items()}
         arrays |= {f"fold{i}.{k}": v for i, fold in enumerate(self.folds) for k, v in fold.to_dict().items()}
         arrays |= {"lowest": self.lowest, "highest": self.highest, "kept": self.kept}
@@ -107,7 +110,7 @@ class Discovery:
 def sample(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n 3 r r"]]:
-    """Latents w of the images ``numbers`` of the seed, and what the decomposer is shown of those images."""
+    """Latents w of the images ``numbers`` of the seed, and the decomposer's inputs for those images."""
     device = generator.mapping.w_avg.device
     w = generator.map(latents(seed, numbers, generator.config.z_dim).to(device), truncation)
     return w, images_of(generator, w, decomposer)
@@ -125,7 +128,7 @@ def sample_and_measure(
 def sample_and_map(
     generator: Generator, decomposer: Decomposer, seed: int, numbers: range, truncation: float
 ) -> tuple[Float[Tensor, "n d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
-    """As `sample_and_measure`, and the images' canonical depth and albedo, flattened."""
+    """As `sample_and_measure`, plus the images' canonical depth and albedo, flattened."""
     w, images = sample(generator, decomposer, seed, numbers, truncation)
     return w, *_measured_and_mapped(decomposer, images)
 
@@ -147,9 +150,10 @@ def sample_mixed(
     truncation: float,
     layer_groups: Sequence[Sequence[int]],
 ) -> tuple[Float[Tensor, "n b d"], Float[np.ndarray, "n m"], Float[np.ndarray, "n p"]]:
-    """Images in which every group of layers has a w of its own: those w, the scalar semantics and the maps.
+    """Images with a separate w for each group of layers: those w, the scalar semantics and the maps.
 
-    Only so do the layers vary apart, and regression can tell what each does. Generators are trained with such mixtures.
+    Only then do the layers vary independently, so that regression can separate their effects. Generators are trained
+    with such mixtures.
     """
     device, count = generator.mapping.w_avg.device, len(layer_groups)
     first = numbers.start - MIXED
@@ -174,19 +178,19 @@ def gather(
     layer_groups: Sequence[Sequence[int]] = (),
     batch_size: int | None = None,
 ) -> Iterator[bool]:
-    """Sample and measure what is still missing, a batch at a time.
+    """Sample and measure the images that are still missing, a batch at a time.
 
     Args:
         found: is filled; it may hold samples of an earlier run.
-        generator: is sampled.
+        generator: draws the samples.
         decomposer: measures the samples.
         seed: of the samples.
         truncation: of the samples; 1 is none.
         samples: number of images for the regression.
-        held_out: number of further images, for its score.
+        held_out: number of further images, for the score of the regression.
         mixed: number of images with one w for each group of layers, for the maps.
         layer_groups: the groups.
-        batch_size: images at a time; as many as the free memory allows if None.
+        batch_size: images at a time; if None, as many as the free memory allows.
 
     Yields:
         After each batch, whether it was the last.

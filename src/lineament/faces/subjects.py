@@ -1,4 +1,4 @@
-"""The faces that are edited: a generator's own, by their seeds, or inverted photographs, by their place in a file."""
+"""The faces to edit: a generator's own faces by seed, or inverted photographs by their index in a file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from lineament.store.inversions import check_inversions_match, load_inversions
 
 MAX_SEEDS = 4096
 NUM_FIRST = 8
-"""Faces that are edited if none are named."""
+"""Number of faces that are edited if none are named."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class Subjects:
 
     Attributes:
         ws: their latents.
-        numbers: seeds, or places in the file of inversions.
-        names: for people: the seed, or the photograph's file name.
-        origin: where they are from, for the recipe in a picture.
+        numbers: seeds, or indices in the file of inversions.
+        names: for display: the seed, or the photograph's file name.
+        origin: where the faces are from; it is stored in the recipe of a picture.
         photographs: in [-1, 1]; None for a generator's own faces.
     """
 
@@ -42,7 +42,7 @@ class Subjects:
 
     @property
     def kind(self) -> str:
-        """What they are called: "seed" or "photograph"."""
+        """The word for one of ``numbers`` in messages: "seed" or "photograph"."""
         return "seed" if self.photographs is None else "photograph"
 
 
@@ -50,7 +50,7 @@ def parse_seeds(text: str, what: str = "seeds") -> list[int]:
     """Read numbers and ranges such as ``0-7,12``, in the order given.
 
     Raises:
-        ConfigError: something else, a falling range, or too many.
+        ConfigError: the text has another form, a range falls, or there are more than `MAX_SEEDS` numbers.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -68,19 +68,19 @@ def parse_seeds(text: str, what: str = "seeds") -> list[int]:
 
 @torch.no_grad()
 def sampled(generator: Generator, seeds: Sequence[int], run_seed: int, truncation: float) -> Subjects:
-    """A generator's own faces."""
+    """Faces of a generator, by seed."""
     z = latents(run_seed, seeds, generator.config.z_dim).to(generator.mapping.w_avg.device)
     ws = generator.broadcast(generator.map(z, truncation))
     return Subjects(ws, tuple(seeds), tuple(map(str, seeds)), f"seeds of run {run_seed} at truncation {truncation:g}")
 
 
 def photographed(generator: Generator, path: Path, numbers: Sequence[int] | None, generator_name: str) -> Subjects:
-    """Inverted photographs; the first eight of a file if no numbers are given.
+    """Inverted photographs by index; the first eight of the file if no numbers are given.
 
     Raises:
         InputError, FileFormatError: the inversions cannot be read.
-        MismatchError: they are another generator's.
-        ConfigError: there are not so many, or none.
+        MismatchError: they belong to another generator.
+        ConfigError: an index is out of range, or the file holds no photographs.
     """
     found = load_inversions(path)
     check_inversions_match(found, network_fingerprint(generator), generator_name)

@@ -9,6 +9,7 @@ from lineament.records.bounds import check_bounds
 Align: TypeAlias = Literal["none", "detect", "auto"]
 """Whether faces are looked for in photographs, or the crops are aligned already."""
 
+
 @dataclass(frozen=True)
 class LikenessConfig:
     """Weights of the terms by which two images are compared."""
