@@ -5,8 +5,9 @@
     │   ├── ImageError                  an image, a folder or a zip of images
     │   ├── DataError                   readable data that are useless for the task
     │   ├── ShapeError                  an array of the wrong shape, type or value
-    │   └── ConfigError                 a setting out of its range, or two that contradict each other
-    │       └── BusyError               another process is at work in the run folder
+    │   ├── ConfigError                 a setting out of its range, or two that contradict each other
+    │   │   └── BusyError               another process is at work in the run folder
+    │   └── MissingExtraError           an optional package is not installed
     ├── FileFormatError                 a file of ours that is corrupt, foreign or too new (exit code 2)
     │   ├── VersionError                a schema version this release does not read
     │   └── MismatchError               an atlas or decomposer that belongs to another generator
@@ -49,6 +50,13 @@ class ConfigError(InputError):
 
 class BusyError(ConfigError):
     """Another process is at work in the run folder."""
+
+
+class MissingExtraError(InputError):
+    """An optional package is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}, which is not installed: pip install 'lineament[{extra}]'")
 
 
 class FileFormatError(LineamentError):

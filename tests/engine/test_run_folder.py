@@ -135,16 +135,34 @@ def test_lock_of_another_process_ends_with_it_even_by_kill(tmp_path: Path) -> No
     RunFolder(tmp_path, Settings(tmp_path)).close()
 
 
-@pytest.mark.parametrize("lacking", ["module", "file system"])
-def test_without_locks_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str) -> None:
-    def refuse(*args: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
+@pytest.mark.parametrize("error", [NotImplementedError("no flock"), OSError(errno.ENOLCK, "No locks available")])
+def test_without_locks_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise error
 
-    if lacking == "module":
-        monkeypatch.setattr(run_folder, "fcntl", None)
-    else:
-        monkeypatch.setattr(run_folder.fcntl, "flock", refuse)
+    monkeypatch.setattr(run_folder.FileLock, "acquire", refuse)
     RunFolder(tmp_path, Settings(tmp_path)).close()
+
+
+def test_a_lock_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(run_folder.FileLock, "acquire", refuse)
+    with pytest.raises(StorageError, match=r"\.lock"):
+        RunFolder(tmp_path, Settings(tmp_path))
+
+
+def test_without_tensorboard_the_log_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        folder.open_log(0)
+        folder.log(1, {"loss": 2.0})
+    assert "extra 'train' is not installed" in " ".join(capsys.readouterr().err.split())
+    assert '"loss": 2' in (tmp_path / "log.jsonl").read_text()
+    assert not (tmp_path / "tensorboard").exists()
 
 
 # --------------------------------------------------------------------------------------------------------------------

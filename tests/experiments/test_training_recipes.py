@@ -284,7 +284,7 @@ def test_the_tables_show_what_is_missing_and_what_went_wrong(sources: Path, tmp_
     second = {cells[0]: cells[1:] for cells in shown if len(cells) == 5}
     assert second["full"] == ["5.00 ± 0.00", "–", "–", "–"]
     assert "not healthy: no clipping, seed 0: died: of NaN" in lines
-    assert "no clipping: gradients of any size" in lines
+    assert "no clipping: gradients are not clipped" in lines
     assert "trainings missing: 4; the same command goes on" in lines
 
 

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from lineament.checkpoints.ours import load_generator, network_fingerprint, save_network
 from lineament.errors import ConfigError, ImageError, InputError, MismatchError
+from lineament.faces import cropping
 from lineament.faces.latent_spread import latent_spread
 from lineament.ops.alignment import FoundFace
 from lineament.recipes import invert as recipe
@@ -231,7 +232,7 @@ def finder() -> Any:
 
 
 def test_faces_are_aligned_or_listed(networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipe, "usual_face_of", lambda *_: USUAL)
+    monkeypatch.setattr(cropping, "usual_face_of", lambda *_: USUAL)
     folder = tmp_path / "in"
     folder.mkdir()
     textured = np.tile(tiny.images(1, 80)[0], (1, 2, 1))
@@ -266,7 +267,7 @@ def test_a_missing_extra_is_said_before_the_work(
     def missing() -> None:
         raise InputError("pip install 'lineament[align]'")
 
-    monkeypatch.setattr(recipe, "CascadeFinder", missing)
+    monkeypatch.setattr(cropping, "CascadeFinder", missing)
     with pytest.raises(InputError, match="align"):
         run(settings(networks, photographs(tmp_path / "in", 2), tmp_path / "a.safetensors", align="detect"))
 

@@ -1,27 +1,23 @@
 """What every training shares: a run folder with its settings, logs and state, and a way to stop it gently."""
 
+import errno
 import json
 import signal
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from io import BufferedWriter
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from filelock import FileLock, Timeout
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
+from lineament.engine.console import console
 from lineament.errors import BusyError, ConfigError, FileFormatError
 from lineament.store.atomic import atomic_write, remove_stale_temporaries, storage_error
 from lineament.store.tensors import load_tensors, save_tensors
-
-try:
-    import fcntl
-except ImportError:  # Windows: there two runs in one folder are not told apart
-    fcntl = None
 
 STATE_VERSION = 1
 STATE_NAME = "state"
@@ -51,8 +47,8 @@ class RunFolder:
 
     def __init__(self, path: str | Path, config: Any, *, free: tuple[str, ...] = (), lead: bool = True) -> None:
         self.path = Path(path)
-        self._writer: SummaryWriter | None = None
-        self._lock: BufferedWriter | None = None
+        self._writer: Any = None
+        self._lock: FileLock | None = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -78,20 +74,20 @@ class RunFolder:
 
     def _acquire(self) -> None:
         """Lock the folder; the system lets go of the lock when the process ends, even by kill -9."""
-        if fcntl is None:
-            return
+        lock = FileLock(self.path / LOCK_NAME, blocking=False)
         try:
-            self._lock = (self.path / LOCK_NAME).open("ab")
-        except OSError as error:
-            raise storage_error(self.path / LOCK_NAME, error) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            lock.acquire()
+        except Timeout as error:
             raise BusyError(
                 f"another process is at work in {self.path}; wait for its end, stop it, or choose another --out"
             ) from error
-        except OSError:
-            pass  # a file system without locks, as some network disks
+        except NotImplementedError:
+            return  # a file system without locks, such as some network disks
+        except OSError as error:
+            if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+                return
+            raise storage_error(self.path / LOCK_NAME, error) from error
+        self._lock = lock
 
     def _check_settings(self, settings: dict[str, Any], free: set[str], defaults: dict[str, Any]) -> None:
         known = self.path / CONFIG_NAME
@@ -150,6 +146,11 @@ class RunFolder:
                     continue  # the last line of a killed run may be half written
             with atomic_write(path) as handle:
                 handle.write("".join(f"{line}\n" for line in kept).encode())
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            console.print(f"no TensorBoard log (extra 'train' is not installed); {path} has the same numbers")
+            return
         self._writer = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -171,7 +172,7 @@ class RunFolder:
                 self._writer.close()
             self._writer = None
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
 

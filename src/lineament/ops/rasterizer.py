@@ -102,8 +102,10 @@ class _VisibleDepth(torch.autograd.Function):
         return torch.where(covered, depth, background), covered
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+    @once_differentiable  # pyright sees its positional argument as another signature
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, *grads: Tensor
+    ) -> tuple[Tensor | None, ...]:
         """Chain rule through z = (n . v0) / (n . ray).
 
         Moving corner i by dv moves the plane at the pixel, and dz = b_i (n . dv) / (n . ray) with b_i the share of

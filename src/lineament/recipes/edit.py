@@ -25,7 +25,7 @@ from lineament.records.atlas import Atlas
 from lineament.settings.edit import EditConfig
 from lineament.store.atlas import atlas_fingerprint
 from lineament.store.pictures import check_size, enlarge, save_png, tile
-from lineament.store.video import save_animation
+from lineament.store.video import need_ffmpeg, save_animation
 
 
 @dataclass(frozen=True)
@@ -201,6 +201,8 @@ def run(config: EditConfig) -> EditResult:
         StorageError: the picture cannot be written.
     """
     relative, absolute = parse_edits(config.edits)
+    if config.out.suffix.lower() == ".mp4":
+        need_ffmpeg()  # a missing extra is reported before the work begins
     names = (*relative, *absolute)
     layers = None if config.layers is None else tuple(parse_seeds(config.layers, what="layers"))
     editor = load_editor(

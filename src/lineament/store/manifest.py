@@ -5,14 +5,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
-from lineament.errors import FileFormatError, InputError, VersionError
+from lineament.errors import FileFormatError, InputError, MissingExtraError, VersionError
 from lineament.store.atomic import atomic_write
 
 KIND = "lineament-manifest"
 SCHEMA_VERSION = 1
+
+
+def need_parquet() -> Any:
+    """The library that reads and writes Parquet.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtraError("the Parquet manifest", "balance") from error
+    return pyarrow
 
 
 def save_manifest(path: str | Path, columns: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
@@ -23,6 +34,7 @@ def save_manifest(path: str | Path, columns: Mapping[str, Any], facts: Mapping[s
         columns: arrays of NumPy, or lists with None for missing values; all of the same length.
         facts: anything else worth keeping; JSON values.
     """
+    pyarrow = need_parquet()
     arrays = {name: pyarrow.array(values, from_pandas=True) for name, values in columns.items()}
     about = {"kind": KIND, "schema_version": SCHEMA_VERSION, **facts}
     table = pyarrow.table(arrays).replace_schema_metadata({"lineament": json.dumps(about, sort_keys=True)})
@@ -38,6 +50,7 @@ def load_manifest(path: str | Path) -> tuple[dict[str, list[Any]], dict[str, Any
         FileFormatError: not a manifest of ours, or damaged.
         VersionError: written by a later release.
     """
+    pyarrow = need_parquet()
     try:
         with Path(path).open("rb") as handle:
             table = pyarrow.parquet.read_table(handle)

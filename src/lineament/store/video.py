@@ -2,12 +2,13 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from lineament.errors import ConfigError
+from lineament.errors import ConfigError, MissingExtraError
 from lineament.records.formats import ANIMATION_SUFFIXES
 from lineament.store.atomic import write_bytes_atomic
 
@@ -50,6 +51,20 @@ def animation_bytes(
     return buffer.getvalue()
 
 
+def need_ffmpeg() -> Any:
+    """The library that writes MP4.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import imageio.v3 as iio
+        import imageio_ffmpeg  # noqa: F401 - the encoder that imageio asks for only when the first frame comes
+    except ImportError as error:
+        raise MissingExtraError("MP4", "video") from error
+    return iio
+
+
 def _described(text: str) -> Image.Exif:
     """Exif data with a description; Exif allows only ASCII there, so other characters are escaped."""
     exif = Image.Exif()
@@ -68,7 +83,7 @@ def read_comment(path: str | Path) -> str:
 
 def _mp4_bytes(frames: np.ndarray, fps: float, comment: str) -> bytes:
     """H.264 in yuv420p, which every player supports; it needs even sides, so odd ones get one more pixel."""
-    import imageio.v3 as iio
+    iio = need_ffmpeg()
 
     pad = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
     even = np.pad(frames, pad, mode="edge")

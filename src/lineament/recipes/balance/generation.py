@@ -15,7 +15,7 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_uint8
 from lineament.recipes.balance.measures import Meter, Stepper
 from lineament.recipes.balance.sources import SourceFaces
-from lineament.store.png_batch import png_batch
+from lineament.store.pictures import png_bytes
 
 MAX_BATCH_BYTES = 4 << 30
 """Largest memory for a batch of images. A fixed value and not the free memory, so that results do not depend on it."""
@@ -125,7 +125,8 @@ def make_piece(
         }
         for i in passed
     ]
-    files = png_batch(to_uint8(images[torch.from_numpy(passed)]), texts, facts)
+    pictures = to_uint8(images[torch.from_numpy(passed)])
+    files = [png_bytes(image, text={**facts, **text}, quick=True) for image, text in zip(pictures, texts, strict=True)]
     sizes = np.zeros(len(source), np.int64)
     sizes[passed] = [len(file) for file in files]
     return judged | {"sizes": sizes, "files": np.frombuffer(b"".join(files), np.uint8)}, {}

@@ -33,7 +33,7 @@ from lineament.settings.balance import BalanceConfig, read_names
 from lineament.store.atomic import is_temporary
 from lineament.store.images import ImageSource
 from lineament.store.labels import Labels, check_labels_match, read_labels
-from lineament.store.manifest import load_manifest
+from lineament.store.manifest import load_manifest, need_parquet
 
 USES_PER_MEAN = 4
 """No source is used more than this many times as often as the average one would be, unless told."""
@@ -119,6 +119,7 @@ def run(config: BalanceConfig) -> BalanceResult:
         StorageError: the folder cannot be written.
     """
     if not config.dry_run:
+        need_parquet()  # a missing extra is reported before the work begins
         check_outside(config.folder, config.images)
         refuse_other_folders(config.folder)
     fabric = make_fabric(config.devices)
