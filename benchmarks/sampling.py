@@ -15,7 +15,7 @@ from lineament.faces.samples import CHUNK, MIXED, Discovery, sample_mixed
 from lineament.ops.seeding import latents
 from lineament.records.part_settings import PartsConfig
 
-BATCH, TRUNCATION, TURNS = 64, 0.5, 5
+BATCH, TRUNCATION, TURNS = 64, 0.5, 3
 
 
 def main() -> None:
@@ -44,7 +44,11 @@ def main() -> None:
 
     seconds = in_turns({"now": now, "before": before}, TURNS)
     pairs = [(kept["now"].tensors()[name], value) for name, value in kept["before"].tensors().items()]
-    apart = max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs if a.is_floating_point())
+    apart = max(
+        float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))
+        for a, b in pairs
+        if a.is_floating_point() and a.numel()
+    )
     ratio = seconds["before"] / seconds["now"]
     print(f"{CHUNK} images: before {seconds['before']:.2f} s, now {seconds['now']:.2f} s, ratio {ratio:.3f}")
     print(f"largest relative difference of the moments: {apart:.1e}; {torch.get_num_threads()} threads")
