@@ -21,6 +21,14 @@ class Devices(Device):
 
 
 @dataclass(frozen=True)
+class TrainingDevice(Device):
+    """One device of a training that can use half precision."""
+
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic; bf16-mixed is faster on accelerators."""
+
+
+@dataclass(frozen=True)
 class TrainingDevices(Devices):
     """Devices of a training that can use half precision."""
 

@@ -17,7 +17,7 @@ from lineament.faces.measure import read
 from lineament.networks.judge import Judge
 from lineament.recipes.train import judge as train_judge
 from lineament.recipes.train.judge import learning_rate_at, load_renders, measured_proportions, run, shifted, spoilt
-from lineament.records.devices import Device
+from lineament.records.devices import TrainingDevice
 from lineament.records.proportions import LABELS, PROPORTIONS
 from lineament.records.shapes import JudgeConfig
 from lineament.settings.train_judge import TrainJudgeConfig
@@ -25,7 +25,7 @@ from lineament.store.tensors import load_tensors, read_header
 from lineament.store.truth import open_truth
 from tests.truths import drawn_face, known_faces, write_drawn, write_face, write_rendered
 
-CPU = Device(accelerator="cpu")
+CPU = TrainingDevice(accelerator="cpu")
 SIDE = 16
 
 

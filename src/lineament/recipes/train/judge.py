@@ -198,7 +198,8 @@ class JudgeTrainer:
         """
         self.judge.train()
         images, values = self.batch()
-        loss, squares = self.judge.loss(images, values)
+        with self.fabric.autocast():
+            loss, squares = self.judge.loss(images, values)
         rate = learning_rate_at(self.step, self.config)
         descend(self.fabric, loss, self.judge, self.optimizer, step=self.step, rate=rate, clip_norm=CLIP_NORM)
         first = {name: float(squares[i]) for i, name in enumerate(self.judge.names) if name in MIRRORED}
