@@ -232,3 +232,22 @@ def test_values_are_a_table() -> None:
     assert list(table) == ["yaw"]
     assert dict(table)["yaw"].tolist() == [1, -2]
     assert [line.split() for line in repr(table).splitlines()] == [["yaw"], ["[deg]"], ["0", "1.00"], ["1", "−2.00"]]
+
+
+def test_a_plan_is_shown_and_carried_out(tmp_path: Path) -> None:
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for face in ln.open(device="cpu").sample(range(12)):
+        face.save(folder / f"{face.names[0]}.png")
+    options: dict[str, Any] = {"source": "samples", "min_face": 0.0, "max_variation": 0.9, "count": 14}
+    plan = ln.balance(folder, {"yaw": (-20, 20)}, bins=2, device="cpu", **options)
+    assert "12 originals" in plan.show()
+    assert str(plan) == plan.show()
+    assert not (tmp_path / "out").exists()
+    reports: list[ln.ProgressReport] = []
+    summary = plan.run(tmp_path / "out", on_progress=reports.append)
+    assert summary is not None
+    assert summary.originals == 12
+    assert summary.generated <= 2
+    assert (tmp_path / "out" / "report.html").exists()
+    assert any(report.description == "making images" for report in reports)
