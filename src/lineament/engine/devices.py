@@ -6,7 +6,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from lineament.records.devices import Device, Devices, TrainingDevice, TrainingDevices
+from lineament.records.devices import Device, Devices, TrainingDevice
 
 
 def make_fabric(devices: Device) -> Fabric:
@@ -15,7 +15,7 @@ def make_fabric(devices: Device) -> Fabric:
     fabric = Fabric(
         accelerator=devices.accelerator,
         devices=count,
-        precision=devices.precision if isinstance(devices, TrainingDevice | TrainingDevices) else "32-true",
+        precision=devices.precision if isinstance(devices, TrainingDevice) else "32-true",
         strategy="ddp" if count > 1 else "auto",
     )
     fabric.launch()

@@ -29,8 +29,5 @@ class TrainingDevice(Device):
 
 
 @dataclass(frozen=True)
-class TrainingDevices(Devices):
-    """Devices of a training that can use half precision."""
-
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic precision; bf16-mixed is faster on accelerators."""
+class TrainingDevices(Devices, TrainingDevice):
+    """Several devices of a training that can use half precision."""

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from lineament.errors import ConfigError
-from lineament.store.atomic import atomic_write, write_bytes_atomic
+from lineament.store.atomic import write_bytes_atomic
 
 MAX_SIDE_PX = 16_000
 MAX_PIXELS = 200_000_000
@@ -93,9 +93,7 @@ def save_png(
     path: str | Path, image: UInt8[np.ndarray, "h w 3"], *, scale: int = 1, text: Mapping[str, str] | None = None
 ) -> None:
     """Write a PNG atomically; see `png_bytes`."""
-    data = png_bytes(image, scale=scale, text=text)
-    with atomic_write(Path(path)) as handle:
-        handle.write(data)
+    write_bytes_atomic(path, png_bytes(image, scale=scale, text=text))
 
 
 def save_picture(path: str | Path, image: UInt8[np.ndarray, "h w 3"], text: Mapping[str, str] | None = None) -> None:
