@@ -41,9 +41,13 @@ HARMLESS = frozenset(
         "an absurd shape in what nobody needs",
         "a zip comment",
         "an unknown function called beside the weights",
+        "NaN in a tensor",
+        "a numpy array of NaN",
+        "infinity in a half",
+        "a sparse tensor among the weights",
     }
 )
-"""Those that open all the same: weights can be had, and what is strange stays inert and unused."""
+"""Those that open all the same: weights can be had, and what is strange stays inert, unread or unused."""
 
 
 def outcome_of(path: Path) -> dict[str, Any]:

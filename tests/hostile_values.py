@@ -71,7 +71,7 @@ def _() -> bytes:
 
 @hostile("a network of a newer TensorFlow program")
 def _() -> bytes:
-    return made.nvidia_tensorflow(version=5)
+    return made.nvidia_tensorflow(version=9)
 
 
 # ---- NumPy ----

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_ALLOWED = {"mmap.__new__", "mmap.madvise", "sys.settrace"}
+_ALLOWED = {"mmap.__new__", "mmap.madvise", "sys.settrace", "builtins.id"}
 _seen: list[str] | None = None
 _path = ""
 

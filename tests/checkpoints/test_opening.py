@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import shutil
 import sys
 import types
 from io import StringIO
@@ -13,7 +14,8 @@ import torch
 from rich.console import Console
 
 from lineament.checkpoints import opening as open_checkpoint
-from lineament.checkpoints.opening import CACHE_VARIABLE, cache_entry, open_generator
+from lineament.checkpoints.conversion_cache import CACHE_VARIABLE, cache_entry
+from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_discriminator, load_generator, save_network
 from lineament.errors import ConfigError, FileFormatError, InputError
 from lineament.networks.layouts.stylegan2 import generator_to_rosinality
@@ -24,6 +26,7 @@ from lineament.recipes.train.decomposer_trainer import features_path
 from lineament.settings.convert import ConvertConfig
 from lineament.settings.inspect_file import InspectConfig
 from lineament.settings.train_decomposer import TrainDecomposerConfig
+from lineament.store.foreign.checkpoints import file_hash
 from lineament.store.tensors import read_header
 from tests import foreign_checkpoints as checkpoints
 from tests import tiny
@@ -85,7 +88,7 @@ def test_a_foreign_file_draws_what_its_weights_say(tmp_path: Path, write) -> Non
     found = open_generator(path)
     torch.testing.assert_close(found(Z, 0.7), network(Z, 0.7), atol=1e-5, rtol=1e-5)
     assert not found.training
-    provenance = read_header(cache_entry(path) / "generator.safetensors").header["provenance"]
+    provenance = read_header(cache_entry(file_hash(path)) / "generator.safetensors").header["provenance"]
     assert provenance["converted_from"] == "g.pkl"
     assert len(provenance["sha256"]) == 64
     assert provenance["carries_code"] is (write is tensorflow)
@@ -100,10 +103,48 @@ def test_the_second_opening_reads_the_copy(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(open_checkpoint, "open_checkpoint", never)
     torch.testing.assert_close(open_generator(path)(Z), first)
-    # Another file at the same place is another entry.
-    os.utime(path, ns=(1, 1))
+    # The bytes count: the same ones elsewhere are the same entry, others of equal size and time are another.
+    shutil.copy(path, tmp_path / "copy.pt")
+    torch.testing.assert_close(open_generator(tmp_path / "copy.pt")(Z), first)
+    status, data = path.stat(), bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     with pytest.raises(AssertionError, match="opened again"):
         open_generator(path)
+
+
+def test_a_copy_that_was_made_from_another_file_is_made_again(tmp_path: Path) -> None:
+    path, other = official(tmp_path / "g.pt"), rosinality(tmp_path / "r.pt")
+    first, second = open_generator(path)(Z), open_generator(other)(Z)
+    copies = [cache_entry(file_hash(file)) / "generator.safetensors" for file in (path, other)]
+    shutil.copy(copies[1], copies[0])
+    assert not torch.equal(first, second)
+    torch.testing.assert_close(open_generator(path)(Z), first)
+    copies[0].write_bytes(copies[0].read_bytes()[:-1])
+    torch.testing.assert_close(open_generator(path)(Z), first)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are POSIX")
+def test_a_cache_that_cannot_be_trusted_or_written_is_left_out(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = official(tmp_path / "g.pt")
+    expected = open_generator(path)(Z)
+    assert cache.stat().st_mode & 0o077 == 0
+    for folder in (cache, cache_entry(file_hash(path))):
+        folder.chmod(0o777)
+        torch.testing.assert_close(open_generator(path)(Z), expected)
+        assert f"others can change the cache {folder}" in capsys.readouterr().err.replace("\n", "")
+        folder.chmod(0o700)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "file" / "below"))
+    torch.testing.assert_close(open_generator(path)(Z), expected)
+    torch.testing.assert_close(open_generator(path)(Z), expected)
+    assert capsys.readouterr().err.count("going on without the cache") == 1
+    torch.save({"fc.weight": torch.ones(3), "fc.bias": torch.ones(1)}, tmp_path / "other.pt")
+    with pytest.raises(FileFormatError, match="holds 2 tensors"):
+        open_generator(tmp_path / "other.pt")
 
 
 def test_files_of_ours_pass_as_they_are(tmp_path: Path, cache: Path) -> None:
@@ -151,7 +192,7 @@ def test_what_is_no_generator_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="holds a discriminator alone"):
         open_generator(tmp_path / "d.pt")
     torch.save({"state_dict": {"model.diffusion_model.out.0.weight": torch.ones(3)}}, tmp_path / "sd.ckpt")
-    with pytest.raises(FileFormatError, match="holds a diffusion model, but no StyleGAN"):
+    with pytest.raises(FileFormatError, match="holds a diffusion model, which is not read"):
         open_generator(tmp_path / "sd.ckpt")
     torch.save({"fc.weight": torch.ones(3), "fc.bias": torch.ones(1)}, tmp_path / "other.pt")
     with pytest.raises(FileFormatError, match="2 tensors of another network"):
@@ -171,7 +212,7 @@ def test_convert_writes_files_of_ours(tmp_path: Path) -> None:
     )
     half = convert.run(ConvertConfig(tmp_path / "g.pt", tmp_path / "half", half=True)).written[1]
     assert half.stat().st_size < 0.6 * result.written[1].stat().st_size
-    with pytest.raises(ConfigError, match="is a safetensors file already"):
+    with pytest.raises(ConfigError, match="is a file of Lineament already"):
         convert.run(ConvertConfig(half, tmp_path / "again"))
 
 
@@ -188,6 +229,15 @@ def test_convert_there_and_back(tmp_path: Path) -> None:
         convert.run(ConvertConfig(ours, tmp_path / "back", to="rosinality"))
 
 
+def test_clamping_is_lost_with_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = made(w_dim=6, conv_clamp=256.0)
+    save_network(tmp_path / "g.safetensors", "generator", network, network.config.to_dict(), {}, half=False)
+    convert.run(ConvertConfig(tmp_path / "g.safetensors", tmp_path / "g.pt", to="rosinality"))
+    assert "clamps its convolutions to 256" in capsys.readouterr().err
+    # Nothing of this size reaches the limit.
+    torch.testing.assert_close(open_generator(tmp_path / "g.pt")(Z), network(Z), atol=1e-3, rtol=1e-3)
+
+
 def test_inspect_tells_family_networks_and_code(tmp_path: Path) -> None:
     console = Console(file=StringIO(), width=200)
     found = inspect(InspectConfig(tensorflow(tmp_path / "g.pkl")))
@@ -199,7 +249,10 @@ def test_inspect_tells_family_networks_and_code(tmp_path: Path) -> None:
     assert found.facts["generator.resolution"] == "32"
     assert "G_main" in console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
     torch.save({"fc.weight": torch.ones(3)}, tmp_path / "other.pt")
-    assert "no StyleGAN of a known layout" in inspect(InspectConfig(tmp_path / "other.pt")).facts["as StyleGAN"]
+    assert (
+        "not those of a StyleGAN of a known layout"
+        in inspect(InspectConfig(tmp_path / "other.pt")).facts["as StyleGAN"]
+    )
 
 
 def test_a_stream_of_bytes_is_a_file_too(tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def parse_seeds(text: str, what: str = "seeds") -> list[int]:
 def sampled(generator: Generator, seeds: Sequence[int], run_seed: int, truncation: float) -> Subjects:
     """Faces of a generator, by seed."""
     z = latents(run_seed, seeds, generator.config.z_dim).to(generator.mapping.w_avg.device)
-    ws = generator.broadcast(generator.map(z, truncation))
+    ws = generator.draw_ws(z, truncation)
     return Subjects(ws, tuple(seeds), tuple(map(str, seeds)), f"seeds of run {run_seed} at truncation {truncation:g}")
 
 

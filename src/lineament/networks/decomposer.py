@@ -83,7 +83,7 @@ class Decomposer(nn.Module):
             # The error of a reconstruction is a smooth, simple map: half the channels are enough.
             narrow = [min(width, CONFIDENCE_CHANNEL_MAX) for width in slim]
             self.confidence_net = ConfidenceNet(narrow, min(config.code_dim, CONFIDENCE_CHANNEL_MAX))
-        border = torch.zeros(config.resolution, config.resolution)
+        border = torch.zeros(config.resolution, config.resolution, device="cpu")  # files do not hold it
         border[:, :NUM_BORDER_COLUMNS] = 1
         border[:, -NUM_BORDER_COLUMNS:] = 1
         self.register_buffer("border", border, persistent=False)

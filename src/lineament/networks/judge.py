@@ -78,7 +78,9 @@ class Judge(nn.Module):
         self.log_variance = nn.Parameter(torch.zeros(count))
         for name, values in (("mean", torch.zeros(count)), ("std", torch.ones(count)), ("r2", torch.zeros(count))):
             self.register_buffer(name, values)
-        signs = torch.tensor([-1.0 if name in MIRRORED else 1.0 for name in config.names])
+        signs = torch.tensor(
+            [-1.0 if name in MIRRORED else 1.0 for name in config.names], device="cpu"
+        )  # files do not hold it
         self.register_buffer("signs", signs, persistent=False)
 
     @property

@@ -1,12 +1,12 @@
 """Checkpoints of other programs, as plain data."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from torch import Tensor
 
-CheckpointLayout: TypeAlias = Literal["nvidia-torch", "nvidia-tensorflow", "torch"]
+CheckpointLayout: TypeAlias = Literal["nvidia-torch", "nvidia-tensorflow", "torch", "safetensors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +25,8 @@ class ForeignNetwork:
         tensors: parameters and buffers by name as in the file ("synthesis.b4.const", "G_mapping/Dense0/weight"). They
             are views of the mapped file and may be unaligned: copy them before computing, and never write to them.
         source: program text embedded in the file, which was never run; "" if there is none.
+        unread: tensors that cannot be used, by name, and why: of an unsupported kind, damaged, or with NaN. They are
+            not among ``tensors``.
     """
 
     role: str
@@ -33,6 +35,7 @@ class ForeignNetwork:
     module_settings: dict[str, dict[str, Any]]
     tensors: dict[str, Tensor]
     source: str
+    unread: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +43,10 @@ class ForeignCheckpoint:
     """A checkpoint of another program.
 
     Attributes:
-        path: the file.
+        path: the file, or the folder of an unpacked archive.
         layout: the family of files it belongs to.
         networks: by role, in the order of the file.
-        extras: the other plain values at the top of the file by name, including lone tensors such as ``latent_avg``.
+        extras: the other plain values of the file by name, including lone tensors such as ``latent_avg``.
         carries_code: whether the original's loader would run program text embedded in the file.
         opaque_names: dotted names of foreign classes and functions that were left inert.
         num_bytes: size of the file.

@@ -212,6 +212,7 @@ def test_settings_are_inferred() -> None:
         "channel_base": 192,
         "channel_max": 6,
         "widths": (),
+        "truncation_cutoff": 8,
     }
     assert state.keys() == StyleGAN1(config).state_dict().keys()
     config, state = discriminator_from_genforce(ramped(discriminator_shapes(32)))

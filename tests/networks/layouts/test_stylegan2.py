@@ -167,9 +167,7 @@ def test_official_pytorch_discriminator(architecture: str, classes: int) -> None
     assert config.architecture == architecture
 
 
-@pytest.mark.parametrize(("architecture", "classes"), [("resnet", 0), ("skip", 0), ("resnet", 4)])
-def test_official_tensorflow_discriminator(architecture: str, classes: int) -> None:
-    network = judge(architecture=architecture, c_dim=classes)
+def to_tensorflow_judge(network: Discriminator) -> dict[str, Tensor]:
     names = {"final_conv": "4x4/Conv", "final_dense": "4x4/Dense0", "logit": "Output", "from_rgb": "32x32/FromRGB"}
     named: dict[str, Tensor] = {}
     for name, tensor in network.state_dict().items():
@@ -181,12 +179,30 @@ def test_official_tensorflow_discriminator(architecture: str, classes: int) -> N
         elif parts[0] == "from_smaller":
             r = 16 // 2 ** int(parts[1])
             theirs = f"{r}x{r}/FromRGB"
+        elif parts[0] == "mapping":
+            if parts[1] == "w_avg":
+                continue
+            theirs = "LabelEmbed" if parts[1] == "embed" else f"Mapping{parts[2]}"
         else:
             theirs = names[parts[0]]
         if tensor.dim() > 1:
             tensor = tensor.permute(2, 3, 1, 0) if tensor.dim() == 4 else tensor.T
         named[f"{theirs}/{parts[-1]}"] = tensor
-    read = discriminator_from_tensorflow(named, {"mbstd_group_size": 4})
+    return named
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+def test_official_tensorflow_discriminator_of_mapped_classes(layers: int) -> None:
+    network = judge(c_dim=3, class_dim=5, num_mapping_layers=layers, mapping_lr_multiplier=0.1)
+    label = torch.eye(3)[[0, 1, 2]]
+    read = discriminator_from_tensorflow(to_tensorflow_judge(network), {})
+    assert assert_same(network, read, torch.randn(3, 3, 32, 32), label).num_mapping_layers == layers
+
+
+@pytest.mark.parametrize(("architecture", "classes"), [("resnet", 0), ("skip", 0), ("resnet", 4)])
+def test_official_tensorflow_discriminator(architecture: str, classes: int) -> None:
+    network = judge(architecture=architecture, c_dim=classes)
+    read = discriminator_from_tensorflow(to_tensorflow_judge(network), {"mbstd_group_size": 4})
     assert_same(network, read, IMAGES, torch.eye(4)[:4] if classes else None)
 
 

@@ -76,7 +76,8 @@ def discriminator_from_tensorflow(
     """
     t = ForeignTensors(tensors, "StyleGAN2 discriminator of the official TensorFlow layout")
     check_tensorflow(settings)
-    t.drop(r"lod|.*/lod")
+    t.drop_growth(r"(.*/)?lod")
+    t.drop(r"FromRGB_lod[1-9]\d*/.*")
     state: State = {}
     if "LabelEmbed/weight" in t:
         state |= _dense(t, "LabelEmbed", "mapping.embed")
@@ -85,7 +86,7 @@ def discriminator_from_tensorflow(
         state["mapping.w_avg"] = torch.zeros(t_width(state))
     resolutions = [r for r in reversed(t.numbers(r"(\d+)x\d+/.*")) if r > 4]
     for k, r in enumerate([*resolutions, 4]):
-        theirs = f"FromRGB_lod{k}" if f"FromRGB_lod{k}/weight" in t else f"{r}x{r}/FromRGB"
+        theirs = "FromRGB_lod0" if not k and "FromRGB_lod0/weight" in t else f"{r}x{r}/FromRGB"
         if f"{theirs}/weight" in t or not k:
             state |= _conv(t, theirs, f"from_smaller.{k - 1}" if k else "from_rgb")
     for k, r in enumerate(resolutions):

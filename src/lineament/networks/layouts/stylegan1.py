@@ -60,8 +60,8 @@ def generator_from_tensorflow(
     tensors = {name.removeprefix("G_"): tensor for name, tensor in tensors.items()}
     t = ForeignTensors(tensors, "StyleGAN generator of the official TensorFlow layout")
     check_settings(settings)
-    check_grown(t, "lod")
-    t.drop(r"synthesis/lod|synthesis/ToRGB_lod[1-9]\d*/(weight|bias)")
+    t.drop_growth(r"(synthesis/)?lod")
+    t.drop(r"synthesis/ToRGB_lod[1-9]\d*/(weight|bias)")
     state: State = {"mapping.w_avg": take(t, "dlatent_avg", 1)}
     if "mapping/LabelConcat/weight" in t:
         state |= embedding_of(take(t, "mapping/LabelConcat/weight", 2))
@@ -87,7 +87,8 @@ def generator_from_tensorflow(
     kernel = kernel_from_tensorflow(take(t, "synthesis/ToRGB_lod0/weight", 4))
     state |= _to_rgb(kernel, take(t, "synthesis/ToRGB_lod0/bias", 1))
     t.finish()
-    return generator_config(state), state
+    cutoff = settings.get("truncation_cutoff", StyleGAN1Config.truncation_cutoff)
+    return generator_config(state, truncation_cutoff=cutoff if isinstance(cutoff, int) else 0), state
 
 
 def generator_from_genforce(tensors: Mapping[str, Tensor]) -> tuple[StyleGAN1Config, State]:
@@ -97,7 +98,7 @@ def generator_from_genforce(tensors: Mapping[str, Tensor]) -> tuple[StyleGAN1Con
         FileFormatError: a tensor is missing, left over or of another shape.
     """
     t = ForeignTensors(tensors, "StyleGAN generator of genforce's layout")
-    check_grown(t, "synthesis.lod")
+    t.drop_growth(r"synthesis\.lod")
     num_layers = len(t.numbers(r"synthesis\.layer(\d+)\.bias"))
     last = max(num_layers // 2 - 1, 0)
     t.drop(rf"synthesis\.layer\d+\.blur\.kernel|synthesis\.output(?!{last}\.)\d+\.(weight|bias)")
@@ -145,16 +146,6 @@ def check_settings(settings: Mapping[str, Any]) -> None:
             raise FileFormatError(f"the network was made with {name}={found!r:.40}; only {value!r} is read")
 
 
-def check_grown(t: ForeignTensors, name: str) -> None:
-    """Raise FileFormatError if the network was saved before it had grown to its full resolution."""
-    lod = take(t, name, 0).item() if name in t else 0.0
-    if lod:
-        raise FileFormatError(
-            f"the network was saved while it grew (level of detail {lod:g}, expected 0): its last layers are not "
-            "trained; take a later snapshot"
-        )
-
-
 def spread(kernel: Float[Tensor, "o i 3 3"]) -> Float[Tensor, "o i 4 4"]:
     """The sum of a 3 x 3 kernel at four neighbouring positions, which equals the kernel convolved with a 2 x 2 box."""
     return sum((F.pad(kernel, (x, 1 - x, y, 1 - y)) for x in (0, 1) for y in (0, 1)), kernel.new_zeros(4, 4))
@@ -189,8 +180,8 @@ def _to_rgb(kernel: Tensor, bias: Tensor) -> State:
     return {"to_rgb.weight": kernel / math.sqrt(kernel.shape[1]), "to_rgb.bias": bias}
 
 
-def generator_config(state: Mapping[str, Tensor]) -> StyleGAN1Config:
-    """The settings that follow from a generator's tensors (with our names).
+def generator_config(state: Mapping[str, Tensor], **stated: Any) -> StyleGAN1Config:
+    """The settings that follow from a generator's tensors (with our names), and the stated ones.
 
     Raises:
         FileFormatError: the tensors do not make a generator.
@@ -210,6 +201,7 @@ def generator_config(state: Mapping[str, Tensor]) -> StyleGAN1Config:
             channel_base=base,
             channel_max=maximum,
             widths=rest,
+            **stated,
         )
     except (KeyError, IndexError, ConfigError) as error:
         raise FileFormatError(f"the tensors do not make a StyleGAN generator: {error}") from error
@@ -226,7 +218,7 @@ def discriminator_from_tensorflow(
     """
     t = ForeignTensors(tensors, "StyleGAN discriminator of the official TensorFlow layout")
     check_settings(settings)
-    check_grown(t, "lod")
+    t.drop_growth("lod")
     t.drop(r"FromRGB_lod[1-9]\d*/(weight|bias)")
     num_blocks = max(len(t.numbers(r"(\d+)x\d+/.*")) - 1, 0)
     places = {"from_rgb": "FromRGB_lod0", "final_conv": "4x4/Conv", "final_dense": "4x4/Dense0", "logit": "4x4/Dense1"}
@@ -251,7 +243,7 @@ def discriminator_from_genforce(tensors: Mapping[str, Tensor]) -> tuple[Progress
         FileFormatError: a tensor is missing, left over or of another shape.
     """
     t = ForeignTensors(tensors, "StyleGAN discriminator of genforce's layout")
-    check_grown(t, "lod")
+    t.drop_growth("lod")
     t.drop(r"layer\d+\.blur\.kernel|input[1-9]\d*\.(weight|bias)")
     num_blocks = max(len(t.numbers(r"layer(\d+)\.weight")) - 3, 0) // 2
     names = [f"blocks.{i // 2}.conv{i % 2}" for i in range(2 * num_blocks)] + ["final_conv", "final_dense", "logit"]

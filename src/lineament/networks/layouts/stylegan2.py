@@ -94,11 +94,13 @@ def generator_from_tensorflow(
         settings: its static arguments.
 
     Raises:
-        FileFormatError: a variable is missing or left over, or the network has settings that are not supported.
+        FileFormatError: a variable is missing or left over, the network was saved while it grew, or it has settings
+            that are not supported.
     """
     t = ForeignTensors(tensors, "StyleGAN2 generator of the official TensorFlow layout")
     check_tensorflow(settings)
-    t.drop(r"lod|.*/lod")
+    t.drop_growth(r"(.*/)?lod")
+    t.drop(r"synthesis/ToRGB_lod[1-9]\d*/.*")
     state: State = {"mapping.w_avg": t.take("dlatent_avg")}
     joint = "mapping/LabelConcat/weight" in t
     if joint:
@@ -115,8 +117,9 @@ def generator_from_tensorflow(
         else:
             state |= _layer(t, f"{theirs}/Conv0_up", f"{ours}.conv0", 2 * k - 1, r, flip=True)
         state |= _layer(t, f"{theirs}/Conv1" if k else f"{theirs}/Conv", f"{ours}.conv1", 2 * k, r)
-        lod = f"synthesis/ToRGB_lod{len(resolutions) - 1 - k}"
-        rgb = lod if f"{lod}/weight" in t else f"{theirs}/ToRGB"
+        # Configurations B to D grew, and draw the image of the last resolution alone.
+        grew = k == len(resolutions) - 1 and "synthesis/ToRGB_lod0/weight" in t
+        rgb = "synthesis/ToRGB_lod0" if grew else f"{theirs}/ToRGB"
         if f"{rgb}/weight" in t:
             state |= _modulated(t, rgb, f"{ours}.to_rgb")
         if f"{theirs}/Skip/weight" in t:
@@ -212,8 +215,18 @@ def generator_from_rosinality(
         state |= _rosinality_modulated(t, theirs, f"blocks.{k}.to_rgb", f"{theirs}.bias")
     t.finish()
     w_dim = state["blocks.0.conv1.affine.weight"].shape[1]
-    state["mapping.w_avg"] = torch.zeros(w_dim) if latent_avg is None else latent_avg.float().reshape(-1)
+    state["mapping.w_avg"] = torch.zeros(w_dim) if latent_avg is None else _one_mean(latent_avg, w_dim)
     return generator_config(state), state
+
+
+def _one_mean(latent_avg: Tensor, w_dim: int) -> Tensor:
+    """The mean w; pSp and its like save it once for each layer."""
+    if latent_avg.numel() == 0 or latent_avg.shape[-1:] != (w_dim,):
+        raise FileFormatError(f"latent_avg has shape {tuple(latent_avg.shape)}, expected rows of {w_dim}")
+    rows = latent_avg.float().reshape(-1, w_dim)
+    if not torch.allclose(rows, rows[:1]):
+        raise FileFormatError("latent_avg differs from layer to layer; one mean w for all layers is read")
+    return rows[0].clone()
 
 
 def _rosinality_modulated(t: ForeignTensors, theirs: str, ours: str, bias: str) -> State:
@@ -326,11 +339,13 @@ def _powers(resolutions: list[int]) -> list[int]:
 def generator_to_rosinality(generator: StyleGAN2) -> dict[str, Any]:
     """Our generator in rosinality's layout: {"g_ema": state, "latent_avg": mean w}, for `torch.save`.
 
+    That layout does not clamp the outputs of convolutions; see `StyleGAN2Config.conv_clamp`.
+
     Raises:
-        ConfigError: that layout lacks what the generator has (classes, clamping, another architecture).
+        ConfigError: that layout lacks what the generator has (classes, another architecture).
     """
     config = generator.config
-    lacks = {"classes": config.c_dim, "clamping": config.conv_clamp, "another size of z": config.z_dim != config.w_dim}
+    lacks = {"classes": config.c_dim, "another size of z": config.z_dim != config.w_dim}
     lacks |= {f"the architecture {config.architecture!r}": config.architecture != "skip"}
     for name, found in lacks.items():
         if found:

@@ -68,6 +68,20 @@ class ForeignTensors:
                     f"the filter {name!r} of this {self._what} is not [1, 3, 3, 1], the only one read"
                 )
 
+    def drop_growth(self, pattern: str) -> None:
+        """Leave out the level of detail of progressive growing, whose name ``pattern`` matches.
+
+        Raises:
+            FileFormatError: it is not 0: the network was saved before it had grown to its full resolution.
+        """
+        for name in [name for name in self._left if re.fullmatch(pattern, name)]:
+            level = max(self._left.pop(name).flatten().abs().tolist(), default=0.0)
+            if level:
+                raise FileFormatError(
+                    f"the network was saved while it grew (level of detail {level:g}, expected 0): its last layers are "
+                    "not trained; take a later snapshot"
+                )
+
     def finish(self) -> None:
         """Check that all tensors have been taken.
 

@@ -21,7 +21,7 @@ from lineament.networks.stylegan.mapping import MappingNetwork
 from lineament.networks.stylegan.stylegan2 import ARCHITECTURES
 from lineament.ops.resample import downsample_fir
 from lineament.records.bounds import check_bounds
-from lineament.records.shapes import GeneratorConfig, channels_at
+from lineament.records.shapes import GeneratorConfig, channels_at, check_widths
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class DiscriminatorConfig:
         )
         if self.architecture not in ARCHITECTURES:
             raise ConfigError(f"architecture is {self.architecture!r:.40}, expected one of {', '.join(ARCHITECTURES)}")
+        check_widths(self.widths, self.resolution)
         check_bounds(self, "image_channels", least=1)
+        check_bounds(self, "mapping_lr_multiplier", above=0)
         check_bounds(
             self, "conv_clamp", "c_dim", "class_dim", "num_mapping_layers", "group_size", "num_std_channels", least=0
         )

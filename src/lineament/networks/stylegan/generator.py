@@ -84,6 +84,8 @@ class Generator(nn.Module):
         chosen_class: the class used if none is given; with None a class must be given.
         half_precision: whether the finest resolutions are computed in half precision if no derivative is wanted; for
             networks that were trained this way (`trained_in_half`), on devices that are faster in half precision.
+        truncation_cutoff: number of layers, from the coarsest, that truncation acts on when an image is drawn from z
+            (`draw_ws`); None for all. The first StyleGAN's default is 8.
     """
 
     family: ClassVar[str]
@@ -91,6 +93,7 @@ class Generator(nn.Module):
     mapping: Mapping
     chosen_class: int | None = None
     half_precision: bool = False
+    truncation_cutoff: int | None = None
 
     @property
     def trained_in_half(self) -> bool:
@@ -139,6 +142,17 @@ class Generator(nn.Module):
         """The same w for every layer."""
         return w[:, None].expand(-1, self.num_ws, -1)
 
+    def draw_ws(
+        self, z: Float[Tensor, "n d_z"], truncation: float = 1.0, label: Float[Tensor, "n d_c"] | None = None
+    ) -> Float[Tensor, "n l d"]:
+        """z to the ws of the original's own images: truncated as in `map`, up to the layer `truncation_cutoff`."""
+        ws = self.broadcast(self.map(z, truncation, label))
+        if self.truncation_cutoff is None or truncation == 1.0:
+            return ws
+        return torch.cat(
+            [ws[:, : self.truncation_cutoff], self.broadcast(self.map(z, 1.0, label))[:, self.truncation_cutoff :]], 1
+        )
+
     @abstractmethod
     def synthesize(
         self, ws: Float[Tensor, "n l d"], noise_mode: NoiseMode = "const", rng: torch.Generator | None = None
@@ -153,4 +167,4 @@ class Generator(nn.Module):
         label: Float[Tensor, "n d_c"] | None = None,
     ) -> Float[Tensor, "n c h w"]:
         """Images of the latents ``z``."""
-        return self.synthesize(self.broadcast(self.map(z, truncation, label)), noise_mode)
+        return self.synthesize(self.draw_ws(z, truncation, label), noise_mode)

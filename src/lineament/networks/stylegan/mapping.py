@@ -5,7 +5,7 @@ Source:
     "Training Generative Adversarial Networks with Limited Data", NeurIPS 2020.
 """
 
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 
 import torch
 from jaxtyping import Float
@@ -26,7 +26,7 @@ class MappingNetwork(Mapping):
     Args:
         z_dim: size of z.
         w_dim: size of w.
-        num_layers: fully connected layers.
+        num_layers: fully connected layers; 0 only normalises, as in discriminators of the TensorFlow code.
         c_dim: number of classes; 0 for none.
         inner_dim: width of the inner layers; that of w if not given.
         embedding_dim: width of the class embedding; that of w if not given.
@@ -52,7 +52,8 @@ class MappingNetwork(Mapping):
         if c_dim:
             self.embed = Dense(c_dim, embedding_dim or w_dim)
             z_dim += embedding_dim or w_dim
-        dims = [z_dim] + [inner_dim or w_dim] * (num_layers - 1) + [w_dim]
+        # Not a list: the number of layers may come from a file, and is compared with its tensors as layers are made.
+        dims = chain([z_dim], repeat(inner_dim or w_dim, num_layers - 1), [w_dim] if num_layers else [])
         self.layers = nn.ModuleList(Dense(i, o, lr_multiplier=lr_multiplier, activate=True) for i, o in pairwise(dims))
         self.register_buffer("w_avg", torch.zeros(w_dim))
 

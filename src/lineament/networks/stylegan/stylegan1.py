@@ -22,7 +22,7 @@ from lineament.networks.stylegan.generator import Generator, NoiseMode
 from lineament.networks.stylegan.layers import LRELU_GAIN, LRELU_SLOPE, Dense
 from lineament.networks.stylegan.mapping import MappingNetwork
 from lineament.records.bounds import check_bounds
-from lineament.records.shapes import channels_at
+from lineament.records.shapes import channels_at, check_widths
 
 RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)
 INSTANCE_NORM_EPSILON = 1e-8
@@ -54,10 +54,13 @@ class StyleGAN1Config:
     """... but never more than this."""
     widths: tuple[int, ...] = ()
     """Channels at 4, 8, 16, ... pixels, if they do not follow from the base and the maximum."""
+    truncation_cutoff: int = 8
+    """Number of layers, from the coarsest, that truncation acts on when faces are drawn; 0 for all. The original's
+    default is 8 (up to 32 pixels)."""
 
     def __post_init__(self) -> None:
         sizes = ("z_dim", "w_dim", "image_channels", "num_mapping_layers", "channel_base", "channel_max")
-        check_shape(self, at_least_one=sizes, at_least_none=("c_dim", "mapping_dim"))
+        check_shape(self, at_least_one=sizes, at_least_none=("c_dim", "mapping_dim", "truncation_cutoff"))
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
@@ -83,12 +86,7 @@ def check_shape(config: Any, *, at_least_one: tuple[str, ...], at_least_none: tu
         raise ConfigError(f"resolution is {config.resolution}, expected a power of two from 8 to 1024")
     check_bounds(config, *at_least_one, least=1)
     check_bounds(config, *at_least_none, least=0)
-    num_sizes = RESOLUTIONS.index(config.resolution) + 2
-    if config.widths and (len(config.widths) != num_sizes or min(config.widths) < 1):
-        raise ConfigError(
-            f"widths is {config.widths}, expected {num_sizes} numbers of channels, one for each size from 4 to "
-            f"{config.resolution} pixels, or none"
-        )
+    check_widths(config.widths, config.resolution)
 
 
 def blur(x: Float[Tensor, "n c h w"], bias: Float[Tensor, " c"] | None = None) -> Float[Tensor, "n c h w"]:
@@ -261,6 +259,7 @@ class StyleGAN1(Generator):
     def __init__(self, config: StyleGAN1Config) -> None:
         super().__init__()
         self.config = config
+        self.truncation_cutoff = config.truncation_cutoff or None
         self.mapping = MappingNetwork(
             config.z_dim,
             config.w_dim,

@@ -26,7 +26,7 @@ from lineament.ops.modulation import modulated_conv2d
 from lineament.ops.resample import upsample_fir
 from lineament.ops.styled_convolution import PreparedWeight, modulated_pointwise, prepare_weight, styled_conv2d
 from lineament.records.bounds import check_bounds
-from lineament.records.shapes import GeneratorConfig
+from lineament.records.shapes import GeneratorConfig, check_widths
 
 ARCHITECTURES = ("skip", "resnet", "orig")
 VALUES_AT_A_TIME = 2**21
@@ -64,9 +64,8 @@ class StyleGAN2Config(GeneratorConfig):
             raise ConfigError(f"architecture is {self.architecture!r:.40}, expected one of {', '.join(ARCHITECTURES)}")
         check_bounds(self, "image_channels", least=1)
         check_bounds(self, "c_dim", "conv_clamp", "mapping_dim", "embedding_dim", least=0)
-        expected = int(math.log2(self.resolution)) - 1
-        if self.widths and (len(self.widths) != expected or min(self.widths) < 1):
-            raise ConfigError(f"widths are {self.widths}, expected {expected} numbers of at least 1")
+        check_bounds(self, "mapping_lr_multiplier", above=0)
+        check_widths(self.widths, self.resolution)
 
 
 class SynthesisLayer(nn.Module):

@@ -13,6 +13,10 @@ from jaxtyping import Float
 
 from lineament.errors import ConfigError
 from lineament.ops.alias_free import lowpass_filter, radial_lowpass_filter
+from lineament.records.shapes import MAX_LAYERS
+
+MIN_CUTOFF = 0.5
+"""Lowest cutoff frequency in cycles per image, such that sampling rates are at least 1."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,8 @@ class StyleGAN3Config:
         least: dict[str, float] = dict.fromkeys(("c_dim", "margin_size", "conv_clamp"), 0)
         at_least_1 = "image_channels z_dim w_dim num_mapping_layers channel_base channel_max num_layers"
         least |= dict.fromkeys([*at_least_1.split(), "num_critical", "filter_size", "lrelu_upsampling"], 1)
-        most = {"margin_size": 1024, "filter_size": 64, "lrelu_upsampling": 16}
+        most = {"margin_size": 1024, "num_layers": 100, "num_mapping_layers": MAX_LAYERS}
+        most |= {"filter_size": 16, "lrelu_upsampling": 4}  # filters are computed before any tensor is looked at
         for name, smallest in least.items():
             if not smallest <= getattr(self, name) <= most.get(name, 2**31):
                 bound = f" and at most {most[name]}" if name in most else ""
@@ -123,10 +128,10 @@ class StyleGAN3Config:
         for name in ("output_scale", "mapping_lr_multiplier"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected a positive number")
-        if not 0 < self.first_cutoff < self.first_stopband <= r / 2:
+        if not MIN_CUTOFF <= self.first_cutoff < self.first_stopband <= r / 2:
             raise ConfigError(
                 f"first_cutoff is {self.first_cutoff} and first_stopband {self.first_stopband}, "
-                f"expected 0 < first_cutoff < first_stopband <= resolution / 2 ({r // 2})"
+                f"expected {MIN_CUTOFF} <= first_cutoff < first_stopband <= resolution / 2 ({r // 2})"
             )
         if not 1 < self.last_stopband_rel < math.inf:
             raise ConfigError(f"last_stopband_rel is {self.last_stopband_rel}, expected more than 1")

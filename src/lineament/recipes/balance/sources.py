@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import latents
 from lineament.recipes.balance.measures import Meter
 from lineament.records.atlas import Atlas
-from lineament.store.images import ImageSource
+from lineament.store.images import ImageSource, ReadingReport
 
 READ_TOGETHER = 64
 """Number of images that are decoded and measured at a time."""
@@ -33,11 +33,13 @@ class Originals:
         names: names within their folder or zip, in order.
         values: measured semantics.
         skipped: reason for each image that cannot be used.
+        blended: number of images with transparent pixels.
     """
 
     names: tuple[str, ...]
     values: Float[np.ndarray, "n m"]
     skipped: dict[str, str] = field(default_factory=dict)
+    blended: int = 0
 
 
 def measure_images(
@@ -45,6 +47,7 @@ def measure_images(
     stage: str,
     source: ImageSource,
     read: Callable[[str], UInt8[np.ndarray, "h w 3"]],
+    report: ReadingReport,
     meter: Meter,
     device: torch.device,
     likeness: Callable[[Tensor], Float[np.ndarray, " n"] | None] | None = None,
@@ -57,6 +60,7 @@ def measure_images(
         stage: name of the stage of the work.
         source: the images.
         read: reads an image by name; raises ImageError if it cannot be used.
+        report: is filled by ``read``.
         meter: measures the images.
         device: where to measure.
         likeness: scores how much images look like a face; None where that cannot be computed.
@@ -71,6 +75,7 @@ def measure_images(
         kept: list[str] = []
         arrays: list[np.ndarray] = []
         skipped: dict[str, str] = {}
+        blended = report.blended
         for name in names[index * READ_TOGETHER : (index + 1) * READ_TOGETHER]:
             try:
                 arrays.append(read(name))
@@ -87,28 +92,20 @@ def measure_images(
                     if score < least:
                         skipped[name] = f"no face, or several: {score:.2f} like a face, expected {least:g} (--min-face)"
                 kept, values = [name for name in kept if name not in skipped], values[found >= least]
-        return {"values": values}, {"kept": kept, "skipped": skipped}
+        return {"values": values}, {"kept": kept, "skipped": skipped, "blended": report.blended - blended}
 
     count = -(-len(names) // READ_TOGETHER)
     pieces = list(work.do(stage, count, piece, label="measuring images", images=len(names)))
     kept = [name for _, facts in pieces for name in facts["kept"]]
     skipped = {name: reason for _, facts in pieces for name, reason in facts["skipped"].items()}
-    for name in [name for name in kept if not is_safe(name)]:
-        skipped[name] = "its name leads out of the folder"
     if len(skipped) == len(names):
         first = next(iter(skipped.items()))
         raise ImageError(
             f"{source.path} has no usable image among {len(names)}; the first: {first[0]} ({first[1]}); offer others"
         )
-    usable = [i for i, name in enumerate(kept) if name not in skipped]
     values = np.concatenate([arrays["values"] for arrays, _ in pieces])
-    return Originals(tuple(kept[i] for i in usable), values[usable], dict(sorted(skipped.items())))
-
-
-def is_safe(name: str) -> bool:
-    """Whether a file name from a zip stays within the folder it is written to."""
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and "\\" not in name and ":" not in name
+    blended = sum(facts.get("blended", 0) for _, facts in pieces)
+    return Originals(tuple(kept), values, dict(sorted(skipped.items())), blended)
 
 
 class SourceFaces:
@@ -163,12 +160,15 @@ class Samples(SourceFaces):
 
     @torch.inference_mode()
     def _w(self, numbers: np.ndarray) -> Float[Tensor, "k d"]:
+        return self._generator.map(self._z(numbers), self._truncation)
+
+    def _z(self, numbers: np.ndarray) -> Float[Tensor, "k d_z"]:
         z = latents(self._seed, [FIRST_SAMPLE + int(number) for number in numbers], self._generator.config.z_dim)
-        return self._generator.map(z.to(self._generator.mapping.w_avg.device), self._truncation)
+        return z.to(self._generator.mapping.w_avg.device)
 
     def ws(self, numbers: Int[np.ndarray, " k"]) -> Float[Tensor, "k l d"]:
-        """The same w for every layer."""
-        return self._generator.broadcast(self._w(numbers))
+        """The latents of the faces, as the generator's own images have them."""
+        return self._generator.draw_ws(self._z(numbers), self._truncation)
 
     def codes(self, numbers: Int[np.ndarray, " k"]) -> Float[np.ndarray, "k c"]:
         """Empty: the identity of a sample need not be kept."""

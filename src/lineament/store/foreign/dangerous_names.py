@@ -51,7 +51,7 @@ _EXACT = _words(
 _BUILTINS = _words(
     """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str tuple type unicode
-    Ellipsis NotImplemented
+    xrange Ellipsis NotImplemented
     """
 )
 _COPYREG = frozenset({"_reconstructor", "__newobj__", "__newobj_ex__"})

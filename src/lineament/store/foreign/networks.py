@@ -1,6 +1,7 @@
 """Networks of PyTorch and TensorFlow, read from the object states in pickles; their classes are not needed."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor
@@ -12,12 +13,28 @@ from lineament.store.foreign.values import Global, Ledger, Opaque
 
 PERSISTENT = Global("torch_utils.persistence", "_reconstruct_persistent_obj")
 _NEWEST_PERSISTENCE = 6
-_NEWEST_TENSORFLOW = 4
+_NEWEST_TENSORFLOW = 5  # of stylegan2-ada
 _DEEPEST = 64
 _MOST_MODULES = 10_000
 _INIT = ("_init_args", "_init_kwargs")
 _PLAIN = (type(None), bool, int, float, str, list, tuple, dict, set)
 _TORCH_OWN = ("training", "dump_patches", "call_super_init")
+
+
+@dataclass(eq=False)
+class _Tensors:
+    """The tensors of a network that can be read, and why the others cannot."""
+
+    ledger: Ledger
+    read: dict[str, Tensor] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    def put(self, name: str, item: Any) -> None:
+        """Read one tensor."""
+        try:
+            self.read[name] = made_tensor(name, item, self.ledger)
+        except ValueError as error:
+            self.unread[name] = str(error)
 
 
 # ---- PyTorch ----
@@ -42,8 +59,8 @@ def _opened(module: Opaque, ledger: Ledger) -> tuple[str, dict[Any, Any], str]:
     version = meta.get("version")
     if type(version) is int and version > _NEWEST_PERSISTENCE:
         raise VersionError(
-            f"{ledger.label} was written by a newer program (modules of version {version}, known up to "
-            f"{_NEWEST_PERSISTENCE}); upgrade Lineament"
+            f"{ledger.label} holds modules of version {version} of NVIDIA's programs; versions up to "
+            f"{_NEWEST_PERSISTENCE} are read: load it there and save its state_dict()"
         )
     name, state, source = meta.get("class_name"), meta.get("state"), meta.get("module_src")
     if type(version) is not int or type(name) is not str or type(state) is not dict or type(source) is not str:
@@ -53,7 +70,7 @@ def _opened(module: Opaque, ledger: Ledger) -> tuple[str, dict[Any, Any], str]:
 
 def torch_network(role: str, module: Opaque, ledger: Ledger) -> ForeignNetwork:
     """A network pickled as modules; the tensors are named as in its state dict."""
-    tensors: dict[str, Tensor] = {}
+    tensors = _Tensors(ledger)
     settings: dict[str, dict[str, Any]] = {}
     class_name, state, source = _opened(module, ledger)
     for path, inner in _modules(module, ledger):
@@ -68,10 +85,10 @@ def torch_network(role: str, module: Opaque, ledger: Ledger) -> ForeignNetwork:
         for group in ("_parameters", "_buffers"):
             for key, item in _dict(inner_state, group, ledger).items():
                 if item is not None:
-                    name = f"{path}.{key}" if path else f"{key}"
-                    tensors[name] = made_tensor(name, item, ledger, role)
+                    tensors.put(f"{path}.{key}" if path else f"{key}", item)
     arguments = plain(state.get("_init_kwargs"), ledger)
-    return ForeignNetwork(role, class_name, arguments if type(arguments) is dict else {}, settings, tensors, source)
+    arguments = arguments if type(arguments) is dict else {}
+    return ForeignNetwork(role, class_name, arguments, settings, tensors.read, source, tensors.unread)
 
 
 def _modules(root: Opaque, ledger: Ledger) -> Iterator[tuple[str, Opaque]]:
@@ -105,19 +122,19 @@ def is_state_dict(value: Any) -> bool:
     """Whether a value is a state dict: string keys, and tensors for at least half of them."""
     if type(value) is not dict or not value or not all(type(key) is str for key in value):
         return False
-    return 2 * sum(is_stored(item) for item in value.values()) >= len(value)
+    return 2 * sum(is_stored(item) or is_unread(item) for item in value.values()) >= len(value)
 
 
 def state_dict(role: str, entries: dict[str, Any], ledger: Ledger) -> ForeignNetwork:
     """A network saved as a state dict."""
-    tensors: dict[str, Tensor] = {}
+    tensors = _Tensors(ledger)
     settings: dict[str, Any] = {}
     for name, item in entries.items():
         if is_stored(item) or is_unread(item):
-            tensors[name] = made_tensor(name, item, ledger, role)
+            tensors.put(name, item)
         elif item is not None:
             settings[name] = plain(item, ledger)
-    return ForeignNetwork(role, "", settings, {}, tensors, "")
+    return ForeignNetwork(role, "", settings, {}, tensors.read, "", tensors.unread)
 
 
 # ---- TensorFlow ----
@@ -135,7 +152,7 @@ def is_tensorflow(value: Any) -> bool:
 
 def tensorflow_network(role: str, network: Opaque, ledger: Ledger) -> ForeignNetwork:
     """A network of TensorFlow with its components; the variables are named as in the graph."""
-    tensors: dict[str, Tensor] = {}
+    tensors = _Tensors(ledger)
     settings: dict[str, dict[str, Any]] = {}
     waiting: list[tuple[str, int, Any]] = [("", 0, network)]
     while waiting:
@@ -147,8 +164,8 @@ def tensorflow_network(role: str, network: Opaque, ledger: Ledger) -> ForeignNet
             raise ledger.damaged("the description of a network in it is incomplete")
         if state["version"] > _NEWEST_TENSORFLOW:
             raise VersionError(
-                f"{ledger.label} was written by a newer program (networks of version {state['version']}, known up to "
-                f"{_NEWEST_TENSORFLOW}); upgrade Lineament"
+                f"{ledger.label} holds networks of version {state['version']} of the TensorFlow programs; versions up "
+                f"to {_NEWEST_TENSORFLOW} are read"
             )
         ledger.charge(len(path))
         arguments = plain(state.get("static_kwargs"), ledger)
@@ -156,8 +173,7 @@ def tensorflow_network(role: str, network: Opaque, ledger: Ledger) -> ForeignNet
         for entry in state["variables"]:
             if type(entry) not in (tuple, list) or len(entry) != 2 or type(entry[0]) is not str:
                 raise ledger.damaged("a variable of a network has no name")
-            name = f"{path}/{entry[0]}" if path else entry[0]
-            tensors[name] = made_tensor(name, entry[1], ledger, role)
+            tensors.put(f"{path}/{entry[0]}" if path else entry[0], entry[1])
         components = state.get("components", {})
         if type(components) is not dict:
             raise ledger.damaged("the components of a network are not a dict")
@@ -173,6 +189,7 @@ def tensorflow_network(role: str, network: Opaque, ledger: Ledger) -> ForeignNet
         name if type(name) is str else "",
         arguments,
         settings,
-        tensors,
+        tensors.read,
         source if type(source) is str else "",
+        tensors.unread,
     )

@@ -1,5 +1,6 @@
 """Settings and tensors of foreign networks, made from the plain values of pickles."""
 
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -36,7 +37,8 @@ def plain(value: Any, ledger: Ledger, depth: int = 0) -> Any:
     if type(value) is Global:
         return f"<{value.dotted}>"
     if type(value) is StoredArray and value.is_small:
-        return made_tensor("a setting", value, ledger).tolist()
+        with suppress(ValueError):
+            return made_tensor("a setting", value, ledger).tolist()
     return "<bytes>" if type(value) in (bytes, memoryview) else "<tensor>"
 
 
@@ -50,17 +52,13 @@ def is_unread(value: Any) -> bool:
     return type(value) is Opaque and value.name.module.startswith("torch.") and "_rebuild" in value.name.name
 
 
-def made_tensor(name: str, stored: Any, ledger: Ledger, role: str = "") -> Tensor:
-    """The tensor; an error names it."""
+def made_tensor(name: str, stored: Any, ledger: Ledger) -> Tensor:
+    """The tensor; ValueError says why it cannot be read."""
     ledger.charge(_TENSOR_COST + len(name))
-    shown = f"{role}: {name}" if role else name
     if type(stored) is int and abs(stored) < 2**63:
         return torch.tensor(stored)
     if type(stored) is float:  # a variable of TensorFlow without axes
         return torch.tensor(stored, dtype=torch.float32)
     if not isinstance(stored, StoredTensor | StoredArray):
-        raise ledger.damaged(f"the tensor {shown!r:.120} is of an unsupported kind")
-    try:
-        return stored.tensor(ledger)
-    except ValueError as error:
-        raise ledger.damaged(f"the tensor {shown!r:.120} cannot be read ({error})") from error
+        raise ValueError("it is of an unsupported kind, such as a sparse tensor")
+    return stored.tensor(ledger)

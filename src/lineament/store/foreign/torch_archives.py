@@ -6,6 +6,7 @@ raw bytes. NVIDIA's pickles hold one small old file for each storage.
 """
 
 import contextlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lineament.errors import FileFormatError, VersionError
@@ -28,28 +29,44 @@ def load_torch_zip(data: memoryview, ledger: Ledger) -> Any:
         VersionError: of a newer layout.
     """
     entries = read_entries(data, ledger)
-    roots = [name.removesuffix("data.pkl") for name in entries if name.endswith("/data.pkl") and name.count("/") == 1]
+    sizes = {name: entry.size for name, entry in entries.items()}
+    return load_torch_archive(sizes, lambda name: entry_bytes(data, entries[name], ledger), ledger)
+
+
+def load_torch_archive(sizes: Mapping[str, int], read: Callable[[str], memoryview], ledger: Ledger) -> Any:
+    """The value in an archive of ``torch.save``, packed or unpacked, at any depth of folders.
+
+    Args:
+        sizes: number of bytes of each entry.
+        read: gives the bytes of an entry.
+        ledger: budgets.
+
+    Raises:
+        FileFormatError, VersionError: as in `load_torch_zip`.
+    """
+    roots = [name.removesuffix("data.pkl") for name in sizes if f"/{name}".endswith("/data.pkl")]
     if len(roots) != 1:
-        raise FileFormatError(f"{ledger.label} is {_other_zip(list(entries))}, expected a checkpoint of PyTorch")
+        raise FileFormatError(f"{ledger.label} is {_other_zip(list(sizes))}, expected a checkpoint of PyTorch")
     root = roots[0]
-    if f"{root}constants.pkl" in entries or any(name.startswith(f"{root}code/") for name in entries):
+    if f"{root}constants.pkl" in sizes or any(name.startswith(f"{root}code/") for name in sizes):
         raise FileFormatError(
             f"{ledger.label} is a TorchScript program, expected weights; load it in PyTorch and save its state_dict()"
         )
 
     def content(name: str, longest: int) -> bytes:
-        entry = entries.get(root + name)
-        if entry is None:
-            return b""
-        if entry.size > longest:
-            raise ledger.damaged(f"its entry {name} has {entry.size} bytes")
-        return bytes(entry_bytes(data, entry, ledger))
+        size = sizes.get(root + name, 0)
+        if size > longest:
+            raise ledger.damaged(f"its entry {name} has {size} bytes")
+        return bytes(read(root + name)) if size else b""
 
     if content("byteorder", 16) not in (b"", b"little"):
         raise FileFormatError(f"{ledger.label} has big-endian numbers; load and save it again on a usual machine")
     with contextlib.suppress(ValueError):
         if int(content("version", 16)) > _NEWEST_VERSION:
-            raise VersionError(f"{ledger.label} has a newer layout of PyTorch's files than is known; upgrade Lineament")
+            raise VersionError(
+                f"{ledger.label} has a newer layout of PyTorch's files than is known; save it again with "
+                "_use_new_zipfile_serialization=False"
+            )
     found: dict[str, memoryview] = {}
 
     def persistent(identifier: Any) -> Storage:
@@ -59,15 +76,15 @@ def load_torch_zip(data: memoryview, ledger: Ledger) -> Any:
         storage = storage_of(kind, count)
         name = f"{root}data/{key}"
         if key not in found:
-            if name not in entries:
+            if name not in sizes:
                 raise ValueError(f"a reference to the storage {key!r:.40}, which is missing")
-            found[key] = entry_bytes(data, entries[name], ledger)
+            found[key] = read(name)
         storage.data = found[key]
         if storage.dtype and len(storage.data) != storage.num_bytes:
             raise ValueError(f"the storage {key!r:.40} has {len(storage.data)} bytes, expected {storage.num_bytes}")
         return storage
 
-    program = entry_bytes(data, entries[f"{root}data.pkl"], ledger)
+    program = read(f"{root}data.pkl")
     value, end = load_pickle(program, ledger, BUILDERS, persistent)
     if end != len(program):
         raise ledger.damaged(f"bytes follow its pickle's end at {end}")

@@ -31,11 +31,13 @@ class Storage:
         dtype: None for an unsupported kind of numbers.
         count: number of values.
         data: their bytes; None until they are found.
+        kind: of the numbers, for messages.
     """
 
     dtype: torch.dtype | None
     count: int
     data: memoryview | None = None
+    kind: str = ""
 
     @property
     def num_bytes(self) -> int:
@@ -52,13 +54,14 @@ class StoredTensor:
     size: Any
     stride: Any
     dtype: torch.dtype | None
+    kind: str
 
     def tensor(self, ledger: Ledger) -> Tensor:
         """The tensor on the file's bytes; ValueError if it does not lie within them."""
         size, count = checked_sizes(self.size)
         stride, offset = self.stride, self.offset
         if self.dtype is None:
-            raise ValueError("its kind of numbers is not supported")
+            raise ValueError(f"it holds numbers of the kind {self.kind}, which is not read; save it as float16")
         if type(stride) not in (tuple, list) or len(stride) != len(size) or type(offset) is not int:
             raise ValueError("its strides do not fit its shape")
         if not all(type(step) is int and 0 <= step <= _LARGEST_STRIDE for step in [*stride, offset]):
@@ -81,7 +84,8 @@ def storage_of(kind: Any, count: Any) -> Storage:
         raise ValueError("a storage of an unknown class")
     if not 0 <= count < 2**48:
         raise ValueError(f"a storage of {count} values")
-    return Storage(STORAGE_DTYPES.get(kind.name) if kind.module.partition(".")[0] == "torch" else None, count)
+    dtype = STORAGE_DTYPES.get(kind.name) if kind.module.partition(".")[0] == "torch" else None
+    return Storage(dtype, count, kind=kind.name.removesuffix("Storage"))
 
 
 def is_torch_vocabulary(name: Global) -> bool:
@@ -94,14 +98,14 @@ def _tensor(ledger: Ledger, args: tuple[Any, ...]) -> StoredTensor:
     storage, offset, size, stride = args[:4]
     if type(storage) is not Storage or (len(args) > 6 and args[6]):
         raise ValueError("a tensor without a storage, or one with a sign or conjugation still to be applied")
-    return StoredTensor(storage, offset, size, stride, storage.dtype)
+    return StoredTensor(storage, offset, size, stride, storage.dtype, storage.kind)
 
 
 def _new_tensor(ledger: Ledger, args: tuple[Any, ...]) -> StoredTensor:
     storage, offset, size, stride, _, _, dtype = args[:7]
     if type(storage) is not Storage or type(dtype) is not Global or len(args) > 7:
         raise ValueError("a tensor without a storage")
-    return StoredTensor(storage, offset, size, stride, _NEW_DTYPES.get(dtype.name))
+    return StoredTensor(storage, offset, size, stride, _NEW_DTYPES.get(dtype.name), dtype.name)
 
 
 def _first(ledger: Ledger, args: tuple[Any, ...]) -> Any:

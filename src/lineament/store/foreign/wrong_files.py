@@ -30,10 +30,11 @@ def check_is_checkpoint(label: str, data: memoryview) -> None:
     """Raise FileFormatError, saying what the file is and what to do, unless it begins like a checkpoint."""
     start = bytes(data[:4096])
     if len(start) > 8 and start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= len(data) - 8:
-        ours = b'"lineament"' in bytes(data[8 : 8 + 2**20])
-        whose = "one of Lineament's own files, not a foreign checkpoint; use it where a file of Lineament is expected"
+        if b'"lineament"' not in bytes(data[8 : 8 + 2**20]):
+            return
         raise FileFormatError(
-            f"{label} is {whose if ours else 'a safetensors file of another program; name its original checkpoint'}"
+            f"{label} is one of Lineament's own files, not a foreign checkpoint; use it where a file of Lineament is "
+            "expected"
         )
     if start.startswith(_SURE_STARTS):
         return

@@ -1,0 +1,52 @@
+"""Networks in safetensors files of other programs."""
+
+import json
+from pathlib import Path
+
+import safetensors
+import torch
+
+from lineament.records.checkpoint import ForeignNetwork
+from lineament.store.foreign.contents import Contents
+from lineament.store.foreign.values import Ledger
+from lineament.store.tensors import HEADER_KEY, MAX_HEADER_BYTES, is_safetensors
+
+_EXOTIC = ("F8", "F4", "F6", "C64")
+"""Beginnings of the names of kinds of numbers that are not read."""
+
+
+def is_foreign_safetensors(path: Path) -> bool:
+    """Whether a file is safetensors, but not one of Lineament's; damaged ones count as Lineament's."""
+    if not is_safetensors(path):
+        return False
+    with path.open("rb") as handle:
+        length = min(int.from_bytes(handle.read(8), "little"), MAX_HEADER_BYTES)
+        raw = handle.read(length)
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return False
+    metadata = document.get("__metadata__") if isinstance(document, dict) else None
+    return isinstance(document, dict) and HEADER_KEY not in (metadata if isinstance(metadata, dict) else {})
+
+
+def safetensors_contents(path: Path, ledger: Ledger) -> Contents:
+    """The one network in a safetensors file, its tensors mapped.
+
+    Raises:
+        FileFormatError: damaged.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    unread: dict[str, str] = {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as handle:  # pyright: ignore[reportPrivateImportUsage]
+            for name in handle.keys():  # noqa: SIM118 - not a dict
+                kind = handle.get_slice(name).get_dtype()
+                if kind.startswith(_EXOTIC):
+                    unread[name] = f"it holds numbers of the kind {kind}, which is not read; save it as float16"
+                else:
+                    tensors[name] = handle.get_tensor(name)
+            settings = dict(handle.metadata() or {})
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
+        raise ledger.damaged(str(error)) from error
+    return Contents("safetensors", {"": ForeignNetwork("", "", settings, {}, tensors, "", unread)})
