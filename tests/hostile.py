@@ -1,4 +1,4 @@
-"""Files that attack whoever opens them, by name. `CORPUS` holds them as makers of bytes.
+"""Files and folders that attack whoever opens them, by name.
 
 Loaded by the programs that wrote such files, most of these run a payload: it creates the file that the environment
 variable LINEAMENT_CANARY names.
@@ -7,22 +7,45 @@ variable LINEAMENT_CANARY names.
 import contextlib
 import os
 import pickle
+import shutil
 import sys
 import time
-import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from lineament.errors import LineamentError
 from lineament.store.foreign.checkpoints import open_checkpoint
-from tests import foreign_checkpoints as made
-from tests import hostile_archives, hostile_values
+from tests import (
+    hostile_archives,
+    hostile_bypasses,
+    hostile_folders,
+    hostile_networks,
+    hostile_safetensors,
+    hostile_tables,
+    hostile_values,
+)
 from tests.foreign_checkpoints import pickled
 from tests.hostile_gadgets import GADGETS, WORKING_GADGETS
-from tests.hostile_registry import CORPUS
-from tests.watch import audited
+from tests.hostile_published import PUBLISHED, PUBLISHED_WORKING
+from tests.hostile_registry import CORPUS, FOLDERS, OWN
+from tests.own_files import OPENERS, WORKSHOP, honest
+from tests.watch import added_memory, audited
 
-__all__ = ["CORPUS", "GADGETS", "HARMLESS", "WORKING_GADGETS", "hostile_archives", "hostile_values"]
+__all__ = ["CORPUS", "FOLDERS", "HARMLESS", "OWN", "PUBLISHED", "WORKING"]
+
+_REGISTERED = (
+    hostile_archives,
+    hostile_bypasses,
+    hostile_folders,
+    hostile_networks,
+    hostile_safetensors,
+    hostile_tables,
+    hostile_values,
+)
+
+WORKING = {name: GADGETS[name] for name in WORKING_GADGETS} | {name: PUBLISHED[name] for name in PUBLISHED_WORKING}
+"""Gadgets that Python's own unpickler is made to run, to see that they work."""
 
 HARMLESS = frozenset(
     {
@@ -45,26 +68,79 @@ HARMLESS = frozenset(
         "a numpy array of NaN",
         "infinity in a half",
         "a sparse tensor among the weights",
+        "a second pickle of another name",
+        "a pickle in place of numbers",
+        "an archive within an archive",
+        "an archive version that is no number",
+        "embedded source of TensorFlow",
+        "safetensors: a shape of 70 axes",
+        "safetensors: one name twice",
+        "safetensors: metadata of megabytes",
+        "safetensors: names of escape sequences",
+        "safetensors: a name of a megabyte",
+        "safetensors: a name that leads out",
+        "safetensors: a name of nothing",
+        "safetensors: NaN alone",
+        "safetensors: a pickle as data",
+        "ours: a tensor of whole numbers",
+        "labels of zeros",
+        "labels that name a delimiter of Unicode",
+        "labels that name a quote as delimiter",
+        "directions: layers that are texts",
+        "a log of steps that are texts",
+        "a log of NaN and many digits",
+        "a log without lines",
+        "a log that is no text",
+        "a log that nests",
+        "a state of origins that are a list",
+        "a state of a huge step",
+        "inputs that are no text",
+        "inputs that are a list",
+        "inputs that are a number",
+        "inputs that nest",
+        "inputs of pairs",
+        "a manifest of one long text again and again",
+        "foreign: settings of 2^40 pixels",
+        "foreign: settings of 2^60 classes",
+        "foreign: a constant of whole numbers",
+        "an unpacked archive in a circle",
+        "a name that is no text",
     }
 )
 """Those that open all the same: weights can be had, and what is strange stays inert, unread or unused."""
 
 
-def outcome_of(path: Path) -> dict[str, Any]:
-    """What opening a file does, takes and says."""
+def attacks(folder: Path) -> Iterator[tuple[str, Path, Callable[[Path], object]]]:
+    """Everything hostile, one after the other, in a folder: its name, where it lies, and what opens it."""
+    path, inner = folder / "network.pkl", folder / "inner"
+    for label, maker in CORPUS.items():
+        path.write_bytes(maker())
+        yield label, path, open_checkpoint
+    for label, (opener, maker) in OWN.items():
+        path.write_bytes(maker())
+        yield label, path, OPENERS[opener]
+    for label, make in FOLDERS.items():
+        inner.mkdir()
+        make(inner)
+        yield label, inner, open_checkpoint
+        shutil.rmtree(inner)
+
+
+def outcome_of(path: Path, opener: Callable[[Path], object]) -> dict[str, Any]:
+    """What opening a file or a folder does, takes and says."""
     modules = set(sys.modules)
     found: dict[str, Any] = {"opened": False, "error": "", "size": path.stat().st_size}
-    tracemalloc.start()
     start = time.process_time()
-    with audited(path) as events:
+    with added_memory() as peak, audited(path, path.parent / WORKSHOP) as events:
         try:
-            open_checkpoint(path)
+            opener(path)
             found["opened"] = True
         except LineamentError as error:
             found["error"] = f"{type(error).__name__}: {error}"
+        except Exception as error:
+            found["error"] = f"not ours: {error!r}"
     found["seconds"] = time.process_time() - start
-    found["peak"] = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    found["peak"] = peak[0]
     found["events"] = events + sorted(set(sys.modules) - modules)
     return found
 
@@ -72,28 +148,35 @@ def outcome_of(path: Path) -> dict[str, Any]:
 def run_by_pickle(canary: Path) -> list[str]:
     """Which of the gadgets work where pickles are simply loaded."""
     worked = []
-    for label in WORKING_GADGETS:
+    for label, body in WORKING.items():
         with contextlib.suppress(Exception):
-            pickle.loads(pickled(GADGETS[label]))
+            pickle.loads(b"\x80\x04" + pickled(body)[2:])
         if canary.exists():
             worked.append(label)
             canary.unlink()
     return worked
 
 
+def open_honest(folder: Path) -> None:
+    """Open an honest file of every format, so that what is imported late is not taken for a hostile file's doing."""
+    path = folder / "network.pkl"
+    for opener, files in honest().items():
+        for data in files:
+            path.write_bytes(data)
+            OPENERS[opener](path)
+
+
 def examine(folder: Path) -> dict[str, Any]:
-    """Open the whole corpus in a folder: what happened, as values for JSON."""
+    """Open everything hostile in a folder: what happened, as values for JSON."""
     canary = Path(os.environ["LINEAMENT_CANARY"])
     os.chdir(folder)
     worked = run_by_pickle(canary)
-    path = folder / "network.pkl"
-    path.write_bytes(made.nvidia_torch())
-    open_checkpoint(path)  # what torch imports late is not a file's doing
+    open_honest(folder)
     outcomes = {}
-    for label, maker in CORPUS.items():
-        path.write_bytes(maker())
-        outcomes[label] = outcome_of(path)
+    for label, path, opener in attacks(folder):
+        outcomes[label] = outcome_of(path, opener)
         if canary.exists():
             outcomes[label]["events"].append("the payload ran")
             canary.unlink()
+    shutil.rmtree(folder / WORKSHOP)
     return {"run by pickle": worked, "outcomes": outcomes}

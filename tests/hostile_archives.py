@@ -37,7 +37,7 @@ def _patched(data: bytes, old: bytes, new: bytes, count: int = -1) -> bytes:
     return data.replace(old, new, count)
 
 
-def _directory(data: bytearray, entry: str) -> int:
+def directory(data: bytearray, entry: str) -> int:
     """Where the central directory describes an entry."""
     return data.rindex(entry.encode()) - 46
 
@@ -45,7 +45,7 @@ def _directory(data: bytearray, entry: str) -> int:
 @hostile("a deflated entry that lies about its size")
 def _() -> bytes:
     whole = bytearray(zipped(dict_of(w=tensor()), {"0": bytes(2**20)}, method=zipfile.ZIP_DEFLATED))
-    at = _directory(whole, "archive/data/0")
+    at = directory(whole, "archive/data/0")
     whole[at + 24 : at + 28] = struct.pack("<L", 16)
     return bytes(whole)
 
@@ -55,7 +55,7 @@ def _() -> bytes:
     inner = zipped(dict_of(w=tensor()), {"1": bytes(16)})
     header = inner[inner.index(b"archive/data/1") - 30 :][: 30 + 14 + 16]
     whole = bytearray(zipped(dict_of(w=tensor()), {"0": header, "1": bytes(16)}))
-    at = _directory(whole, "archive/data/1")
+    at = directory(whole, "archive/data/1")
     whole[at + 42 : at + 46] = struct.pack("<L", whole.index(header))
     return bytes(whole)
 

@@ -16,14 +16,48 @@
         ├── NonFiniteError              a loss or a parameter became NaN or infinite
         └── CollapseError               the decomposer collapsed and restarts did not mend it
 
-Every message says what was found, what was expected and what to do.
+Every message says what was found, what was expected and what to do. Messages quote files, so `harmless` is here, too.
 """
+
+import re
+import unicodedata
+
+LONGEST = 650
+"""Characters of a message; of a longer one, the middle is left out. Names in files can have any length."""
+
+_OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNSEEN = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]")
+"""Fillers and variation selectors, which Unicode does not count as format characters."""
+
+
+def harmless(text: str, *, keep: str = "") -> str:
+    """Text from a file, such that a terminal shows it and does not obey it.
+
+    Control and format characters (escape sequences, marks of writing direction), line separators, lone surrogates and
+    invisible letters become escapes such as ``\\x1b``.
+
+    Args:
+        text: anything.
+        keep: characters to leave as they are, such as a line feed.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if c not in keep and (unicodedata.category(c) in _OBEYED or _UNSEEN.match(c))
+        else c
+        for c in text
+    )
 
 
 class LineamentError(Exception):
     """Root of the tree; the command line prints it as one line, never as a traceback."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        text = harmless(super().__str__(), keep="\n")
+        return text if len(text) <= LONGEST else f"{text[: LONGEST - 200]} … {text[-197:]}"
 
 
 class InputError(LineamentError):

@@ -103,6 +103,8 @@ def test_changes_targets_and_holding(editor: ln.Editor) -> None:
         ({}, "no edit was given"),
         ({"yawn": 1}, "did you mean 'yaw'"),
         ({"yaw": float("nan")}, "yaw is nan, expected a finite number"),
+        ({"yaw": 1e308}, "yaw would change by 1e[+]308 deg, expected at most"),
+        ({"light_x": ln.to(-1e9)}, "light_x would change by"),
         ({"yaw": True}, "yaw is True, expected a finite number"),
         ({"yaw": 1, "layers": [99]}, "expected some of 0 to 9"),
         ({"yaw": 1, "hold": ["nobody"]}, "no direction 'nobody'"),
@@ -129,6 +131,9 @@ def test_pictures(editor: ln.Editor, tmp_path: Path, suffix: str) -> None:
         assert read_png_text(path)["lineament:edits"] == "yaw=+1"
     with pytest.raises(ConfigError, match="has no picture's name"):
         editor.sample([0]).save(tmp_path / "faces.txt")
+    for change in ({"scale": 0}, {"scale": 10**9}, {"columns": 0}, {"columns": -1}, {"scale": 64, "columns": 1000}):
+        with pytest.raises(ConfigError, match="scale"):
+            editor.sample(range(50)).save(path, **change)
 
 
 def test_photographs_return_themselves(editor: ln.Editor, tmp_path: Path) -> None:
@@ -180,6 +185,15 @@ def test_a_generator_without_an_atlas_can_be_sampled(files: dict[str, Path]) -> 
     for seeds, truncation in (([-1], None), ([], None), ([0], 0.0), ([0], 2.0)):
         with pytest.raises(ConfigError):
             editor.sample(seeds, truncation=truncation)
+
+
+@pytest.mark.parametrize("seeds", [[2**63], [2**64 - 1], range(10**12)])
+def test_seeds_that_would_be_other_faces_or_too_many_are_refused(files: dict[str, Path], seeds: Any) -> None:
+    editor = ln.open(files["generator"], device="cpu")
+    with pytest.raises(ConfigError, match="seed"):
+        editor.sample(seeds)
+    with pytest.raises(ConfigError, match="run_seed is -1"):
+        editor.sample([0], run_seed=-1)
 
 
 def test_discovery_in_memory(

@@ -150,7 +150,9 @@ def test_what_people_have_opens(tmp_path: Path, case: str) -> None:
 
 def test_safetensors_of_other_programs_and_archives_packed_again(tmp_path: Path) -> None:
     expected = made(w_dim=6)(Z, 0.7)
-    safetensors.torch.save_file({name: tensor.clone() for name, tensor in OFFICIAL.items()}, tmp_path / "model.safetensors")
+    safetensors.torch.save_file(
+        {name: tensor.clone() for name, tensor in OFFICIAL.items()}, tmp_path / "model.safetensors"
+    )
     torch.testing.assert_close(open_generator(tmp_path / "model.safetensors")(Z, 0.7), expected, atol=1e-5, rtol=1e-5)
     torch.testing.assert_close(open_generator(tmp_path)(Z, 0.7), expected, atol=1e-5, rtol=1e-5)
     torch.save(OFFICIAL, tmp_path / "packed.pt")

@@ -84,6 +84,10 @@ def with_steps(atlas: Atlas) -> Atlas:
     return replace(atlas, directions=(*own, *rest))
 
 
+def _of_width(atlas: Atlas, width: int) -> Atlas:
+    return replace(atlas, directions=(), local=None, w_mean=atlas.w_mean[:width], w_cov=atlas.w_cov[:width, :width])
+
+
 def test_an_atlas_fits_on(tiny_networks: tuple[StyleGAN2, Decomposer], tiny_atlas: Atlas) -> None:
     network, atlas = tiny_networks[0], with_steps(tiny_atlas)
     large = grown(network)
@@ -96,6 +100,10 @@ def test_an_atlas_fits_on(tiny_networks: tuple[StyleGAN2, Decomposer], tiny_atla
     np.testing.assert_array_equal(steps[:10], np.arange(160.0).reshape(10, 16))
     np.testing.assert_array_equal(steps[10:], np.tile(np.arange(144.0, 160.0), (2, 1)))
     assert [found.directions[i].layers for i in (1, 2, 3)] == [(8, 9, 10, 11), (0, 1), None]
+    other = _of_width(atlas, 16)
+    for wrong in (replace(other, generator=other.generator | {"num_layers": 11}), _of_width(atlas, 15)):
+        with pytest.raises(MismatchError, match="the generator that it names has 10 and 16"):
+            atlas_for(wrong, network)
     with pytest.raises(MismatchError, match="the atlas was made for generator 00000000"):
         atlas_for(replace(atlas, generator_fingerprint="0" * 64), large, Path("mine.safetensors"))
 

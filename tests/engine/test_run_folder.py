@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lineament.engine import run_folder
+from lineament.engine import locks
 from lineament.engine.run_folder import GentleStop, RunFolder
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.errors import ConfigError, FileFormatError, StorageError
@@ -87,7 +87,9 @@ def test_temporaries_of_killed_runs_are_removed(tmp_path: Path) -> None:
 
 def test_second_run_is_refused_until_the_first_closes(tmp_path: Path) -> None:
     first = RunFolder(tmp_path, Settings(tmp_path))
-    with pytest.raises(ConfigError, match=r"another process is at work in .*; wait for its end") as caught:
+    with pytest.raises(
+        ConfigError, match=r"another lineament command is writing .*; wait for it, or choose another --out"
+    ) as caught:
         RunFolder(tmp_path, Settings(tmp_path))
     assert "\n" not in str(caught.value)
     first.close()
@@ -122,14 +124,14 @@ def test_lock_of_another_process_ends_with_it_even_by_kill(tmp_path: Path) -> No
         "print('locked', flush=True); sys.stdin.read()"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / run_folder.LOCK_NAME)],
+        [sys.executable, "-c", code, str(tmp_path / locks.LOCK_NAME)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
     with process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"locked\n"
-        with pytest.raises(ConfigError, match="another process is at work"):
+        with pytest.raises(ConfigError, match="another lineament command is writing"):
             RunFolder(tmp_path, Settings(tmp_path))
         process.kill()
     RunFolder(tmp_path, Settings(tmp_path)).close()
@@ -140,7 +142,7 @@ def test_without_locks_the_run_goes_on(tmp_path: Path, monkeypatch: pytest.Monke
     def refuse(*args: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(run_folder.FileLock, "acquire", refuse)
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
     RunFolder(tmp_path, Settings(tmp_path)).close()
 
 
@@ -148,8 +150,8 @@ def test_a_lock_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pyte
     def refuse(*args: object, **options: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system")
 
-    monkeypatch.setattr(run_folder.FileLock, "acquire", refuse)
-    with pytest.raises(StorageError, match=r"\.lock"):
+    monkeypatch.setattr(locks.FileLock, "acquire", refuse)
+    with pytest.raises(StorageError, match="the disk is read-only"):
         RunFolder(tmp_path, Settings(tmp_path))
 
 
@@ -232,10 +234,54 @@ def test_state_of_network_and_optimizer(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), other.state_dict().values(), strict=True))
 
 
+def test_only_a_state_of_an_earlier_step_takes_the_place_of_another(tmp_path: Path) -> None:
+    """A state as late as the one to be saved is of a run that was killed before its end: its turn is repeated."""
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        folder.rename_state("new", "old", before=2)
+        for step in (2, 4):
+            folder.save_state({}, {"step": step}, name="new")
+            folder.rename_state("new", "old", before=4)
+        assert [folder.load_state(name) for name in ("old", "new")] == [({}, {"step": 2}), ({}, {"step": 4})]
+
+
+def test_temporaries_are_removed_in_the_folders_within(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    stale = tmp_path / "cache" / f".images.npy.999999999-abcd{TEMPORARY_SUFFIX}"
+    stale.write_bytes(b"half")
+    RunFolder(tmp_path, Settings(tmp_path)).close()
+    assert not stale.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"cache", "config.json"}
+
+
+def test_inputs_may_move_once_the_state_knows_them(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        folder.save_state({}, {"step": 1})
+    with pytest.raises(ConfigError, match="rate was"):
+        RunFolder(tmp_path, Settings(tmp_path, 0.1), inputs=("rate",))
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        folder.check_origins({"the rate": "a" * 64})
+    RunFolder(tmp_path, Settings(tmp_path, 0.1), inputs=("rate",)).close()
+
+
 def test_state_of_a_fresh_optimizer() -> None:
     model, optimizer = parts()
     assert flatten_optimizer("opt", optimizer) == {}
     restore_optimizer("opt", optimizer, flatten_module("net", model))
+
+
+@pytest.mark.parametrize(
+    "counters", [{}, {"step": -1}, {"step": "3"}, {"step": 10**12}, {"step": True}, {"step": 3}], ids=str
+)
+def test_a_state_that_does_not_fit_ends_in_one_line(tmp_path: Path, counters: dict) -> None:
+    module = torch.nn.Linear(2, 2)
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        assert not folder.resume(lambda tensors, counters: None)
+        folder.save_state(flatten_module("other", module), counters)
+        with pytest.raises(FileFormatError, match="no state of this training") as caught:
+            folder.resume(lambda tensors, counters: restore_module("net", module, tensors))
+        assert "\n" not in str(caught.value)
+        folder.save_state(flatten_module("net", module), {"step": 3})
+        assert folder.resume(lambda tensors, counters: restore_module("net", module, tensors))
 
 
 # --------------------------------------------------------------------------------------------------------------------

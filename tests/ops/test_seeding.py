@@ -1,8 +1,10 @@
 """Random numbers are functions of (seed, stream, index)."""
 
 import numpy as np
+import pytest
 import torch
 
+from lineament.errors import ConfigError
 from lineament.ops.seeding import latents, philox, step_generator
 
 
@@ -15,11 +17,20 @@ def test_independent_of_order_batch_and_what_was_drawn() -> None:
     assert latents(3, [], 16).shape == (0, 16)
 
 
-def test_large_and_negative_numbers() -> None:
+@pytest.mark.parametrize("number", [-1, 1 << 64, 1 << 200])
+def test_numbers_that_would_stand_for_others_are_refused(number: int) -> None:
+    for numbers in ((number, 0, 0), (0, number, 0), (0, 0, number)):
+        with pytest.raises(ConfigError, match="expected a number from 0 to 18446744073709551615"):
+            philox(*numbers)
+    with pytest.raises(ConfigError, match="seed is"):
+        latents(number, [0], 4)
+
+
+def test_large_numbers() -> None:
     far = latents(3, [1 << 40, (1 << 40) + 1], 4)
     assert torch.equal(far[:1], latents(3, [1 << 40], 4))
     assert not torch.equal(far[0], far[1])
-    assert torch.isfinite(latents(-1, [0], 4)).all()
+    assert not torch.equal(latents(2**63 - 1, [2**64 - 1], 4), latents(0, [0], 4))
 
 
 def test_streams_seeds_and_indices_are_distinct() -> None:

@@ -34,11 +34,20 @@ def config(tiny_files, tmp_path):
     return make
 
 
+@pytest.mark.parametrize("amount", ["+1e308", "+1e30", "-1e9", "1e308", "@-1e200"])
+def test_an_amount_far_beyond_what_was_seen_is_refused_with_the_range(config, amount):
+    with pytest.raises(ConfigError, match=r"yaw would change by .*, expected at most .* times the range seen \("):
+        run(config(f"yaw={amount}"))
+    assert not config("yaw=+1").out.exists()
+
+
 def test_seeds_are_numbers_and_ranges_in_order():
     assert parse_seeds("0-2, 12,5") == [0, 1, 2, 12, 5]
 
 
-@pytest.mark.parametrize("text", ["", "a", "3-1", "-4", "1-", "0-99999", "1,,2", "1.5"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "3-1", "-4", "1-", "0-99999", "1,,2", "1.5", "0-1000000000000", str(2**64), "9" * 5000]
+)
 def test_other_seeds_are_refused(text):
     with pytest.raises(ConfigError, match="seeds"):
         parse_seeds(text)
@@ -208,6 +217,10 @@ def test_files_that_do_not_belong_together_are_refused(config, tiny_networks, tm
         ({"frames": 1}, ConfigError, "frames is 1"),
         ({"truncation": 0.0}, ConfigError, "truncation is 0"),
         ({"fps": 0.0}, ConfigError, "fps is 0"),
+        ({"scale": 1000}, ConfigError, "scale is 1000"),
+        ({"steps": 60_000_000}, ConfigError, "steps is 60000000"),
+        ({"frames": 10**9}, ConfigError, "frames is 1000000000"),
+        ({"run_seed": -1}, ConfigError, "run_seed is -1"),
         ({"out": "a.bmp"}, ConfigError, r"\.png"),
         ({"out": "missing/a.png"}, InputError, "does not exist"),
     ],
@@ -219,8 +232,13 @@ def test_settings_out_of_range_are_refused(config, changes, error, message):
 
 
 def test_a_picture_too_large_is_refused_before_it_is_computed(config):
+    for large in ({"steps": 1000}, {"seeds": "0-999"}, {"steps": 100, "symmetric": True}):
+        with pytest.raises(ConfigError, match="smaller scale"):
+            run(config("yaw=+1", scale=64, **large))
     with pytest.raises(ConfigError, match="smaller scale"):
-        run(config("yaw=+1", scale=1000))
+        run(config("yaw=+1", "pitch=+1", grid=True, steps=1000))
+    with pytest.raises(ConfigError, match="smaller scale"):
+        run(config("yaw=+1", out="a.gif", frames=10_000, scale=10))
 
 
 def test_unknown_names_end_with_a_hint_and_before_anything_is_written(config):

@@ -24,14 +24,10 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from tests.recipes.test_interruptions import endless
-from lineament.errors import LineamentError
+from lineament.cli.main import guarded
 from lineament.recipes.train.generator import run
 if __name__ == "__main__":
-    try:
-        run(endless(Path(sys.argv[1]), count=int(sys.argv[2])))
-    except LineamentError as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    sys.exit(guarded(lambda: 0 * bool(run(endless(Path(sys.argv[1]), count=int(sys.argv[2]))))))
 """
 
 
@@ -124,11 +120,11 @@ def test_kill_at_many_moments(folder: Path) -> None:
 def test_ctrl_c_and_the_lock(folder: Path) -> None:
     with start(folder) as process:
         wait_for_lines(folder / "run" / "log.jsonl", 2, process)
-        with pytest.raises(Exception, match="another process is at work"):
+        with pytest.raises(Exception, match="another lineament command is writing"):
             run(endless(folder))
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert "the same command goes on" in stderr
     assert "Traceback" not in stderr
     assert saved_step(folder / "run") == steps(folder / "run")[-1]
@@ -141,7 +137,7 @@ def test_two_processes_train_together_and_stop_together(folder: Path) -> None:
         wait_for_lines(folder / "run" / "log.jsonl", 3, process)
         process.send_signal(signal.SIGINT)  # to the first only: the other must hear of it
         _, stderr = process.communicate(timeout=120)
-    assert process.returncode == 0, stderr
+    assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert saved_step(folder / "run") == steps(folder / "run")[-1]
     generator = load_generator(folder / "run" / "generator.safetensors")

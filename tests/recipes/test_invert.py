@@ -1,5 +1,7 @@
 """The command `invert`: every kind of file, kills, mismatches, pictures."""
 
+import json
+import shutil
 from dataclasses import replace
 from io import BytesIO, StringIO
 from pathlib import Path
@@ -13,7 +15,8 @@ from PIL import Image
 from rich.console import Console
 
 from lineament.checkpoints.ours import load_generator, network_fingerprint, save_network
-from lineament.errors import ConfigError, ImageError, InputError, MismatchError
+from lineament.engine.work import Work
+from lineament.errors import BusyError, ConfigError, ImageError, InputError, MismatchError
 from lineament.faces import cropping
 from lineament.faces.latent_spread import latent_spread
 from lineament.ops.alignment import FoundFace
@@ -93,7 +96,7 @@ def test_killed_and_run_again_gives_the_same_bytes(
     assert config.out.read_bytes() == (tmp_path / "a.safetensors").read_bytes()
     found = load_inversions(config.out)
     assert found.names == tuple(f"{i:03d}.png" for i in range(10) if i != 4)
-    assert found.skipped == {"004.png": "not a readable PNG, JPEG or WebP: UnidentifiedImageError"}
+    assert found.skipped == {"004.png": "not a readable image: unknown format"}
     np.testing.assert_array_equal(found.photographs[0], tiny.images(10)[0])
     generator = load_generator(networks / "generator.safetensors")
     assert found.generator_fingerprint == network_fingerprint(generator)
@@ -123,6 +126,71 @@ def test_other_settings_do_not_mix(networks: Path, tmp_path: Path, monkeypatch: 
         run(settings(networks, images, tmp_path / "a.safetensors", batch_size=3))
     with pytest.raises(ConfigError, match="the encoder changed"):
         run(settings(networks, images, tmp_path / "a.safetensors", encoder=NO_ENCODER))
+
+
+def test_the_same_command_on_its_own_result_is_done_and_others_are_refused(
+    networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is killed after its last step must not end in an error when it is started again."""
+    config = settings(networks, photographs(tmp_path / "in", 3), tmp_path / "a.safetensors")
+    with monkeypatch.context() as patch:
+        patch.setattr(Work, "remove", lambda self: None)  # killed before it tidied up
+        first = run(config)
+    before = config.out.read_bytes()
+    shutil.copytree(tmp_path / "in", tmp_path / "copy")
+    again = run(replace(config, images=tmp_path / "copy", picture=tmp_path / "a.png"))
+    assert again.inversions.names == first.inversions.names
+    assert config.out.read_bytes() == before
+    assert (tmp_path / "a.png").exists()
+    assert not (tmp_path / "a.safetensors.parts").exists()
+    (tmp_path / "copy" / "001.png").write_bytes((tmp_path / "copy" / "000.png").read_bytes())
+    for other in (replace(config, images=tmp_path / "copy"), replace(config, encoder=NO_ENCODER)):
+        with pytest.raises(ConfigError, match="exists already, and holds something else"):
+            run(other)
+
+
+def test_images_are_known_by_content_and_the_folder_of_an_older_release_is_taken_once(
+    networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = settings(networks, photographs(tmp_path / "in", 6), tmp_path / "a.safetensors")
+
+    def stopped(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def resume(images: Path) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(recipe, "invert_images", stopped)
+            with pytest.raises(KeyboardInterrupt):
+                run(replace(config, images=images))
+
+    resume(config.images)
+    resume(shutil.copytree(config.images, tmp_path / "copy"))
+    assert "is older" not in capsys.readouterr().err
+    known = tmp_path / "a.safetensors.parts" / "inputs.json"
+    facts = json.loads(known.read_text())
+    old = {name: value for name, value in facts.items() if name not in ("the contents of the images", "the features")}
+    known.write_text(json.dumps(old | {"the images": "0123456789abcdef"}))
+    resume(tmp_path / "copy")
+    assert "is older than the check of the contents of the images and the features" in capsys.readouterr().err
+    (tmp_path / "copy" / "001.png").write_bytes((tmp_path / "copy" / "000.png").read_bytes())
+    with pytest.raises(ConfigError, match=r"the contents of the images changed since.* \(the .* were ........, now"):
+        run(replace(config, images=tmp_path / "copy"))
+
+
+def test_of_two_on_one_output_the_second_is_told_the_truth(
+    networks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(networks, photographs(tmp_path / "in", 2), tmp_path / "a.safetensors")
+    original = recipe.invert_images
+
+    def meanwhile(*arguments: Any, **named: Any) -> Any:
+        with pytest.raises(BusyError, match=r"another lineament command is writing .*a\.safetensors; wait for it"):
+            run(config)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(recipe, "invert_images", meanwhile)
+    run(config)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "in"}
 
 
 def test_every_kind_of_file_is_taken_or_listed(networks: Path, tmp_path: Path) -> None:
@@ -156,9 +224,9 @@ def test_every_kind_of_file_is_taken_or_listed(networks: Path, tmp_path: Path) -
     found = run(settings(networks, folder, tmp_path / "a.safetensors")).inversions
     assert found.names == ("a/turned.png", "animated.webp", "cmyk.jpg", "grey.png", "wide.png")
     reasons = {
-        "empty.png": "empty, not readable, or larger than 256 MiB",
+        "empty.png": "not a readable image: the file is empty",
         "huge.png": "",
-        "notes.txt": "not a PNG, JPEG or WebP file by its name",
+        "notes.txt": "not an image",
         "text.png": "not a readable",
         "tiny.png": "12 x 12 pixels are too few for 32 x 32",
         "truncated.jpg": "not a readable",
@@ -191,8 +259,10 @@ def test_a_name_that_is_twice_in_a_zip_is_taken_once(networks: Path, tmp_path: P
 
 def test_nothing_is_overwritten(networks: Path, tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"mine")
-    with pytest.raises(ConfigError, match="exists already"):
-        settings(networks, tmp_path, tmp_path / "a.safetensors")
+    with pytest.raises(ConfigError, match="exists already, and holds something else; delete it"):
+        run(settings(networks, photographs(tmp_path / "in", 2), tmp_path / "a.safetensors"))
+    assert (tmp_path / "a.safetensors").read_bytes() == b"mine"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.safetensors", "in"}
     with pytest.raises(ConfigError, match=r"expected a name in \.safetensors"):
         settings(networks, tmp_path, tmp_path / "a.png")
     with pytest.raises(InputError, match=r"the folder .* does not exist"):

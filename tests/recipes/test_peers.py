@@ -138,6 +138,11 @@ def test_labels_from_a_table(tmp_path: Path, tiny_networks: tuple[Generator, obj
     np.testing.assert_array_equal(samples.labels, [[1, 30.5], [0, 41], [1, 22]])
     assert (samples.names, samples.units) == (("smile", "age"), ("", ""))
     np.testing.assert_array_equal(samples.w, w_of(generator, 4, [17, 3, 5], 0.7))
+    path.write_text("image;smile;age\n17.png;1;30,5\n3.png;;41\n")
+    np.testing.assert_array_equal(labels_from_table(generator, path, 4, 0.7).labels, [[1, 30.5]])
+    path.write_text("image,smile\n3,\n")
+    with pytest.raises(DataError, match="no row without blank labels"):
+        labels_from_table(generator, path, 0, 0.7)
     path.write_text("image,smile\nanna.png,1\n")
     with pytest.raises(DataError, match=r"'anna.png' names no image of a seed, expected a number"):
         labels_from_table(generator, path, 0, 0.7)

@@ -194,6 +194,31 @@ class Bomb:
         return exec, ("raise SystemExit('it ran')",)
 
 
+@pytest.mark.parametrize("value", [1e9, -1e300])
+def test_steps_beyond_all_measure_are_refused(tmp_path: Path, value: float) -> None:
+    np.save(tmp_path / "a.npy", np.full((1, 8), value))
+    with pytest.raises(FileFormatError, match=r"numbers above 1e\+06"):
+        read_directions(tmp_path / "a.npy", 4, 8)
+
+
+def test_steps_that_are_nearly_zero_count_as_zero(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((1, 8), 1e-300))
+    with pytest.raises(FileFormatError, match="zeros alone"):
+        read_directions(tmp_path / "a.npy", 4, 8)
+
+
+def test_one_file_holds_a_limited_number_of_directions(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((1001, 1, 8)))
+    with pytest.raises(ShapeError, match="holds 1,001 directions, expected at most 1,000"):
+        read_directions(tmp_path / "a.npy", 4, 8)
+
+
+def test_an_array_that_claims_more_than_its_file_is_refused(tmp_path: Path) -> None:
+    torch.save(torch.ones(1).expand(10**9), tmp_path / "a.pt")
+    with pytest.raises(FileFormatError, match="beyond its storage"):
+        read_directions(tmp_path / "a.pt", 4, 8)
+
+
 def test_nothing_is_run(tmp_path: Path) -> None:
     for name, write in (("x.pt", torch.save), ("x.pkl", lambda v, p: p.write_bytes(pickle.dumps(v)))):
         write(Bomb(), tmp_path / name)

@@ -382,3 +382,18 @@ def test_a_file_is_what_the_library_would_write_and_follows_the_umask(tmp_path: 
 def read_metadata(path: Path) -> str:
     with safetensors.safe_open(path, "pt") as opened:
         return opened.metadata()[HEADER_KEY]
+
+
+@pytest.mark.parametrize("framework", ["np", "pt"])
+def test_more_dimensions_than_the_libraries_have_are_refused_in_one_line(tmp_path: Path, framework: str) -> None:
+    path = tmp_path / "file.safetensors"
+    text = json.dumps({"kind": "atlas", "schema_version": 1, "written_by": "x", "header": {}})
+    for count, said in ((64, None), (65, "the entry of tensor 'a' is damaged"), (2000, "the entry of tensor 'a'")):
+        entry = {"dtype": "F32", "shape": [1] * count, "data_offsets": [0, 4]}
+        header = json.dumps({"__metadata__": {HEADER_KEY: text}, "a": entry}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        if said is None:
+            assert load_tensors(path, "atlas", framework)[0]["a"].shape == (1,) * 64
+        else:
+            with pytest.raises(FileFormatError, match=said):
+                load_tensors(path, "atlas", framework)

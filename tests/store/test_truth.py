@@ -178,7 +178,7 @@ def test_damaged_rendered_faces_are_one_clear_error(rendered: Path, damage: Call
         ),
         (cut("depth/depth_000001.png"), ImageError, r"depth_000001.png is a damaged picture"),
         (lambda f: (f / "depth" / "depth_000001.png").write_bytes(b"?"), ImageError, "is not a readable PNG"),
-        (cut("image/image_000001.png"), ImageError, r"image_000001.png: not a readable PNG"),
+        (cut("image/image_000001.png"), ImageError, r"image_000001.png: not a readable image"),
         (
             lambda f: Image.new("L", (SIZE, SIZE), 9).save(f / "depth" / "depth_000001.png"),
             FileFormatError,

@@ -40,7 +40,7 @@ class BalancePlan:
 
     __str__ = show
 
-    def run(self, out: str | Path, *, on_progress: OnProgress | None = None) -> Summary | None:
+    def run(self, out: str | Path, *, on_progress: OnProgress | None = None) -> Summary:
         """Make the images, or continue an earlier run.
 
         Args:
@@ -48,14 +48,17 @@ class BalancePlan:
             on_progress: is called with a `ProgressReport` as the work proceeds.
 
         Returns:
-            A summary of the folder; None if the run was stopped before the end.
+            A summary of the folder.
 
         Raises:
             StorageError: the folder cannot be written.
             DataError: ``out`` lies within the folder of the images.
+            KeyboardInterrupt: stopped by Ctrl-C; what is done is kept, and the same call goes on.
         """
         with quietly(on_progress):
-            return run_balance(replace(self.config, out=Path(out), dry_run=False)).summary
+            summary = run_balance(replace(self.config, out=Path(out), dry_run=False)).summary
+        assert summary is not None  # only dry runs have none
+        return summary
 
 
 def balance(

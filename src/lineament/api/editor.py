@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TypeAlias
 
@@ -32,7 +33,13 @@ from lineament.ops.paste_back import paste_back
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.records.inversion_settings import Align, InversionSettings
 from lineament.store.images import ImageSource
-from lineament.store.pictures import enlarge, save_picture, tile
+from lineament.store.pictures import check_size, enlarge, save_picture, tile
+
+MAX_FACES = 100_000
+"""Largest number of faces that are sampled together."""
+
+MAX_SCALE = 64
+"""Largest factor by which saved pictures are enlarged."""
 
 Picture: TypeAlias = str | Path | Image.Image | np.ndarray
 """A photograph: the path of its file, or of a folder or zip; a PIL image; or an array (h w 3) of bytes."""
@@ -160,16 +167,21 @@ class Faces:
             scale: integer factor by which the faces are enlarged.
 
         Raises:
-            ConfigError: the suffix is unknown.
+            ConfigError: the suffix is unknown, a number is out of bounds, or the picture would be too large.
             StorageError: the file cannot be written.
         """
+        per_row = min(len(self), 8) if columns is None else columns
+        if not 1 <= scale <= MAX_SCALE or per_row < 1:
+            raise ConfigError(f"scale is {scale} and columns {per_row}, expected 1 to {MAX_SCALE}, and at least 1")
+        side = self.editor.generator.config.resolution * scale
+        check_size(side * min(per_row, len(self)), side * -(-len(self) // per_row))
         faces = np.stack([enlarge(image, scale) for image in to_uint8(self.tensor)])
         text = {
             "Software": f"Lineament {__version__}",
             "lineament:faces": ", ".join(self.names),
             "lineament:edits": "; ".join(self.edits),
         }
-        save_picture(path, tile(faces, columns or min(len(faces), 8)), text)
+        save_picture(path, tile(faces, min(per_row, len(faces))), text)
 
 
 class Editor:
@@ -244,11 +256,12 @@ class Editor:
             run_seed: another number gives other faces for the same seeds.
 
         Raises:
-            ConfigError: a seed below 0, or a truncation out of bounds.
+            ConfigError: no seed or too many, a seed out of bounds, or a truncation out of bounds.
         """
-        numbers = list(seeds)
-        if not numbers or min(numbers) < 0:
-            raise ConfigError(f"seeds are {numbers[:5]}, expected one number or more, from 0 up")
+        numbers = list(islice(seeds, MAX_FACES + 1))
+        if not 0 < len(numbers) <= MAX_FACES:
+            count = "no seeds" if not numbers else f"more than {MAX_FACES:,} seeds"
+            raise ConfigError(f"{count} were given, expected 1 to {MAX_FACES:,}; sample more faces in parts")
         psi = truncation if truncation is not None else self.atlas.truncation if self.atlas is not None else 0.7
         if not 0 < psi <= 1:
             raise ConfigError(f"truncation is {psi}, expected above 0 and at most 1")
@@ -291,7 +304,14 @@ def _encoded(picture: Picture, index: int) -> Iterator[tuple[bytes, str]]:
     if isinstance(picture, str | Path):
         if not Path(picture).exists():
             raise InputError(f"{picture} does not exist; check the path")
-        yield from ((data, name) for name, data in ImageSource(picture).read_all())
+        source = ImageSource(picture)
+        with source.reader() as read:
+            for name in source.names:
+                try:
+                    data = read(name)
+                except ImageError as error:
+                    raise ImageError(f"{name}: {error}") from error
+                yield data, name
         return
     stream = io.BytesIO()
     if isinstance(picture, np.ndarray):

@@ -8,11 +8,10 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lineament.engine.console import number
+from lineament.engine.console import PlainConsole, number
 from lineament.errors import ConfigError
 from lineament.records.atlas import Atlas as AtlasRecord
 from lineament.store import atlas as atlas_files
@@ -108,7 +107,7 @@ def finite(name: str, value: Any) -> float:
 def as_text(parts: Iterable[Any]) -> str:
     """Tables and lines as plain text of at most 160 columns."""
     stream = io.StringIO()
-    console = Console(file=stream, width=160, highlight=False)
+    console = PlainConsole(file=stream, width=160)
     for part in parts:
         console.print(part)
     return stream.getvalue().rstrip()

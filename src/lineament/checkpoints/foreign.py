@@ -39,6 +39,8 @@ Built: TypeAlias = tuple[Any, dict[str, Tensor]]
 Reader: TypeAlias = Callable[[ForeignNetwork, ForeignCheckpoint], Built]
 
 _FEW = 4
+_NONSENSE = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
+"""What readers of layouts raise when a file does not hold what its names promise."""
 MEAN_SAMPLES = 4096
 """Number of latents averaged to compute the mean w if a file lacks it."""
 
@@ -173,8 +175,8 @@ DISCRIMINATORS = (
 
 
 def tensorflow_settings(network: ForeignNetwork) -> dict[str, Any]:
-    """Settings of a TensorFlow network and of its components, in one dict."""
-    settings: dict[str, Any] = {}
+    """Settings of a TensorFlow network and of its components, and the function that built it, in one dict."""
+    settings: dict[str, Any] = {"build_func_name": network.class_name}
     for values in (*network.module_settings.values(), network.settings):
         settings |= values
     return settings
@@ -201,13 +203,14 @@ class ForeignModel:
 class _Candidate:
     """Tensors of a checkpoint that have the names of a layout."""
 
-    network: ForeignNetwork
+    whole: ForeignNetwork
+    prefix: str
     layout: Layout
 
     @property
     def is_averaged(self) -> bool:
         """Whether its name says that its weights are averages over the training."""
-        return any(_AVERAGED.search(part) for part in self.network.role.split("."))
+        return any(_AVERAGED.search(part) for part in _role_under(self.whole, self.prefix).split("."))
 
 
 _AVERAGED = re.compile(r"(^|_)ema($|_)|^Gs$|^GE$|smooth|average", re.IGNORECASE)
@@ -220,13 +223,13 @@ _WRAPPERS = frozenset({"module", "_orig_mod"})
 def _candidates(network: ForeignNetwork, layouts: tuple[Layout, ...]) -> list[_Candidate]:
     """All networks of known layouts among the tensors of a network, under any prefix ("decoder.", "G_ema.module.")."""
     network = _without_wrappers(network)
-    names = {*network.tensors, *network.unread}
+    names = dict.fromkeys((*network.tensors, *network.unread))
     found: list[_Candidate] = []
     for layout in layouts:
         ends = [name.removesuffix(layout.sign) for name in names if name.endswith(layout.sign)]
         prefixes = [end for end in ends if not end or (end[-1] in "./" and not _WITHIN.search(end))]
         found += [
-            _Candidate(_under(network, prefix), layout)
+            _Candidate(network, prefix, layout)
             for prefix in prefixes
             if not (layout.lacks and f"{prefix}{layout.lacks}" in names)
         ]
@@ -257,10 +260,9 @@ def _under(network: ForeignNetwork, prefix: str) -> ForeignNetwork:
     if not prefix:
         return network
     size, path = len(prefix), prefix.rstrip("./")
-    role = ".".join(part for part in (network.role, path) if part)
     return replace(
         network,
-        role=role,
+        role=_role_under(network, prefix),
         tensors={name[size:]: value for name, value in network.tensors.items() if name.startswith(prefix)},
         unread={name[size:]: value for name, value in network.unread.items() if name.startswith(prefix)},
         module_settings={
@@ -268,6 +270,10 @@ def _under(network: ForeignNetwork, prefix: str) -> ForeignNetwork:
         },
         settings=network.module_settings.get(path, {}).get("_init_kwargs") or {},
     )
+
+
+def _role_under(network: ForeignNetwork, prefix: str) -> str:
+    return ".".join(part for part in (network.role, prefix.rstrip("./")) if part)
 
 
 def _find(checkpoint: ForeignCheckpoint, layouts: tuple[Layout, ...]) -> ForeignModel | None:
@@ -280,11 +286,17 @@ def _find(checkpoint: ForeignCheckpoint, layouts: tuple[Layout, ...]) -> Foreign
     if not found:
         return None
     chosen = max(found, key=lambda candidate: candidate.is_averaged)
-    network, layout = chosen.network, chosen.layout
+    network, layout = _under(chosen.whole, chosen.prefix), chosen.layout
     for name, why in network.unread.items():
         shown = f"{network.role}: {name}" if network.role else name
         raise FileFormatError(f"{checkpoint.path}: the tensor {shown!r:.200} is not read: {why}")
-    config, state = layout.read(network, checkpoint)
+    try:
+        config, state = layout.read(network, checkpoint)
+    except _NONSENSE as error:
+        raise FileFormatError(
+            f"{checkpoint.path}: the names, shapes or settings of its {layout.name} network make no sense "
+            f"({error!s:.200}); the file is damaged, get it again"
+        ) from error
     built = build_checked(checkpoint.path, layout.build, config, state)
     return ForeignModel(built.eval().requires_grad_(False), layout.name, network.role)
 

@@ -76,11 +76,23 @@ def atlas_for(atlas: Atlas, generator: Generator, name: object = "the generator"
     """
     layers = layers_then(generator, atlas.generator_fingerprint)
     if layers == generator.num_ws:
+        _check_sizes(atlas, generator, layers)
         return atlas
     fingerprint = network_fingerprint(generator)
     if layers is None:
         check_atlas_matches(atlas, fingerprint, str(name))
+    _check_sizes(atlas, generator, layers)
     return atlas.of_grown(fingerprint, generator.num_ws, generator.config.resolution)
+
+
+def _check_sizes(atlas: Atlas, generator: Generator, num_layers: int | None) -> None:
+    """Refuse an atlas that names the generator, but has other sizes."""
+    layers, width = atlas.generator.get("num_layers", num_layers), generator.config.w_dim
+    if layers != num_layers or atlas.w_dim != width:
+        raise MismatchError(
+            f"the atlas is of {layers} layers and a w of {atlas.w_dim}, but the generator that it names has "
+            f"{num_layers} and {width}; the atlas is damaged, run discover again"
+        )
 
 
 def for_all_layers(ws: Float[Tensor, "n l d"], generator: Generator) -> Float[Tensor, "n m d"]:

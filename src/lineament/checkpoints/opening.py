@@ -206,6 +206,19 @@ def is_foreign(path: Path) -> bool:
     return path.exists() and (not is_safetensors(path) or is_foreign_safetensors(path))
 
 
+def file_beside(path: Path, name: str) -> Path | None:
+    """The file of this name beside a file of ours, or beside the converted copy of a foreign one, if there is one.
+
+    Raises:
+        InputError, FileFormatError: as in `converted`.
+    """
+    try:
+        found = our_file(path).with_name(name)
+    except StorageError:  # without a cache, nothing lies beside
+        return None
+    return found if found.exists() else None
+
+
 def our_file(path: Path) -> Path:
     """The file itself if it is ours or missing (reading it then raises), else its converted copy.
 

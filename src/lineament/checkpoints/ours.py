@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lineament.checkpoints.building import build_empty, fill
 from lineament.checkpoints.shipped import Pair, shipped_path
 from lineament.errors import FileFormatError, LineamentError
 from lineament.networks.decomposer import Decomposer
@@ -26,7 +27,7 @@ from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan.stylegan3 import StyleGAN3
 from lineament.networks.stylegan.stylegan3_plan import StyleGAN3Config
 from lineament.records.shapes import DecomposerConfig, EncoderConfig, GeneratorConfig, JudgeConfig
-from lineament.store.tensors import fingerprint, load_tensors, read_header, save_tensors
+from lineament.store.tensors import check_kind, fingerprint, load_tensors, read_header, save_tensors
 
 SCHEMA_VERSION = 1
 _YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
@@ -46,15 +47,13 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
     if not isinstance(values, dict):
         raise FileFormatError(f"{path}: the header has no network configuration; the file is damaged")
     defaults = {f.name: f.default for f in fields(cls)}  # pyright: ignore[reportArgumentType]
-    if set(values) - set(defaults):
-        raise FileFormatError(
-            f"{path}: unknown settings {sorted(set(values) - set(defaults))} in the network configuration"
-        )
+    if unknown := sorted(set(values) - set(defaults)):
+        raise FileFormatError(f"{path}: unknown settings {unknown!s:.200} in the network configuration")
     plain = {}
     for name, value in values.items():
         try:
             plain[name] = _like(defaults[name], value)
-        except TypeError as error:
+        except (TypeError, OverflowError) as error:
             raise FileFormatError(
                 f"{path}: {name} is {value!r:.40} in the network configuration, expected something like "
                 f"{defaults[name]!r}; the file is damaged"
@@ -62,7 +61,7 @@ def config_from_header(cls: type[ConfigT], values: Any, path: str | Path) -> Con
     try:
         return cls(**plain)
     except (TypeError, LineamentError) as error:
-        raise FileFormatError(f"{path}: the network configuration does not fit: {error}") from error
+        raise FileFormatError(f"{path}: the network configuration does not fit: {error!s:.300}") from error
 
 
 def _like(default: Any, value: Any) -> Any:
@@ -108,21 +107,6 @@ def save_network(
     save_tensors(path, tensors, kind=kind, schema_version=SCHEMA_VERSION, header=header)
 
 
-def load_weights(path: str | Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Put tensors into a network; FileFormatError names those that are missing, left over or of the wrong shape."""
-    expected = network.state_dict()
-    problems = [f"missing {k}" for k in expected.keys() - tensors.keys()]
-    problems += [f"left over {k}" for k in tensors.keys() - expected.keys()]
-    problems += [
-        f"{k} has shape {tuple(tensors[k].shape)}, expected {tuple(v.shape)}"
-        for k, v in expected.items()
-        if k in tensors and tensors[k].shape != v.shape
-    ]
-    if problems:
-        raise FileFormatError(f"{path} does not fit its own configuration: {'; '.join(sorted(problems)[:3])}")
-    network.load_state_dict({k: v.to(expected[k].dtype) for k, v in tensors.items()})
-
-
 def network_fingerprint(network: nn.Module, *, without: tuple[str, ...] = ()) -> str:
     """Fingerprint of the weights in half precision: the same before saving and after loading.
 
@@ -143,15 +127,18 @@ def _load(
     others: Mapping[str, Tensor] | None = None,
 ) -> NetworkT:
     """Rebuild a network from our file, ready for inference; ``others`` are tensors that the file does not hold."""
-    tensors, header = load_tensors(path, kind=kind, framework="pt", mapped=mapped)
-    tensors = {**(others or {}), **tensors}
-    values = header.get("config")
+    found, others = read_header(path), others or {}
+    check_kind(path, found, kind, SCHEMA_VERSION)
+    values = found.header.get("config")
     if isinstance(values, dict):
         values = _BEFORE.get(kind, {}) | values
         if config_class is DiscriminatorConfig:
             values = {k: v for k, v in values.items() if k not in _OF_GENERATORS}
-    network = build(config_from_header(config_class, values, path))
-    load_weights(path, network, tensors)
+    config = config_from_header(config_class, values, path)
+    shapes = {name: tuple(tensor.shape) for name, tensor in others.items()}
+    network = build_empty(path, build, config, shapes | {name: shape for name, (_, shape) in found.tensors.items()})
+    tensors, _ = load_tensors(path, kind=kind, framework="pt", mapped=mapped)
+    fill(path, network, {**others, **tensors})
     return ready(network, device)
 
 
@@ -173,11 +160,11 @@ def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = F
     """A generator of ours, ready for inference; ``mapped`` as in `load_tensors`."""
     header = read_header(path).header
     family = header.get("family", StyleGAN2.family)
-    if family not in FAMILIES:
+    if not isinstance(family, str) or family not in FAMILIES:
         raise FileFormatError(f"{path} holds a generator of the family {family!r:.40}; upgrade Lineament")
     config_class, build = FAMILIES[family]
     trained = {f.name for f in fields(GeneratorConfig)}
-    if config_class is StyleGAN2Config and set(header.get("config") or ()) <= trained:
+    if config_class is StyleGAN2Config and set(_settings(header)) <= trained:
         config_class = GeneratorConfig
     others = None if (grown := header.get("grown_from")) is None else _grown_from(path, grown)
     return _load(path, "generator", config_class, build, device, mapped=mapped, others=others)
@@ -200,9 +187,15 @@ def _grown_from(path: str | Path, grown: Any) -> dict[str, Tensor]:
     return base.state_dict()
 
 
+def _settings(header: dict[str, Any]) -> dict[str, Any]:
+    """The network's settings in a header; empty if there are none, which `config_from_header` refuses."""
+    values = header.get("config")
+    return values if isinstance(values, dict) else {}
+
+
 def _is_progressive(path: str | Path) -> bool:
     """Whether a file holds (features of) a discriminator of the first StyleGAN: no other has a ``dense_dim``."""
-    return "dense_dim" in (read_header(path).header.get("config") or ())
+    return "dense_dim" in _settings(read_header(path).header)
 
 
 def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminator | ProgressiveDiscriminator:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from lineament.checkpoints.growth import atlas_for, check_encoder_matches, layers_then
-from lineament.checkpoints.opening import open_generator, our_file
+from lineament.checkpoints.opening import file_beside, open_generator
 from lineament.checkpoints.ours import load_decomposer, load_encoder, load_features
 from lineament.checkpoints.shipped import Pair, shipped_path
 from lineament.engine.console import console
@@ -104,8 +104,7 @@ def find_features(
 def _beside(generator_path: Path | None, pair: Pair, names: tuple[str, ...]) -> list[Path]:
     """Files of these names beside the named generator, or else those shipped with the package."""
     if generator_path is not None:
-        paths = [our_file(generator_path).with_name(name) for name in names]
-        return [path for path in paths if path.exists()]
+        return [path for name in names if (path := file_beside(generator_path, name)) is not None]
     for name in names:
         try:
             return [shipped_path(name, pair)]

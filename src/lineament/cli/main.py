@@ -6,14 +6,17 @@ and typing mistakes are answered at once.
 
 import difflib
 import importlib
-import os
+import io
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from lineament import __version__
-from lineament.errors import LineamentError
+from lineament.cli.streams import safe_streams, say
+from lineament.errors import LineamentError, harmless
 
 EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -38,35 +41,31 @@ class Command:
 
 
 def _show_path(result: Any) -> int:
-    print(result)
+    print(harmless(str(result)))
     return 0
 
 
 def _show_renderables(result: Any) -> int:
-    from rich.console import Console
+    from lineament.engine.console import PlainConsole
 
     # In a terminal, tables are cut to its width; in a file or a pipe, nothing should be cut.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console = PlainConsole(width=None if sys.stdout.isatty() else 160)
     for part in result.renderables():
         if isinstance(part, str):
-            print(part)  # so that paths are not wrapped or read as markup
+            print(harmless(part))  # so that paths are not wrapped
         else:
             console.print(part)
     return 0
 
 
 def _show_discovery(result: Any) -> int:
-    if result is None:  # stopped by the user; the recipe has reported it
-        return EXIT_INTERRUPTED
     from lineament.recipes.inspect_file import run
     from lineament.settings.inspect_file import InspectConfig
 
     _show_renderables(run(InspectConfig(result)))
-    print(result)
+    _show_path(result)
     report = result.with_name("report.html")
-    if report.exists():
-        print(report)
-    return 0
+    return _show_path(report) if report.exists() else 0
 
 
 COMMANDS: dict[tuple[str, ...], Command] = {
@@ -258,12 +257,8 @@ def _find(argv: Sequence[str]) -> tuple[tuple[str, ...], list[str]] | int:
     close = difflib.get_close_matches(pair, names, n=1) or difflib.get_close_matches(first, names, n=1)
     typed = pair if first in groups else first
     hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(names)}"
-    _complain(f"no command {typed!r}; {hint}")
+    say("error", f"no command {typed!r}; {hint}")
     return EXIT_USAGE
-
-
-def _complain(message: str) -> None:
-    print(f"lineament: error: {' '.join(message.split())}", file=sys.stderr)
 
 
 def _is_out_of_memory(error: BaseException) -> bool:
@@ -280,7 +275,7 @@ def run_module(module: str, config: str, prog: str, argv: Sequence[str] | None =
         Exit code, as from `main`.
     """
     command = Command("", module, module, config, _show_renderables)
-    return _guarded(lambda: _run(command, prog, list(sys.argv[1:] if argv is None else argv)))
+    return guarded(lambda: _run(command, prog, list(sys.argv[1:] if argv is None else argv)))
 
 
 def _run(command: Command, prog: str, argv: list[str]) -> int:
@@ -290,13 +285,24 @@ def _run(command: Command, prog: str, argv: list[str]) -> int:
 
         print(short_help(config, prog))
         return 0
+    settings = _settings(config, prog, ["--help" if word == "--help-all" else word for word in argv])
+    result = importlib.import_module(command.recipe).run(settings)
+    from lineament.engine.devices import is_first_process
+
+    return command.show(result) if is_first_process() else 0
+
+
+def _settings(config: type, prog: str, words: list[str]) -> Any:
+    """The settings in the words of a command line; exits after help or a mistake."""
     import tyro
 
-    words = ["--help" if word == "--help-all" else word for word in argv]
-    settings = tyro.cli(config, prog=prog, args=words)
-    code = command.show(importlib.import_module(command.recipe).run(settings))
-    sys.stdout.flush()
-    return code
+    try:
+        with redirect_stderr(io.StringIO()):
+            return tyro.cli(config, prog=prog, args=words)
+    except SystemExit as stopped:
+        if stopped.code:  # once more with harmless words, which the message quotes: names of files may be among them
+            tyro.cli(config, prog=prog, args=[harmless(word) for word in words])
+        raise
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -306,8 +312,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``lineament``; the arguments of the process by default.
 
     Returns:
-        Exit code: 0 done, 2 a mistake in the options or the input, 130 interrupted. Other exceptions pass through: a
-        traceback is always our bug.
+        Exit code: 0 done, 1 failed (a full disk, output that cannot be written), 2 a mistake in the options or the
+        input, 130 stopped before the end. Other exceptions pass through: a traceback is always our bug.
     """
 
     def command_line() -> int:
@@ -317,24 +323,60 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, rest = found
         return _run(COMMANDS[words], " ".join(("lineament", *words)), rest)
 
-    return _guarded(command_line)
+    return guarded(command_line)
 
 
-def _guarded(work: Callable[[], int]) -> int:
+def guarded(work: Callable[[], int]) -> int:
+    """Do some work as a command: with safe streams, every end explained in one line.
+
+    Args:
+        work: gives an exit code.
+
+    Returns:
+        That exit code, or the one of what went wrong, as from `main`.
+    """
+    with safe_streams(), _terminable():
+        try:
+            return _flushed(work)
+        except LineamentError as error:
+            say("error", str(error))
+            return error.exit_code
+        except KeyboardInterrupt as error:
+            print(f"lineament: {harmless(str(error)) or 'interrupted'}", file=sys.stderr)
+            return EXIT_INTERRUPTED
+        except BrokenPipeError:
+            return EXIT_FAILED  # the reader of our output has gone
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            say("error", "out of memory; lower --batch-size or the resolution, or ask for fewer images, and run again")
+            return EXIT_FAILED
+
+
+def _flushed(work: Callable[[], int]) -> int:
+    """Work, and then write all of its output, also if it exits after printing help."""
     try:
-        return work()
-    except LineamentError as error:
-        _complain(str(error))
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("lineament: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output has closed the pipe; the flush at exit must not fail because of it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
-    except Exception as error:
-        if not _is_out_of_memory(error):
-            raise
-        _complain("out of memory; lower --batch-size or the resolution, or ask for fewer images, and run again")
-        return EXIT_FAILED
+        code = work()
+    except SystemExit:
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return code
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """End on SIGTERM as on Ctrl-C: with files tidied up, and the same exit code."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not in the main thread: leave the signals to whoever runs us
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before or signal.SIG_DFL)

@@ -28,6 +28,11 @@ from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import load_atlas
 from lineament.store.tensors import short_fingerprint
 
+MOST_RANGES = 100
+"""Largest change, as a multiple of the width of the range seen. Beyond 3, pictures of the shipped generator show no
+face any more, and beyond 20 they hardly change; more is a mistake. Some directions of other tools vary little in the
+generator's own faces, so that the limit is not lower."""
+
 
 @dataclass(frozen=True)
 class FaceEditor:
@@ -75,7 +80,12 @@ class FaceEditor:
         return values
 
     def steps(self, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> Float[np.ndarray, "n l d"]:
-        """The step in w of each face, from its changes in the atlas's units; one row if all layers move alike."""
+        """The step in w of each face, from its changes in the atlas's units; one row if all layers move alike.
+
+        Raises:
+            ConfigError: a change of more than `MOST_RANGES` times the range seen.
+        """
+        check_amounts(self.atlas, names, changes)
         atlas, hold = self.used(names)
         return np.stack([self._step(atlas, dict(zip(names, row.tolist(), strict=True)), hold) for row in changes])
 
@@ -190,6 +200,23 @@ def requested_changes(
     changes = np.tile([*relative.values(), *absolute.values()], (len(present), 1)).astype(np.float64)
     changes[:, len(relative) :] -= present[:, len(relative) :]
     return changes
+
+
+def check_amounts(atlas: Atlas, names: Sequence[str], changes: Float[np.ndarray, "n m"]) -> None:
+    """Refuse changes that lead far outside of everything that the generator has learned.
+
+    Raises:
+        ConfigError: a change of more than `MOST_RANGES` times the width of the range seen.
+    """
+    for name, change in zip(names, np.abs(changes).max(axis=0, initial=0.0).tolist(), strict=True):
+        direction = atlas.direction(name)
+        span = direction.range_seen
+        most = MOST_RANGES * max(span.maximum - span.minimum, direction.std)
+        if not change <= most:
+            raise ConfigError(
+                f"{name} would change by {change:.3g} {direction.unit}, expected at most {most:.3g}, {MOST_RANGES} "
+                f"times the range seen ({number(span.minimum)} to {number(span.maximum)}); give a smaller number"
+            )
 
 
 def extrapolation_warnings(

@@ -1,6 +1,6 @@
 """Convert directions of other methods and tools to an atlas for `lineament edit`, and an atlas to their common form."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,9 +144,15 @@ def found_of_atlas(
         names=tuple(direction.name for direction in chosen),
         steps=np.stack(steps),
         units=tuple(direction.unit for direction in chosen),
-        labels_used=int(facts.get("labels_used", 0)),
-        samples_used=int(facts.get("samples_used", atlas.num_samples)),
-        seconds=float(facts.get("seconds", 0.0)),
+        labels_used=int(_number(facts, "labels_used", 0)),
+        samples_used=int(_number(facts, "samples_used", atlas.num_samples)),
+        seconds=float(_number(facts, "seconds", 0.0)),
         generator_fingerprint=atlas.generator_fingerprint,
         provenance={"lineament": atlas.lineament_version, "created": atlas.created},
     )
+
+
+def _number(facts: Mapping[str, Any], name: str, default: int | float) -> int | float:
+    """A number from an atlas's provenance, whose values may be anything."""
+    value = facts.get(name)
+    return value if type(value) in (int, float) else default

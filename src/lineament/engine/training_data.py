@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from lineament.engine.console import console, progress_bar
 from lineament.ops.seeding import philox
-from lineament.store.images import load_image_array
+from lineament.store.images import ReadingReport, load_image_array
 
 _STREAM_EPOCH, _STREAM_HELD_OUT = 3, 5
 
@@ -32,8 +32,13 @@ def load_images(path: Path, resolution: int, cache_dir: Path, fabric: Fabric) ->
             resolution,
             cache_dir,
             on_progress=lambda done, total: bar.update(task, completed=done, total=total),
-            on_skip=lambda skipped: console.print(skipped.summary()),
+            on_report=lambda report: _tell(report) if fabric.is_global_zero else None,
         )
+
+
+def _tell(report: ReadingReport) -> None:
+    for line in report.lines():
+        console.print(line, soft_wrap=True, markup=False)
 
 
 def split_held_out(num_images: int, held_out: int, seed: int) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " m"]]:

@@ -12,9 +12,11 @@ from lightning_fabric import Fabric
 
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import any_process
-from lineament.engine.run_folder import GentleStop
-from lineament.errors import ConfigError, LineamentError
+from lineament.engine.origins import changes, is_fingerprint
+from lineament.engine.run_folder import GentleStop, end_stopped
+from lineament.errors import ConfigError, FileFormatError, LineamentError
 from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic, write_text_atomic
+from lineament.store.json_text import parse_json
 from lineament.store.tensors import load_tensors, save_tensors
 
 KIND = "shared-work"
@@ -24,10 +26,6 @@ INPUTS_NAME = "inputs.json"
 
 Piece: TypeAlias = tuple[dict[str, np.ndarray], dict[str, Any]]
 """Arrays and JSON values."""
-
-
-class Stopped(Exception):
-    """The user asked to stop, and all processes have stopped."""
 
 
 class Work:
@@ -59,8 +57,14 @@ class Work:
     def check_inputs(self, facts: Mapping[str, Any], advice: str) -> None:
         """Refuse to continue if the inputs have changed since the work began.
 
+        A folder of an older release may know fewer inputs; it is taken as begun with these, with a note.
+
+        Args:
+            facts: fingerprints or settings by name, such as "the generator".
+            advice: what to do, for the message.
+
         Raises:
-            ConfigError: an input has changed; the message ends with the advice.
+            ConfigError: an input has changed.
         """
         if self.folder is None:
             return
@@ -68,13 +72,21 @@ class Work:
         with self.fabric.rank_zero_first():
             before: dict[str, Any] = {}
             with suppress(OSError, ValueError):
-                before = dict(json.loads(path.read_text(encoding="utf-8")))
-            if facts.keys() - before.keys():
+                before = parse_json(path.read_bytes())
+            before = before if isinstance(before, dict) else {}
+            if new := facts.keys() - before.keys():
+                if before and self.fabric.is_global_zero:
+                    names = " and ".join(sorted(new))
+                    console.print(f"{self.folder} is older than the check of {names}; taken as they are now")
                 before = dict(facts) | before
-                write_text_atomic(path, json.dumps(before))
+                if self.fabric.is_global_zero:
+                    write_text_atomic(path, json.dumps(before))
             changed = [name for name in facts if before.get(name) != facts[name]]
         if changed:
-            raise ConfigError(f"{' and '.join(changed)} changed since this run began; {advice}")
+            detail = changes(before, {name: facts[name] for name in changed if is_fingerprint(facts[name])})
+            raise ConfigError(
+                f"{' and '.join(changed)} changed since this run began; {advice}" + (f" ({detail})" if detail else "")
+            )
 
     def do(
         self, stage: str, count: int, compute: Callable[[int], Piece], *, label: str = "", images: int = 0
@@ -103,7 +115,10 @@ class Work:
                     self._keep(stage, index, compute(index))
                 bar.advance(task, per_piece * min(world, count - index + rank))
         if any_process(self.fabric, self._is_stopping()):
-            raise Stopped
+            kept = (
+                "" if self.folder is None else f"; what is done is kept in {self.folder}, and the same command goes on"
+            )
+            end_stopped(self.fabric, f"stopped{kept}")
         self.fabric.barrier()
         return (self.piece(stage, index) for index in range(count))
 
@@ -114,7 +129,7 @@ class Work:
     def remove(self) -> None:
         """Delete all pieces; the first process does it."""
         if self.folder is not None and self.fabric.is_global_zero:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            remove_work(self.folder)
 
     def _is_stopping(self) -> bool:
         """Whether this process, or another one, was asked to stop."""
@@ -151,9 +166,22 @@ class Work:
         path = self._path(stage, index)
         try:
             arrays, header = load_tensors(path, KIND)
+            if not isinstance(header.get("facts"), dict):
+                raise FileFormatError(f"{path} has no facts")
         except LineamentError as error:
             with suppress(OSError):
                 path.unlink()
             console.print(f"{path.name} was damaged and is removed", soft_wrap=True)
             raise ConfigError(f"{path} is damaged; run the same command again to make it again") from error
         return arrays, header["facts"]
+
+
+def remove_work(folder: Path) -> None:
+    """Delete a folder of pieces, if it is there.
+
+    The note on what they were made of goes last: a kill must not leave pieces that could be taken for those of others.
+    """
+    for path in folder.glob("*.safetensors"):
+        with suppress(OSError):
+            path.unlink()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from lineament.errors import ConfigError, ShapeError
+from lineament.records.direction import check_knots
 
 MAX_INFLATION = 1e4  # maximum growth of a step's squared length by holding the others; beyond it, edits are refused
 MIN_END_SLOPE = 0.2  # share of the mean slope of its side; a saturated end would otherwise ask for endless steps
@@ -126,13 +127,7 @@ class StepCalibration:
     knots: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.knots:
-            return
-        steps, changes = np.array(self.knots, dtype=np.float64).T
-        if not (np.isfinite(steps).all() and (np.diff(steps) > 0).all() and (np.diff(changes) > 0).all()):
-            raise ConfigError(f"calibration knots must rise in both columns, got {self.knots}; measure again")
-        if (0.0, 0.0) not in self.knots:
-            raise ConfigError(f"calibration knots must contain (0, 0), got {self.knots}; measure again")
+        check_knots(self.knots)
 
     @classmethod
     def fit(cls, steps: Float[np.ndarray, " n"], measured: Float[np.ndarray, " n"]) -> "StepCalibration":

@@ -3,12 +3,11 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from lineament.errors import ImageError
 from lineament.faces.face_finder import CascadeFinder, FaceFinder, aligned, usual_face_of
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.alignment import FoundFace
 from lineament.records.inversion_settings import Align
-from lineament.store.images import MAX_BYTES, decode_image, decode_whole
+from lineament.store.images import ReadingReport, decode_image, decode_whole
 
 
 class Cropper:
@@ -32,6 +31,12 @@ class Cropper:
         # Created here, so that a missing extra is reported before the work begins.
         self._finder = None if align == "none" else finder or CascadeFinder()
         self._usual: FoundFace | None = None
+        self._report = ReadingReport()
+
+    @property
+    def blended(self) -> int:
+        """Number of images so far with transparent pixels, which were blended with white."""
+        return self._report.blended
 
     def crop(self, data: bytes) -> UInt8[np.ndarray, "r r 3"]:
         """Crop one encoded image to RGB bytes at the generator's resolution.
@@ -39,11 +44,9 @@ class Cropper:
         Raises:
             ImageError: the image is not readable or too small, or it has no suitable face.
         """
-        if not data:
-            raise ImageError(f"empty, not readable, or larger than {MAX_BYTES >> 20} MiB")
         if self._finder is None:
-            return decode_image(data, self._size)
-        image = decode_whole(data)
+            return decode_image(data, self._size, self._report)
+        image = decode_whole(data, self._report)
         if self._align == "auto" and image.shape[0] == image.shape[1]:
             return decode_image(data, self._size)
         if self._usual is None:

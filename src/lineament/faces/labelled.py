@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lineament.engine.console import progress_bar
+from lineament.engine.console import console, progress_bar
 from lineament.errors import ConfigError, DataError
 from lineament.faces.batch_size import images_at_a_time
 from lineament.faces.measure import read, synthesize_edited
@@ -142,7 +142,13 @@ def labels_from_table(generator: Generator, path: Path, seed: int, truncation: f
     began = time.monotonic()
     table = read_labels(path)
     numbers, labels = [], []
-    for name, values in table.rows.items():
+    whole = {name: values for name, values in table.rows.items() if all(values)}
+    if not whole:
+        raise DataError(f"{path} has no row without blank labels; expected a number in every column")
+    if len(whole) < len(table.rows):
+        text = f"{path}: {len(table.rows) - len(whole)} of {len(table.rows)} rows have blank labels and are left out"
+        console.print(text, soft_wrap=True, markup=False)
+    for name, values in whole.items():
         if not Path(name).stem.isdecimal():
             raise DataError(
                 f"{path}: the row {name!r:.40} names no image of a seed, expected a number such as 17 or 17.png"

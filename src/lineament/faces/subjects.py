@@ -15,6 +15,7 @@ from lineament.errors import ConfigError, MismatchError
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import latents
+from lineament.records.bounds import MAX_SEED, check_seeds
 from lineament.store.inversions import check_inversions_match, load_inversions
 
 MAX_SEEDS = 4096
@@ -56,19 +57,29 @@ def parse_seeds(text: str, what: str = "seeds") -> list[int]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise ConfigError(f"{what} are {text!r}, expected numbers and ranges such as 0-7,12")
+            raise ConfigError(f"{what} are {text!r:.80}, expected numbers from 0 and ranges such as 0-7,12")
+        if max(len(first), len(last)) > len(str(MAX_SEED)):
+            raise ConfigError(f"{what} {part.strip()!r:.80}: expected numbers from 0 to {MAX_SEED}")
         low, high = int(first), int(last or first)
-        if high < low or high - low >= MAX_SEEDS or high >= 1 << 63:
-            raise ConfigError(f"{what} {part.strip()!r}: expected a rising range of at most {MAX_SEEDS} numbers")
+        if high < low or high - low >= MAX_SEEDS or high > MAX_SEED:
+            raise ConfigError(
+                f"{what} {part.strip()!r}: expected a rising range of at most {MAX_SEEDS} numbers, up to {MAX_SEED}"
+            )
         seeds += range(low, high + 1)
-    if len(seeds) > MAX_SEEDS:
-        raise ConfigError(f"{len(seeds)} {what}, expected at most {MAX_SEEDS}; edit them in parts")
+        if len(seeds) > MAX_SEEDS:
+            raise ConfigError(f"{len(seeds)} {what} or more, expected at most {MAX_SEEDS}; edit them in parts")
     return seeds
 
 
 @torch.no_grad()
 def sampled(generator: Generator, seeds: Sequence[int], run_seed: int, truncation: float) -> Subjects:
-    """Faces of a generator, by seed."""
+    """Faces of a generator, by seed.
+
+    Raises:
+        ConfigError: a seed is no whole number from 0 to `MAX_SEED`.
+    """
+    check_seeds(seeds, "a seed")
+    check_seeds([run_seed], "run_seed")
     z = latents(run_seed, seeds, generator.config.z_dim).to(generator.mapping.w_avg.device)
     ws = generator.draw_ws(z, truncation)
     return Subjects(ws, tuple(seeds), tuple(map(str, seeds)), f"seeds of run {run_seed} at truncation {truncation:g}")

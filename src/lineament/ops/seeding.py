@@ -7,7 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-_MASK = (1 << 64) - 1
+from lineament.errors import ConfigError
+
+LIMIT = 1 << 64
+"""Seeds, streams and indices are numbers of 64 bits."""
 
 
 def philox(seed: int, stream: int, index: int) -> np.random.Generator:
@@ -16,10 +19,16 @@ def philox(seed: int, stream: int, index: int) -> np.random.Generator:
     Philox is counter-based: the seed and the stream are its key, the index is the high word of its counter, so
     neighbouring indices are independent and nothing has to be drawn in order.
 
+    Raises:
+        ConfigError: one of the three is below 0 or has more than 64 bits, and would stand for another one.
+
     Source: Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3", SC 2011.
     """
-    key = np.array([seed & _MASK, stream & _MASK], dtype=np.uint64)
-    counter = np.array([0, 0, 0, index & _MASK], dtype=np.uint64)
+    for name, number in (("seed", seed), ("stream", stream), ("index", index)):
+        if not 0 <= number < LIMIT:
+            raise ConfigError(f"{name} is {number}, expected a number from 0 to {LIMIT - 1}")
+    key = np.array([seed, stream], dtype=np.uint64)
+    counter = np.array([0, 0, 0, index], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import torch
 from rich.console import RenderableType
 
-from lineament.checkpoints.opening import open_generator, write_networks
-from lineament.engine.console import facts_table
+from lineament.checkpoints.opening import is_foreign, open_generator, write_networks
+from lineament.engine.console import console, facts_table
+from lineament.engine.devices import check_alone
+from lineament.engine.locks import locked, locked_folder
 from lineament.errors import ConfigError
 from lineament.networks.layouts.stylegan2 import generator_to_rosinality
 from lineament.networks.stylegan.stylegan2 import StyleGAN2
 from lineament.settings.convert import ConvertConfig
 from lineament.store.atomic import write_bytes_atomic
-from lineament.store.tensors import is_safetensors
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,13 @@ def run(config: ConvertConfig) -> Conversion:
         ConfigError: there is nothing to convert, or the layout cannot hold this generator.
         StorageError: the file cannot be written.
     """
+    check_alone()
     if config.to == "rosinality":
         return _to_rosinality(config)
-    if is_safetensors(config.path):
-        raise ConfigError(f"{config.path} is a safetensors file already; nothing to convert")
-    written = write_networks(config.out, config.path, half=config.half)
+    if config.path.is_file() and not is_foreign(config.path):
+        raise ConfigError(f"{config.path} is a file of Lineament already; nothing to convert")
+    with locked_folder(config.out):
+        written = write_networks(config.out, config.path, half=config.half)
     *_, provenance = written.values()
     return Conversion({k: str(v) for k, v in provenance.items() if v != []}, tuple(written))
 
@@ -53,8 +56,15 @@ def _to_rosinality(config: ConvertConfig) -> Conversion:
         raise ConfigError(f"{config.path} is a {generator.family}; rosinality's layout holds StyleGAN2 alone")
     if config.out.suffix not in (".pt", ".pth"):
         raise ConfigError(f"--out is {config.out}, expected the name of a .pt file")
+    if clamp := getattr(generator.config, "conv_clamp", 0.0):
+        console.print(
+            f"that layout does not clamp, but this generator clamps its convolutions to {clamp:g}: images differ where "
+            "values reach that far",
+            soft_wrap=True,
+        )
     buffer = io.BytesIO()
     torch.save(generator_to_rosinality(generator), buffer)
     config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes_atomic(config.out, buffer.getvalue())
+    with locked(config.out):
+        write_bytes_atomic(config.out, buffer.getvalue())
     return Conversion({"layout": "StyleGAN2, rosinality", "channels": str(generator.config.channels(4))}, (config.out,))

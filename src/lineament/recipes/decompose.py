@@ -17,6 +17,7 @@ from lineament.checkpoints.ours import load_decomposer, network_fingerprint
 from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, number
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.errors import ConfigError, ImageError, MismatchError
 from lineament.faces.batch_size import images_at_a_time
 from lineament.faces.measure import measure
@@ -30,7 +31,7 @@ from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.reports.figures import MIN_TILE_PX, PART_NAMES, labelled_rows, part_pictures, relit, seen, turned
 from lineament.settings.decompose import MAX_FACES, DecomposeConfig
 from lineament.store.atomic import atomic_write
-from lineament.store.images import ImageSource, SkippedImages, decode_image
+from lineament.store.images import ImageSource, ReadingReport, decode_image
 from lineament.store.pictures import save_png
 
 TURNS_DEG = (-30.0, 30.0)
@@ -93,23 +94,23 @@ def photographs(path: Path, count: int, resolution: int) -> FacesToDecompose:
     Raises:
         ImageError: there is no usable image.
     """
-    source, skipped = ImageSource(path), SkippedImages()
+    source, report = ImageSource(path), ReadingReport()
     names: list[str] = []
     images: list[np.ndarray] = []
-    for raw, data in source.read_all():
-        name = "".join(c if c.isprintable() else "?" for c in raw)  # some names hold characters that cannot be shown
-        try:
-            images.append(decode_image(data, resolution))
-        except ImageError as error:
-            skipped.reasons[name] = str(error)
-            continue
-        names.append(name)
-        if len(names) == count:
-            break
+    with source.reader() as read:
+        for name in source.names:
+            try:
+                images.append(decode_image(read(name), resolution, report))
+            except ImageError as error:
+                report.skipped[name] = str(error)
+                continue
+            names.append(name)
+            if len(names) == count:
+                break
     if not names:
-        raise ImageError(f"{path} has no usable image among {len(source)}: {skipped.summary()}")
-    if skipped.reasons:
-        console.print(skipped.summary(), soft_wrap=True, markup=False)
+        raise ImageError(f"{path} has no usable image among {len(source)}: {report.summary()}")
+    for line in report.lines():
+        console.print(line, soft_wrap=True, markup=False)
     origin = {"lineament:faces": f"{len(names)} of {path.name}"}
     return FacesToDecompose(to_tensor(np.stack(images)), names, {"images": np.array(names)}, origin)
 
@@ -174,6 +175,7 @@ def numbers_of(
     return {name: tensor.cpu().numpy() for name, tensor in tensors.items()} | words
 
 
+@writes("out", "maps")
 @torch.no_grad()
 def run(config: DecomposeConfig) -> DecomposeResult:
     """Take faces apart, measure them, and write the files.

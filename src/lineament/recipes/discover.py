@@ -15,9 +15,9 @@ from pathlib import Path
 from lineament.checkpoints.ours import network_fingerprint
 from lineament.checkpoints.pairs import load_pair
 from lineament.directions.solve import solve
-from lineament.engine.console import console
 from lineament.engine.devices import make_fabric
-from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.engine.origins import changes
+from lineament.engine.run_folder import GentleStop, RunFolder, end_stopped
 from lineament.errors import ConfigError, MismatchError
 from lineament.faces.samples import Discovery, gather
 from lineament.networks.decomposer import Decomposer
@@ -56,7 +56,7 @@ def sample_all(
         changed = [name for name, value in networks.items() if saved[1].get(name) != value]
         raise MismatchError(
             f"{folder.path} holds a discovery made with another {' and '.join(changed)} than the file has now; "
-            "choose another --out"
+            f"choose another --out ({changes(saved[1], networks)})"
         )
     last_saved = time.monotonic()
     for last in gather(
@@ -79,15 +79,16 @@ def sample_all(
     return found
 
 
-def run(config: DiscoverConfig) -> Path | None:
+def run(config: DiscoverConfig) -> Path:
     """Discover, or go on discovering.
 
     Returns:
-        The path of the atlas, or None if stopped before the end.
+        The path of the atlas.
 
     Raises:
         FileFormatError: a network cannot be read.
         ConfigError: the folder holds a discovery with other settings, or the samples are too few.
+        Stopped: the user stopped the sampling; what was sampled is saved.
     """
     fabric = make_fabric(config.devices)
     generator, decomposer = load_pair(
@@ -101,12 +102,11 @@ def run(config: DiscoverConfig) -> Path | None:
             f"{config.samples} samples do not determine {w_dim} coefficients; take more than {w_dim + 1}, or a --ridge"
         )
     config.parts.num_samples(generator.num_ws, w_dim)  # refuses too few before there is a folder
-    with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, fabric=fabric) as folder:
         with GentleStop() as stop:
             found = sample_all(config, generator, decomposer, folder, stop)
         if found is None:
-            console.print("stopped; the same command goes on")
-            return None
+            end_stopped(fabric, "stopped; the same command goes on")
         atlas, calibrations, J = solve(
             found,
             generator,

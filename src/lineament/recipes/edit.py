@@ -17,6 +17,7 @@ from lineament.directions.editor import FaceEditor, extrapolation_warnings, load
 from lineament.directions.steps import step_length
 from lineament.engine.console import console, number, progress_bar
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.errors import ConfigError
 from lineament.faces.measure import synthesize_edited
 from lineament.faces.subjects import NUM_FIRST, Subjects, parse_seeds, photographed, sampled
@@ -152,6 +153,20 @@ def recipe_of(config: EditConfig, editor: FaceEditor, subjects: Subjects, names:
     return recipe
 
 
+def check_picture_size(config: EditConfig, resolution: int, count: int) -> None:
+    """Refuse pictures that are too large, before any is drawn.
+
+    Raises:
+        ConfigError: more pixels than `lineament.store.pictures.MAX_PIXELS`, or a longer side than its `MAX_SIDE_PX`.
+    """
+    side, columns = resolution * config.scale, math.ceil(math.sqrt(count))
+    if config.out.suffix.lower() == ".png":
+        columns = (2 if config.symmetric else 1) * config.steps + 1
+        check_size(side * columns, side * count * (columns if config.grid else 1))
+    else:
+        check_size(side * columns, side * -(-count // columns), config.frames)
+
+
 def _write(
     config: EditConfig, editor: FaceEditor, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"]
 ) -> None:
@@ -164,9 +179,6 @@ def _write(
     else:
         columns = math.ceil(math.sqrt(count))
         pairs = [(a,) * len(names) for a in animation_fractions(config.frames, config.symmetric)]
-    side = editor.generator.config.resolution * config.scale
-    rows = count * len(pairs) // columns if still else -(-count // columns)
-    check_size(side * columns, side * rows, 1 if still else len(pairs))
     # Enlarge before tiling; otherwise neighbouring pictures would bleed into each other.
     faces = [
         [enlarge(face, config.scale) for face in row]
@@ -184,10 +196,13 @@ def _subjects(config: EditConfig, editor: FaceEditor) -> Subjects:
     numbers = None if config.seeds is None else parse_seeds(config.seeds)
     if config.photographs is None:
         truncation = config.truncation or editor.atlas.truncation
+        if config.truncation_cutoff is not None:
+            editor.generator.truncation_cutoff = config.truncation_cutoff or None
         return sampled(editor.generator, range(NUM_FIRST) if numbers is None else numbers, config.run_seed, truncation)
     return photographed(editor.generator, config.photographs, numbers, str(config.generator or "the shipped generator"))
 
 
+@writes("out")
 @torch.no_grad()
 def run(config: EditConfig) -> EditResult:
     """Edit, write the picture, measure.
@@ -219,6 +234,7 @@ def run(config: EditConfig) -> EditResult:
     for name in names:
         atlas.direction(name)  # an unknown name ends here, with a hint
     subjects = _subjects(config, editor)
+    check_picture_size(config, generator.config.resolution, len(subjects.ws))
     ws = subjects.ws
     untouched = synthesize_edited(generator, ws)
     watched = (*names, *(name for name in atlas.names if name not in names)) if editor.decomposer else names

@@ -10,11 +10,12 @@ from rich.console import RenderableType
 from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.exchange import found_of_atlas
 from lineament.engine.console import console, facts_table
+from lineament.engine.devices import check_alone
+from lineament.engine.locks import locked_folder
 from lineament.errors import ConfigError
 from lineament.records.found_directions import FoundDirections
 from lineament.settings.export_directions import ExportDirectionsConfig
 from lineament.store.atlas import load_atlas
-from lineament.store.atomic import storage_error
 from lineament.store.directions_export import same_in_all_layers, write_ganspace, write_interfacegan, write_tensor
 
 
@@ -51,6 +52,7 @@ def run(config: ExportDirectionsConfig) -> Exported:
         ShapeError: a named direction moves layers differently, which the tool cannot hold.
         StorageError: the file cannot be written.
     """
+    check_alone()
     atlas = load_atlas(config.atlas or shipped_path("atlas.safetensors", config.pair))
     if config.to != "e4e":
         atlas = atlas.layers_alike()
@@ -68,20 +70,17 @@ def run(config: ExportDirectionsConfig) -> Exported:
             )
     names, steps = tuple(found.names[i] for i in kept), found.steps[kept] * config.amount
     files = [re.sub(r"[^\w.-]+", "_", name) for name in names]
-    try:
-        config.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(config.out, error) from error
-    if config.to == "ganspace":
-        paths = [config.out / "components.npz"]
-        write_ganspace(paths[0], names, steps, atlas.w_mean, atlas.w_cov)
-    elif config.to == "interfacegan":
-        paths = [config.out / f"{name}_w_boundary.npy" for name in files]
-        for path, name, step in zip(paths, names, steps, strict=True):
-            write_interfacegan(path, name, step)
-    else:
-        paths = [config.out / f"{name}.pt" for name in files]
-        for path, step in zip(paths, steps, strict=True):
-            write_tensor(path, step)
+    with locked_folder(config.out):
+        if config.to == "ganspace":
+            paths = [config.out / "components.npz"]
+            write_ganspace(paths[0], names, steps, atlas.w_mean, atlas.w_cov)
+        elif config.to == "interfacegan":
+            paths = [config.out / f"{name}_w_boundary.npy" for name in files]
+            for path, name, step in zip(paths, names, steps, strict=True):
+                write_interfacegan(path, name, step)
+        else:
+            paths = [config.out / f"{name}.pt" for name in files]
+            for path, step in zip(paths, steps, strict=True):
+                write_tensor(path, step)
     written = replace(found, names=names, steps=steps, units=tuple(found.units[i] for i in kept))
     return Exported(written, config.amount, tuple(paths))

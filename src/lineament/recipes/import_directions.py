@@ -12,6 +12,7 @@ from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.exchange import atlas_of_found
 from lineament.engine.console import facts_table
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.errors import ConfigError
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.found_directions import FoundDirections
@@ -59,6 +60,7 @@ def import_directions(paths: tuple[Path, ...], generator: Generator) -> FoundDir
     )
 
 
+@writes("out")
 def run(config: ImportDirectionsConfig) -> Imported:
     """Read files of directions and write them as an atlas.
 

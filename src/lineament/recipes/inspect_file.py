@@ -26,6 +26,7 @@ from lineament.settings.inspect_file import InspectConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.foreign.checkpoints import open_checkpoint
 from lineament.store.inversions import load_inversions
+from lineament.store.json_text import read_json
 from lineament.store.tensors import (
     FileHeader,
     fingerprint,
@@ -35,6 +36,7 @@ from lineament.store.tensors import (
     short_fingerprint,
 )
 
+_MOST_NESTED = 16
 _NEWEST = {"atlas": ATLAS_VERSION, "inversions": INVERSIONS_VERSION, "training-state": STATE_VERSION}
 _FILES = {
     "nvidia-torch": "a pickle of NVIDIA's PyTorch programs",
@@ -123,14 +125,21 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, str]:
     """Nested JSON as dotted names and short values."""
     flat: dict[str, str] = {}
     for name, value in values.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, dict) and value and prefix.count(".") < _MOST_NESTED:
             flat |= _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and len(value) > 8:
-            flat[f"{prefix}{name}"] = f"{len(value)} entries"
         else:
-            text = f"{value:.6g}" if isinstance(value, float) else str(value)
-            flat[f"{prefix}{name}"] = text if len(text) <= 200 else text[:199] + "…"
+            flat[f"{prefix}{name}"] = _short(value)
     return flat
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and len(value) > 8:
+        return f"{len(value)} entries"
+    try:
+        text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    except RecursionError:
+        return "nested too deeply to be shown"
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def _facts(path: Path, header: FileHeader) -> dict[str, str]:
@@ -192,7 +201,7 @@ def _last_lines(log: Path) -> dict[str, Any]:
     for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             newest |= {k: v for k, v in json.loads(line).items() if k != "time"}
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             continue  # the last line of a killed run may be incomplete
     return newest
 
@@ -207,11 +216,10 @@ def inspect_folder(path: Path) -> Inspection:
     config = path / CONFIG_NAME
     if not config.is_file():
         raise InputError(f"{path} is not a run folder (no {CONFIG_NAME}); name a file, or the --out of a training")
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-        facts = _flat(settings)
-    except (ValueError, AttributeError) as error:
-        raise FileFormatError(f"{config} is not readable JSON; delete it, or name another folder") from error
+    settings = read_json(config, "delete it, or name another folder")
+    if not isinstance(settings, dict):
+        raise FileFormatError(f"{config} holds no settings; delete it, or name another folder")
+    facts = _flat(settings)
     tables: list[Table] = []
     if (path / LOG_NAME).is_file():
         tables.append(facts_table("Newest logged values", _flat(_last_lines(path / LOG_NAME))))
@@ -254,7 +262,7 @@ def inspect_checkpoint(path: Path) -> Inspection:
         facts[kind] = f"{found.layout}, called {found.role!r}" + "".join(f"; {note}" for note in found.notes)
         facts |= {f"{kind}.{k}": v for k, v in _flat(config.to_dict()).items()}
     if not seen:
-        facts["as StyleGAN"] = f"holds {what_it_holds(checkpoint)}, but no StyleGAN of a known layout"
+        facts["as StyleGAN"] = f"holds {what_it_holds(checkpoint)}"
     networks = Table(title="Networks in the file", title_justify="left")
     for name in ("name", "class", "tensors", "values"):
         networks.add_column(name, justify="right" if name in ("tensors", "values") else "left")

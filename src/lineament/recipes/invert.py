@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -24,9 +25,10 @@ from lineament.checkpoints.pairs import find_encoder, find_features
 from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, number
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import locked
 from lineament.engine.run_folder import GentleStop
-from lineament.engine.work import Piece, Stopped, Work
-from lineament.errors import ConfigError, ImageError
+from lineament.engine.work import Piece, Work, remove_work
+from lineament.errors import ConfigError, ImageError, LineamentError
 from lineament.faces.cropping import Cropper
 from lineament.faces.face_finder import FaceFinder
 from lineament.faces.inversion import invert_images, quality
@@ -36,8 +38,9 @@ from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.records.inversions import Inversions
 from lineament.reports.figures import MIN_TILE_PX, labelled_rows
 from lineament.settings.invert import InvertConfig
-from lineament.store.images import ImageSource
-from lineament.store.inversions import save_inversions
+from lineament.store.image_signature import content_signature
+from lineament.store.images import ImageSource, blended_text
+from lineament.store.inversions import load_inversions, save_inversions
 from lineament.store.pictures import enlarge, save_png
 
 NO_ENCODER = Path("none")
@@ -110,8 +113,8 @@ def run(config: InvertConfig) -> InvertResult:
         ImageError: there is no usable image at all.
         InputError, FileFormatError: a file cannot be read, or the extra is missing.
         MismatchError: the encoder belongs to another generator.
-        ConfigError: the unfinished run was for other images, networks or settings.
-        KeyboardInterrupt: the user stopped the run; its results so far are kept.
+        ConfigError: there is a file, or an unfinished run, of other images, networks or settings.
+        Stopped: the user stopped the run; its results so far are kept.
     """
     return invert(config)
 
@@ -121,6 +124,11 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
     """The same as `run`, with another face finder if one is given."""
     fabric = make_fabric(config.devices)
     source = ImageSource(config.images)
+    with locked(config.out, config.picture, fabric=fabric):
+        return _invert(config, finder, source, fabric)
+
+
+def _invert(config: InvertConfig, finder: FaceFinder | None, source: ImageSource, fabric: Fabric) -> InvertResult:
     generator = open_generator(config.generator or shipped_path("generator.safetensors", config.pair), fabric.device)
     if generator.config.image_channels != 3:
         raise ConfigError(f"the generator draws {generator.config.image_channels} channels, but photographs have 3")
@@ -139,21 +147,27 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
         "perceptual": features is not None,
     }
     prints = network_fingerprint(generator), "" if encoder is None else network_fingerprint(encoder)
-    firsts = {name: place for place, name in reversed(list(enumerate(source.names)))}
+    provenance = settings | {
+        "images": config.images.name,
+        "signature": content_signature(source),
+        # The scale depends on rounding, and so on the device.
+        "features": "" if features is None else network_fingerprint(features, without=("scale",)),
+    }
+    if config.out.exists():
+        return _finished(config, generator, fabric, prints, provenance)
 
     def piece(index: int) -> Piece:
         crops: dict[str, np.ndarray] = {}
         skipped: dict[str, str] = {}
-        start = index * config.batch_size
+        start, blended = index * config.batch_size, cropper.blended
         with source.reader() as read:
-            for place, name in enumerate(source.names[start : start + config.batch_size], start=start):
-                if firsts[name] != place:
-                    continue  # a zip may hold a name twice; only one of them can be read
+            for name in source.names[start : start + config.batch_size]:
                 try:
                     crops[name] = cropper.crop(read(name))
                 except ImageError as error:
                     skipped[name] = str(error)
-        size, facts = generator.config.resolution, {"names": list(crops), "skipped": skipped}
+        size = generator.config.resolution
+        facts = {"names": list(crops), "skipped": skipped, "blended": cropper.blended - blended}
         shape = (len(crops), generator.num_ws, generator.config.w_dim)
         if not crops:
             empty = {"ws": np.zeros(shape, np.float32), "photographs": np.zeros((0, size, size, 3), np.uint8)}
@@ -164,26 +178,26 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
         arrays = {"ws": inverted.ws.cpu().numpy(), "photographs": photographs}
         return arrays | quality(inverted, images, spread), facts
 
-    work_folder = config.out.with_name(f"{config.out.name}.parts")
     with GentleStop() as stop:
-        work = Work(work_folder, fabric, stop)
-        facts = {"the images": source.signature(), "the generator": prints[0], "the encoder": prints[1]}
+        work = Work(parts_of(config.out), fabric, stop)
         work.check_inputs(
-            facts | {"the settings": json.dumps(settings, sort_keys=True)},
-            f"name the same ones, or delete {work_folder} to begin anew",
+            {
+                "the contents of the images": provenance["signature"],
+                "the generator": prints[0],
+                "the encoder": prints[1],
+                "the features": provenance["features"],
+                "the settings": json.dumps(settings, sort_keys=True),
+            },
+            f"name the same ones, or delete {parts_of(config.out)} to begin anew",
         )
         count = -(-len(source) // config.batch_size)
         began = time.monotonic()
-        try:
-            pieces = list(work.do("inverted", count, piece, label="inverting", images=len(source)))
-        except Stopped:
-            console.print("stopped; the same command goes on", soft_wrap=True)
-            raise KeyboardInterrupt from None
+        pieces = list(work.do("inverted", count, piece, label="inverting", images=len(source)))
         seconds = time.monotonic() - began
     skipped = {name: reason for _, facts in pieces for name, reason in facts["skipped"].items()}
-    inside = work_folder.absolute()
-    others = [name for name in source.others if inside not in (source.path.absolute() / name).parents]
-    skipped |= dict.fromkeys(others, "not a PNG, JPEG or WebP file by its name")
+    inside = parts_of(config.out).absolute()
+    at = source.path.absolute()
+    skipped |= {name: reason for name, reason in source.left.items() if inside not in (at / name).parents}
     names = tuple(name for _, facts in pieces for name in facts["names"])
     if not names:
         first = next(iter(skipped.items()))
@@ -200,9 +214,11 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
         skipped=dict(sorted(skipped.items())),
         lineament_version=__version__,
         created=date.today().isoformat(),
-        provenance=settings | {"images": config.images.name, "signature": source.signature()},
+        provenance=provenance,
     )
     if fabric.is_global_zero:
+        if blended := sum(facts.get("blended", 0) for _, facts in pieces):
+            console.print(blended_text(blended), soft_wrap=True)
         console.print(f"inverted in {seconds:.1f} s, {seconds / max(len(names), 1):.2f} s a photograph", soft_wrap=True)
         if config.picture is not None:
             save_picture(config.picture, generator, inversions)
@@ -210,6 +226,43 @@ def invert(config: InvertConfig, finder: FaceFinder | None = None) -> InvertResu
         work.remove()
     fabric.barrier()
     return InvertResult(config.out, config.picture, inversions, shown=fabric.is_global_zero)
+
+
+def parts_of(out: Path) -> Path:
+    """Folder of the results so far, beside the file."""
+    return out.with_name(f"{out.name}.parts")
+
+
+def _finished(
+    config: InvertConfig,
+    generator: Generator,
+    fabric: Fabric,
+    prints: tuple[str, str],
+    provenance: dict[str, Any],
+) -> InvertResult:
+    """The result that is there already: of the same command, which may have been killed while it tidied up.
+
+    Raises:
+        ConfigError: the file is something else.
+    """
+    try:
+        found = load_inversions(config.out)
+    except LineamentError:
+        found = None
+    own = {"images": config.images.name}
+    if (
+        found is None
+        or (found.generator_fingerprint, found.encoder_fingerprint) != prints
+        or found.provenance | own != json.loads(json.dumps(provenance)) | own
+    ):
+        raise ConfigError(f"{config.out} exists already, and holds something else; delete it, or choose another --out")
+    if fabric.is_global_zero:
+        console.print(f"{config.out} is finished already", soft_wrap=True)
+        if config.picture is not None:
+            save_picture(config.picture, generator, found)
+        remove_work(parts_of(config.out))
+    fabric.barrier()
+    return InvertResult(config.out, config.picture, found, shown=fabric.is_global_zero)
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from lineament.directions.exchange import atlas_of_found
 from lineament.directions.peers import PEERS, find_directions
 from lineament.engine.console import facts_table
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.faces.labelled import (
     LabelledSamples,
     chosen_columns,
@@ -72,6 +73,7 @@ def labels_of(config: PeersConfig, generator: Generator) -> LabelledSamples | No
     return only(labelled, config.attributes) if config.attributes else labelled
 
 
+@writes("out")
 def run(config: PeersConfig) -> PeersResult:
     """Find directions and write them as an atlas.
 

@@ -1,6 +1,7 @@
 """The atlas: the directions found in one generator, with names, units and evidence."""
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -64,10 +65,9 @@ class Atlas:
             if direction.layer_steps is not None and len(direction.layer_steps) != self.num_layers:
                 rows = len(direction.layer_steps)
                 raise ShapeError(f"{direction.name} moves {rows} layers, but the generator has {self.num_layers}")
-        names = [direction.name for direction in self.all_directions]
-        repeated = {name for name in names if names.count(name) > 1}
-        if repeated:
-            raise ConfigError(f"directions {sorted(repeated)} occur twice; give each its own name")
+        counts = Counter(direction.name for direction in self.all_directions)
+        if repeated := sorted(name for name, count in counts.items() if count > 1):
+            raise ConfigError(f"directions {repeated} occur twice; give each its own name")
         try:
             datetime.fromisoformat(self.created)
         except ValueError as error:

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from lineament.records.advanced import Advanced
+from lineament.records.bounds import check_bounds
+
 
 @dataclass(frozen=True)
 class Device:
@@ -16,8 +19,14 @@ class Device:
 class Devices(Device):
     """Several devices, or processes, that share the work."""
 
-    count: int = 1
-    """Number of devices; on the CPU, number of processes with one thread each."""
+    count: int | None = None
+    """Number of devices of this machine; on the CPU, number of processes with one thread each. If not given, as many
+    as torchrun has started processes, or else 1."""
+    nodes: Advanced[int | None] = None
+    """Number of machines. If not given, as many as torchrun was told, or else 1. Several machines need torchrun."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "count", "nodes", least=1, most=1024, group="on.")
 
 
 @dataclass(frozen=True)

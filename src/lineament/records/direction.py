@@ -1,7 +1,9 @@
 """One semantic as a direction in w, with its unit and its evidence."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -23,6 +25,21 @@ class SeenRange:
         values = (self.minimum, self.p1, self.median, self.p99, self.maximum)
         if not all(math.isfinite(v) for v in values) or list(values) != sorted(values):
             raise ConfigError(f"a seen range must be finite and rise, got {values}; measure it again")
+
+
+def check_knots(knots: Sequence[tuple[float, float]]) -> None:
+    """Check the knots of a calibration: pairs (linear step, measured change); none stand for the identity.
+
+    Raises:
+        ConfigError: the knots are not finite, do not rise in both columns or do not contain (0, 0).
+    """
+    for before, after in pairwise(knots):
+        if not (before[0] < after[0] and before[1] < after[1]):
+            raise ConfigError(f"calibration knots must rise in both columns, got {before} and {after}; measure again")
+    if not all(math.isfinite(number) for knot in knots for number in knot):
+        raise ConfigError("calibration knots must be finite; measure again")
+    if knots and (0.0, 0.0) not in knots:
+        raise ConfigError(f"calibration knots must contain (0, 0), got {knots!s:.200}; measure again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +89,7 @@ class Direction:
         require_finite(self.name, self.gradient, self.step, self.standard_error)
         require_finite(self.name, np.array([self.r2, self.residual_std, self.mean, self.std]))
         moved = float(self.gradient @ self.step)
-        if abs(moved - 1) > 1e-3:
+        if not abs(moved - 1) <= 1e-3:
             raise ConfigError(
                 f"{self.name}: its step changes the semantic by {moved:.4g}, expected 1; divide the step by it"
             )

@@ -1,5 +1,6 @@
 """Directions that a method found in one generator, in the common form for comparing and exchanging methods."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,9 +52,8 @@ class FoundDirections:
                 f"{self.method}: {len(self.names)} names and {len(self.units)} units for {len(self.steps)} steps, "
                 "expected one of each per direction"
             )
-        repeated = {name for name in self.names if self.names.count(name) > 1}
-        if repeated:
-            raise ConfigError(f"{self.method}: directions {sorted(repeated)} occur twice; give each its own name")
+        if repeated := sorted(name for name, count in Counter(self.names).items() if count > 1):
+            raise ConfigError(f"{self.method}: directions {repeated} occur twice; give each its own name")
         require_finite(self.method, self.steps)
         still = [name for name, step in zip(self.names, self.steps, strict=True) if not step.any()]
         if still:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 
 Align: TypeAlias = Literal["none", "detect", "auto"]
 """Whether faces are looked for in photographs, or the crops are aligned already."""
@@ -22,6 +22,7 @@ class LikenessConfig:
     """Weight of the mean square difference of perceptual features, if there are any."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, group="likeness.")
         check_bounds(self, "pixels", "structure", "perceptual", least=0)
 
 
@@ -45,6 +46,7 @@ class InversionSettings:
     """How image and photograph are compared."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "learning_rate", above=0)
         check_bounds(self, "coarse_factor", least=1)
         check_bounds(self, "steps", "distance_weight", "offset_weight", least=0)

@@ -1,5 +1,6 @@
 """Photographs as latents of a generator, with scores that tell good inversions from bad ones."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,10 @@ MAX_DISTANCE = 0.8
 """Maximum distance of an inversion to trust. 99 of 100 aligned photographs of faces stay below 0.77, inversions of the
 generator's own images below 0.75. A third of upside-down, shifted or too small faces and half of other images exceed
 it."""
+
+
+MAX_W = 1e6
+"""Largest number in a latent; generators make numbers of up to about 100."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +79,13 @@ class Inversions:
             if len(values) != n or (name in scores and values.shape != (n,)):
                 raise ShapeError(f"{name} has shape {values.shape}, expected one entry for each of {n} names")
         require_finite("the inversions", self.ws, *scores.values())
+        for name, low, high in (("ssim", -1.001, 1.001), ("rmse", 0, 1.001), ("distance", 0, 1e9), ("offset", 0, 1e9)):
+            if n and not low <= scores[name].min() <= scores[name].max() <= high:
+                raise ShapeError(f"{name} lies outside of {low:.0f} to {high:.0f}; invert the photographs again")
+        if n and float(np.abs(self.ws).max(initial=0.0)) > MAX_W:
+            raise ShapeError(f"ws hold numbers above {MAX_W:g}, which no generator makes; invert the photographs again")
         if len(set(self.names)) != n:
-            repeated = next(name for name in self.names if self.names.count(name) > 1)
+            repeated = Counter(self.names).most_common(1)[0][0]
             raise ConfigError(f"the photograph {repeated} occurs twice; invert each once")
         try:
             datetime.fromisoformat(self.created)

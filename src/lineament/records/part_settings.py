@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 
 SAMPLES_PER_UNKNOWN = 16
 """Default number of images for every coefficient of a pixel in the Jacobian."""
@@ -43,6 +43,7 @@ class PartsConfig:
     """Number of starts of the factorisation. The best is kept."""
 
     def __post_init__(self) -> None:
+        check_numbers(self, group="parts.")
         counts = ("layer_groups", "max_components", "count", "restarts", "samples", "components")
         check_bounds(self, *counts, least=1, group="parts.")
         check_bounds(self, "sparsity", "decorrelation", least=0, group="parts.")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
+from lineament.records.bounds import check_bounds, check_numbers
 
 Method = Literal["ganspace-w", "ganspace-activations", "sefa", "interfacegan", "supervised", "random"]
 
@@ -31,9 +31,8 @@ class PeerSettings:
     """Keep all other labels fixed in the supervised directions."""
 
     def __post_init__(self) -> None:
-        if self.samples < 2 or self.components < 1:
-            raise ConfigError(
-                f"samples are {self.samples} and components {self.components}, expected at least 2 and at least 1"
-            )
-        if not 0 < self.truncation <= 1:
-            raise ConfigError(f"truncation is {self.truncation}, expected above 0 and at most 1")
+        check_numbers(self)
+        check_bounds(self, "samples", least=2)
+        check_bounds(self, "components", least=1)
+        check_bounds(self, "truncation", above=0, most=1)
+        check_bounds(self, "share", above=0, most=0.5)

@@ -9,6 +9,15 @@ from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds
 
+MAX_WIDTH = 16_384
+"""Largest number of channels or of features of a layer; published networks have up to 2048."""
+
+MAX_RESOLUTION = 4096
+"""Largest side of images in pixels."""
+
+MAX_LAYERS = 1000
+"""Largest number of layers of one kind in a network."""
+
 WHOLE_IMAGE = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -69,6 +78,16 @@ class DecomposerConfig:
         check_face_box(self.face_box)
         if self.resolution not in (64, 128):
             raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
+        check_bounds(self, "channels", "channel_max", "code_dim", "pose_channels", least=1, most=MAX_WIDTH)
+        check_bounds(self, "max_rotation_deg", above=0, most=180)
+        check_bounds(self, "max_translation", least=0, most=10)
+        check_bounds(self, "min_sigma", above=0, most=1000)
+        for width in {*self.widths(self.channels), *self.widths(self.pose_channels)}:
+            if width % max(width // 4, 1):
+                raise ConfigError(
+                    f"channels {self.channels}, pose_channels {self.pose_channels} and channel_max {self.channel_max} "
+                    f"give a layer of {width} channels, which are normalised in groups of four; give multiples of 4"
+                )
         if self.aligned and not self.mean_shape:
             raise ConfigError(
                 "aligned networks look through the mean shape; give --network.no-aligned with --network.no-mean-shape"
@@ -105,13 +124,23 @@ class EncoderConfig:
     """Fingerprint of the generator."""
 
     def __post_init__(self) -> None:
-        if self.resolution < 16 or self.resolution & (self.resolution - 1):
-            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
-        check_bounds(self, "w_dim", "num_ws", "channels", "channel_max", "offset_dim", least=1)
+        check_side(self.resolution)
+        check_bounds(self, "num_ws", least=1, most=MAX_LAYERS)
+        check_bounds(self, "w_dim", "channels", "channel_max", "offset_dim", least=1, most=MAX_WIDTH)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the header of a file."""
         return asdict(self)
+
+
+def check_side(resolution: int) -> None:
+    """Raise ConfigError unless this is the side of images that an encoder or a judge can look at."""
+    if not 16 <= resolution <= MAX_RESOLUTION or resolution & (resolution - 1):
+        raise ConfigError(f"resolution is {resolution!s:.40}, expected a power of two from 16 to {MAX_RESOLUTION}")
+
+
+MAX_ATTRIBUTES = 100_000
+"""Largest number of characters of all attributes of a judge together."""
 
 
 @dataclass(frozen=True)
@@ -130,9 +159,12 @@ class JudgeConfig:
     """Width of the features from which all attributes are read."""
 
     def __post_init__(self) -> None:
-        if self.resolution < 16 or self.resolution & (self.resolution - 1):
-            raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 16")
-        check_bounds(self, "channels", "channel_max", "hidden_dim", least=1)
+        check_side(self.resolution)
+        check_bounds(self, "channels", "channel_max", "hidden_dim", least=1, most=MAX_WIDTH)
+        if len(self.attributes) > MAX_ATTRIBUTES:
+            raise ConfigError(
+                f"attributes take {len(self.attributes):,} characters, expected at most {MAX_ATTRIBUTES:,}"
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -147,6 +179,16 @@ class JudgeConfig:
 def channels_at(resolution: int, base: int, maximum: int, widths: Sequence[int] = (), minimum: int = 1) -> int:
     """Number of feature maps: ``base / resolution`` within limits; or as ``widths`` say for 4, 8, ... pixels."""
     return widths[int(math.log2(resolution)) - 2] if widths else max(min(base // resolution, maximum), minimum)
+
+
+def check_widths(widths: Sequence[int], resolution: int) -> None:
+    """Raise ConfigError unless these are channels for every size from 4 pixels to ``resolution``, or none at all."""
+    expected = int(math.log2(resolution)) - 1
+    if widths and (len(widths) != expected or not 1 <= min(widths) <= max(widths) <= MAX_WIDTH):
+        raise ConfigError(
+            f"widths are {widths!s:.80}, expected {expected} numbers of channels from 1 to {MAX_WIDTH}, one for "
+            f"each size from 4 to {resolution} pixels, or none"
+        )
 
 
 @dataclass(frozen=True)
@@ -182,9 +224,9 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if self.resolution not in (32, 64, 128, 256, 512, 1024):
             raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 32 to 1024")
-        check_bounds(
-            self, "z_dim", "w_dim", "num_mapping_layers", "channel_base", "channel_max", "channel_min", least=1
-        )
+        check_bounds(self, "num_mapping_layers", least=1, most=MAX_LAYERS)
+        check_bounds(self, "z_dim", "w_dim", "channel_max", "channel_min", least=1, most=MAX_WIDTH)
+        check_bounds(self, "channel_base", least=1, most=MAX_WIDTH * MAX_RESOLUTION)
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""
@@ -210,7 +252,8 @@ class UpsamplerConfig:
     """Number of residual blocks of two convolutions."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, "channels", "num_blocks", least=1)
+        check_bounds(self, "channels", least=1, most=MAX_WIDTH)
+        check_bounds(self, "num_blocks", least=1, most=MAX_LAYERS)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for the header of a file."""

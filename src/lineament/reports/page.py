@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from lineament.errors import harmless
 from lineament.store.atomic import write_text_atomic
 from lineament.store.pictures import jpeg_bytes, png_bytes, shrink_to
 
@@ -37,6 +38,11 @@ def data_uri(image: UInt8[np.ndarray, "h w 3"]) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(jpeg_bytes(shrink_to(image, PICTURE_PX))).decode()
 
 
+def _shown(value: Any) -> Any:
+    """A value of a template; text from files must not turn the page's direction of writing."""
+    return value if hasattr(value, "__html__") else harmless(str(value), keep="\n\t")
+
+
 def write_page(
     path: Path, template: str, context: Mapping[str, Any], filters: Mapping[str, Callable[..., Any]] | None = None
 ) -> None:
@@ -57,6 +63,7 @@ def write_page(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
     )
     environment.filters |= filters or {}
     write_text_atomic(path, environment.get_template(template).render(context))

@@ -10,9 +10,15 @@ import tyro
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Devices
 from lineament.records.inversion_settings import InversionSettings
+
+MAX_BINS = 1000
+"""Largest number of bins of a semantic."""
+
+MAX_CELLS = 10**6
+"""Largest number of bins of all semantics together: the product of their bins."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class BalanceConfig:
     """Maximum total variation between the balanced distribution and the target."""
     labels: Path | None = None
     """CSV of labels to carry over to generated images; none if not given. It has headings, and its first column names
-    the image."""
+    the image. Labels may be blank."""
     source: Annotated[Literal["photographs", "samples"], tyro.conf.arg(name="from")] = "photographs"
     """Images to change: the given photographs, inverted, or samples of the generator. Samples show no real person."""
     inversions: Path | None = None
@@ -104,16 +110,19 @@ class BalanceConfig:
         return self.out
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not self.dry_run:
             _ = self.folder
         names = read_names(self.semantics)
         read_bins(self.bins, names)
         if self.range is not None:
             read_spans(self.range, names)
-        check_bounds(self, "count", "max_uses", "batch_size", least=1)
+        check_bounds(self, "count", "max_uses", least=1)
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "shards", least=0)
         check_bounds(self, "tolerance", "max_identity_drift", "max_distance", above=0)
         check_bounds(self, "truncation", "max_variation", above=0, most=1)
+        check_bounds(self, "min_face", least=0, most=1)
         if self.source == "samples" and (self.labels or self.inversions):
             what = "labels" if self.labels else "inversions"
             raise ConfigError(
@@ -143,7 +152,16 @@ def read_spans(text: str, names: tuple[str, ...]) -> tuple[tuple[float, float], 
 def read_bins(text: str, names: tuple[str, ...]) -> tuple[int, ...]:
     """Numbers of bins: one for all names, or one for each."""
     parts = text.split(",")
-    if not all(part.strip().isdecimal() and int(part) > 0 for part in parts) or len(parts) not in (1, len(names)):
-        raise ConfigError(f"bins are {text!r}, expected a number, or one for each of {', '.join(names)}, such as 10")
-    counts = tuple(map(int, parts))
-    return counts * len(names) if len(counts) == 1 else counts
+    counts = tuple(int(part) if part.strip().isdecimal() and len(part) < 9 else 0 for part in parts)
+    if not all(0 < count <= MAX_BINS for count in counts) or len(parts) not in (1, len(names)):
+        raise ConfigError(
+            f"bins are {text!r:.80}, expected a number from 1 to {MAX_BINS}, or one for each of {', '.join(names)}, "
+            "such as 10"
+        )
+    counts = counts * len(names) if len(counts) == 1 else counts
+    if math.prod(counts) > MAX_CELLS:
+        raise ConfigError(
+            f"bins are {text!r:.80}, {math.prod(counts):,} for the {len(names)} semantics together, expected at most "
+            f"{MAX_CELLS:,}; ask for fewer"
+        )
+    return counts

@@ -8,7 +8,7 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError, InputError
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 
 MAX_FACES = 100
@@ -49,6 +49,7 @@ class DecomposeConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         for name in ("seeds", "generator"):
             if self.images is not None and getattr(self, name) is not None:
                 raise ConfigError(f"--images and --{name} were given, expected one of them; leave one out")

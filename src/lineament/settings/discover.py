@@ -9,7 +9,7 @@ import tyro
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Device
 from lineament.records.part_settings import PartsConfig
 from lineament.records.shapes import check_face_box
@@ -68,11 +68,11 @@ class DiscoverConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "samples", "held_out", least=2)
-        check_bounds(self, "batch_size", "calibration_faces", least=1)
+        check_bounds(self, "calibration_faces", least=1)
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "truncation", above=0, most=1)
-        if not 0 <= self.steady < float("inf"):
-            raise ConfigError(f"steady is {self.steady}, expected 0 or more")
         if self.face_box is not None:
             check_face_box(self.face_box)
         if (self.generator is None) != (self.decomposer is None):

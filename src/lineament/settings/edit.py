@@ -9,7 +9,7 @@ import tyro
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError, InputError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 from lineament.records.formats import ANIMATION_SUFFIXES
 
@@ -69,6 +69,9 @@ class EditConfig:
     """Seed of the run whose images --seeds counts. Image i of a run depends on (run_seed, i) alone."""
     truncation: float | None = None
     """Truncation of the generated faces; the atlas's if not given."""
+    truncation_cutoff: Advanced[int | None] = None
+    """Number of layers, from the coarsest, that truncation acts on; 0 for all. If not given, all, but for the first
+    StyleGAN 8 as in the original."""
     steps: int = 1
     """Number of pictures up to the full edit, beside the unedited face."""
     symmetric: bool = False
@@ -96,11 +99,14 @@ class EditConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not self.edits:
             raise ConfigError("no edit was given; add one such as yaw=+20")
-        check_bounds(self, "steps", "scale", least=1)
-        check_bounds(self, "frames", least=2)
+        check_bounds(self, "steps", least=1, most=1000)
+        check_bounds(self, "scale", least=1, most=64)
+        check_bounds(self, "frames", least=2, most=10_000)
         check_bounds(self, "truncation", above=0, most=1)
+        check_bounds(self, "truncation_cutoff", least=0)
         check_bounds(self, "fps", above=0, most=100)
         if self.photographs is not None and self.truncation is not None:
             raise ConfigError("--photographs have their own latents; leave --truncation out")

@@ -8,6 +8,7 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError
+from lineament.records.bounds import check_numbers
 from lineament.records.devices import Device
 
 MIN_FACES = 4
@@ -43,6 +44,7 @@ class EvaluateConsistencyConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.faces < MIN_FACES:
             raise ConfigError(f"faces is {self.faces}, expected at least {MIN_FACES}; faces are compared in pairs")
         if self.generator is not None and self.images is not None and self.atlas is None:

@@ -8,7 +8,7 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
 from lineament.errors import ConfigError
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 from lineament.records.truth import MEAN_ROW, NULL_ROW, TRUTH_ROW
 
@@ -40,6 +40,7 @@ class EvaluateDecomposerConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "faces", least=2)
         self.paths()
 

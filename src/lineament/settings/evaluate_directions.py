@@ -9,7 +9,7 @@ import tyro
 from lineament.checkpoints.shipped import Pair
 from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 
 METHOD_NAMES = (
@@ -72,6 +72,7 @@ class EvaluateDirectionsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "faces", "screened", "samples", "components", least=2)
         check_bounds(self, "seeds", least=1)
         if 0 < self.codes < 40 or self.codes < 0:

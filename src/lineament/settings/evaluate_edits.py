@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 
 
@@ -39,5 +39,6 @@ class EvaluateEditsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "faces", least=2)
         check_bounds(self, "yaw_deg", above=0)

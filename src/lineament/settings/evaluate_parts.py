@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 
 
@@ -44,4 +44,5 @@ class EvaluatePartsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "faces", "truth_faces", least=2)

@@ -1,12 +1,12 @@
 """Settings of `lineament directions export`."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError
+from lineament.records.bounds import check_numbers
 
 Tool = Literal["interfacegan", "ganspace", "e4e"]
 
@@ -41,5 +41,6 @@ class ExportDirectionsConfig:
     """Size of a step of the file, in the direction's unit."""
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.amount) or self.amount == 0:
+        check_numbers(self, signed=("amount",))
+        if self.amount == 0:
             raise ConfigError(f"amount is {self.amount}, expected a number other than 0")

@@ -8,7 +8,8 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError, InputError
-from lineament.records.devices import Devices
+from lineament.records.bounds import check_bounds, check_numbers
+from lineament.records.devices import Device
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,14 @@ class ImportDirectionsConfig:
     """Number of samples of w from which the ranges of the directions are computed."""
     seed: int = 0
     """Seed of everything random."""
-    devices: Annotated[Devices, tyro.conf.arg(name="on")] = field(default_factory=Devices)
+    devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if not self.paths:
             raise ConfigError("no file of directions was named; name one such as smile.npy")
-        if not 0 < self.truncation <= 1 or self.samples < 2:
-            raise ConfigError(
-                f"truncation is {self.truncation} and samples {self.samples}, expected above 0 and at most 1, and at "
-                "least 2"
-            )
+        check_bounds(self, "truncation", above=0, most=1)
+        check_bounds(self, "samples", least=2)
         if not self.out.absolute().parent.is_dir():
             raise InputError(f"the folder {self.out.parent} does not exist; create it or choose another --out")

@@ -9,7 +9,7 @@ import tyro
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError, InputError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Devices
 from lineament.records.inversion_settings import Align, InversionSettings
 
@@ -26,7 +26,7 @@ class InvertConfig:
     """
 
     images: Path
-    """Folder or zip of PNG, JPEG or WebP files. From animations the first picture is taken."""
+    """Folder or zip of images, or one image. From animations the first picture is taken."""
     out: Path = Path("inversions.safetensors")
     """File for the latents (.safetensors). The same command continues a stopped run. Results so far are kept in a
     folder beside the file."""
@@ -58,7 +58,8 @@ class InvertConfig:
     """Where to compute. Several processes share the work."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, "batch_size", least=1)
+        check_numbers(self)
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         for path, option, suffix in ((self.out, "--out", ".safetensors"), (self.picture, "--picture", ".png")):
             if path is None:
                 continue
@@ -66,5 +67,3 @@ class InvertConfig:
                 raise ConfigError(f"{option} is {path}, expected a name in {suffix}")
             if not path.absolute().parent.is_dir():
                 raise InputError(f"the folder {path.parent} does not exist; create it or choose another {option}")
-        if self.out.exists():
-            raise ConfigError(f"{self.out} exists already; delete it, or choose another --out")

@@ -8,6 +8,7 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.errors import ConfigError, InputError
+from lineament.records.bounds import check_numbers
 from lineament.records.devices import Device
 from lineament.records.peer_settings import Method, PeerSettings
 
@@ -47,6 +48,7 @@ class PeersConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.out.suffix != ".safetensors":
             raise ConfigError(f"--out is {self.out}, expected a name in .safetensors")
         if self.labels is not None and self.judge is not None:

@@ -8,7 +8,7 @@ import tyro
 
 from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Devices
 from lineament.records.shapes import DecomposerConfig
 
@@ -30,6 +30,9 @@ class LossConfig:
     """Penalty on changes of albedo and depth between samples of one face in two poses or lights. The depth is the
     canonical depth, and the samples are a generator's (`latent_loss`). 0 makes no such pairs. 3 is good for a trained
     decomposer and its atlas."""
+
+    def __post_init__(self) -> None:
+        check_numbers(self, group="loss.")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class TrainDecomposerConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         if self.generator is None and self.images is None and self.supervise is None:
             raise ConfigError("nothing to train on: give --generator, --images or both")
         if self.supervise is not None and (self.generator is not None or self.images is not None):
@@ -121,7 +125,9 @@ class TrainDecomposerConfig:
             raise ConfigError("--latent-atlas has no effect without --loss.latent-weight; give 3, for example")
         if not self.network.confidence:
             raise ConfigError("training needs the network's confidence; leave --network.no-confidence out")
-        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "latent_refresh_steps", above=0)
+        check_bounds(self, "steps", "learning_rate", "snapshot_steps", "latent_refresh_steps", above=0)
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "generated_fraction", "decay", least=0, most=1)
+        check_bounds(self, "truncation", above=0, most=1)
         if not 0 <= self.adam_beta2 < 1:
             raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")

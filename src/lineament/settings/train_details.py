@@ -8,7 +8,7 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Device
 from lineament.records.shapes import UpsamplerConfig
 
@@ -68,9 +68,9 @@ class TrainDetailsConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(
             self,
-            "batch_size",
             "learning_rate",
             "critic_learning_rate",
             "block_learning_rate",
@@ -80,5 +80,6 @@ class TrainDetailsConfig:
             "eval_images",
             above=0,
         )
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "channels", "upsampler_steps", "pixel_steps", "block_steps", "held_out", least=0)
         check_bounds(self, "critic_weight", "r1_gamma", least=0)

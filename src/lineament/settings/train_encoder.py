@@ -8,7 +8,7 @@ import tyro
 
 from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Devices
 from lineament.records.inversion_settings import LikenessConfig
 from lineament.records.shapes import EncoderConfig
@@ -73,6 +73,8 @@ class TrainEncoderConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", "ema_steps", above=0)
+        check_numbers(self)
+        check_bounds(self, "steps", "learning_rate", "snapshot_steps", "ema_steps", above=0)
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "latent_steps", "held_out", "distance_weight", "offset_weight", least=0)
         check_bounds(self, "generated_fraction", "least_truncation", "decay", least=0, most=1)

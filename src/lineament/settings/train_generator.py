@@ -6,9 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import TrainingDevices
 from lineament.records.shapes import GeneratorConfig
 
@@ -21,7 +20,7 @@ class TrainGeneratorConfig:
     """
 
     images: Path
-    """Folder or zip of PNG, JPEG or WebP images."""
+    """Folder or zip of images."""
     out: Path
     """Run folder; the same command continues a stopped run."""
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -73,11 +72,11 @@ class TrainGeneratorConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
+        check_numbers(self)
         check_bounds(self, "warmup_kimg", least=0)
         check_bounds(
             self,
             "kimg",
-            "batch_size",
             "learning_rate",
             "discriminator_rate",
             "r1_interval",
@@ -85,5 +84,6 @@ class TrainGeneratorConfig:
             "snapshot_kimg",
             above=0,
         )
-        if not 0 <= self.style_mixing <= 1:
-            raise ConfigError(f"style_mixing is {self.style_mixing}, expected a probability")
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
+        check_bounds(self, "style_mixing", "augment_target", least=0, most=1)
+        check_bounds(self, "augment_kimg", "eval_images", above=0)

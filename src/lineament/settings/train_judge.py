@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from lineament.records.advanced import Advanced
-from lineament.records.bounds import check_bounds
+from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import TrainingDevice
 from lineament.records.shapes import JudgeConfig
 
@@ -52,6 +52,9 @@ class TrainJudgeConfig:
     """Where to compute."""
 
     def __post_init__(self) -> None:
-        check_bounds(self, "steps", "batch_size", "learning_rate", "snapshot_steps", above=0)
-        check_bounds(self, "weight_decay", "shift_px", "noise", least=0)
+        check_numbers(self)
+        check_bounds(self, "steps", "learning_rate", "snapshot_steps", above=0)
+        check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
+        check_bounds(self, "shift_px", least=0, most=64)
+        check_bounds(self, "weight_decay", "noise", least=0)
         check_bounds(self, "blur", least=0, most=1)

@@ -11,6 +11,7 @@ import numpy as np
 
 from lineament.errors import FileFormatError, LineamentError, MismatchError
 from lineament.records.atlas import SCHEMA_VERSION, Atlas
+from lineament.records.atlas_checks import check_values
 from lineament.records.direction import Direction, SeenRange
 from lineament.records.parts import Localization, MapShape, Part
 from lineament.store.tensors import fingerprint, load_tensors, save_tensors, short_fingerprint
@@ -54,9 +55,10 @@ def save_atlas(path: str | Path, atlas: Atlas) -> None:
     """Write an atlas, atomically: directions in float64, the maps of parts in half precision.
 
     Raises:
-        ConfigError: the provenance or the generator's summary is not JSON.
+        ConfigError, ShapeError: a value is impossible, or the provenance or the generator's summary is not JSON.
         StorageError: writing failed; an existing file is left unchanged.
     """
+    check_values(atlas)
     tensors, header = _contents(atlas)
     save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header=header)
 
@@ -126,16 +128,18 @@ def load_atlas(path: str | Path) -> Atlas:
         if w_mean.dtype != np.float64 or w_cov.dtype != np.float64:
             raise ValueError("the statistics of w are not in double precision")
         directions = _read_directions(_take(header, "directions", list), tensors, w_mean.size)
-        return Atlas(
+        atlas = Atlas(
             directions=directions,
             w_mean=w_mean,
             w_cov=w_cov,
             local=_read_local(_take(header, "local", dict), tensors, w_mean.size) if "local" in header else None,
             **{name: _take(header, name, kind) for name, kind in _ATLAS_FIELDS.items()},
         )
-    except (KeyError, TypeError, ValueError, LineamentError) as error:
+        check_values(atlas)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError, LineamentError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise FileFormatError(f"{path} is a damaged atlas: {reason}; make it again with discover") from error
+        raise FileFormatError(f"{path} is a damaged atlas: {reason:.400}; make it again with discover") from error
+    return atlas
 
 
 def check_atlas_matches(atlas: Atlas, generator_fingerprint: str, name: str | Path) -> None:

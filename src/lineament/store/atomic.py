@@ -109,8 +109,8 @@ def is_temporary(path: str | Path) -> bool:
     return Path(path).name.endswith(TEMPORARY_SUFFIX)
 
 
-def remove_stale_temporaries(folder: str | Path) -> list[Path]:
-    """Delete temporary files of killed runs in one folder (not in its subfolders).
+def remove_stale_temporaries(folder: str | Path, name: str = "") -> list[Path]:
+    """Delete temporary files of killed runs in one folder (not in its subfolders): all, or those of the file ``name``.
 
     Files that a living process is still writing are kept. Files that cannot be deleted are kept, too, without an error.
 
@@ -118,9 +118,10 @@ def remove_stale_temporaries(folder: str | Path) -> list[Path]:
         The deleted paths.
     """
     removed: list[Path] = []
+    start = f".{name[:32]}." if name else "."
     with suppress(OSError):
         for path in sorted(Path(folder).glob(f".*{TEMPORARY_SUFFIX}")):
-            if not _is_being_written(path):
+            if path.name.startswith(start) and not _is_being_written(path):
                 with suppress(OSError):
                     path.unlink()
                     removed.append(path)

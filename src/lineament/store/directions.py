@@ -12,6 +12,7 @@ The tools write these files:
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -24,8 +25,15 @@ from lineament.store.foreign.plain import is_stored, made_tensor
 from lineament.store.foreign.values import Ledger
 from lineament.store.foreign.wrong_files import check_is_checkpoint
 from lineament.store.foreign.zip_entries import entry_bytes, read_entries
+from lineament.store.regular_files import check_regular
 
 MOST_BYTES = 2**30
+MOST_DIRECTIONS = 1000
+"""Largest number of directions of one file. Each takes a row for every layer of the generator."""
+
+MOST, LEAST = 1e6, 1e-9
+"""Largest number in a step, and the largest number below which a step counts as zero."""
+
 _LATENT = ("lat_comp", "lat_stdev")
 _SPAN = ("edit_start", "edit_end")
 _E4E = ("comp", "mean", "std")
@@ -64,9 +72,13 @@ def read_directions(path: str | Path, num_layers: int, w_dim: int) -> FoundDirec
         steps = _vectors(path, arrays[""], num_layers, w_dim)
     else:
         raise FileFormatError(f"{path} holds {', '.join(sorted(arrays)[:6]) or 'no arrays'}; {_EXPECTED}")
+    if len(steps) > MOST_DIRECTIONS:
+        raise ShapeError(
+            f"{path} holds {len(steps):,} directions, expected at most {MOST_DIRECTIONS:,}; import some of them"
+        )
     names = [path.stem] if len(steps) == 1 else [f"{path.stem} {i}" for i in range(len(steps))]
     spread = _spread(steps, num_layers, layers)
-    moved = [bool(step.any()) for step in spread]
+    moved = [bool(np.abs(step).max() > LEAST) for step in spread]
     if not any(moved):
         raise FileFormatError(f"{path} holds zeros alone, which move nothing; get or make the file again")
     return FoundDirections(
@@ -85,6 +97,7 @@ def read_directions(path: str | Path, num_layers: int, w_dim: int) -> FoundDirec
 def _bytes_of(path: Path) -> bytes:
     if path.is_dir():
         raise InputError(f"{path} is a folder, expected a file of directions; name a file inside it")
+    check_regular(path)
     try:
         if path.stat().st_size > MOST_BYTES:
             raise FileFormatError(f"{path} has {path.stat().st_size:,} bytes, more than directions take; {_EXPECTED}")
@@ -99,7 +112,8 @@ def _npy(path: Path, data: bytes) -> np.ndarray:
     try:
         return np.load(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # on a damaged header NumPy lets errors of Python's parser through
-        raise FileFormatError(f"{path} is not a readable array of NumPy ({error}); get or make it again") from error
+        why = " ".join(str(error).split())
+        raise FileFormatError(f"{path} is not a readable array of NumPy ({why:.200}); get or make it again") from error
 
 
 def _npz(path: Path, view: memoryview, ledger: Ledger) -> dict[str, np.ndarray] | None:
@@ -121,7 +135,7 @@ def _torch_arrays(path: Path, view: memoryview, ledger: Ledger) -> tuple[dict[st
     check_is_checkpoint(str(path), view)
     value = checkpoint_value(view, ledger)
     if is_stored(value):
-        return {"": made_tensor(path.stem, value, ledger).double().numpy()}, "a tensor of PyTorch"
+        return {"": _array(path.stem, value, ledger)}, "a tensor of PyTorch"
     if not isinstance(value, Mapping):
         raise FileFormatError(f"{path} holds neither a tensor nor components; {_EXPECTED}")
     space = value.get("latent_space", "W")
@@ -129,11 +143,19 @@ def _torch_arrays(path: Path, view: memoryview, ledger: Ledger) -> tuple[dict[st
         raise FileFormatError(f"{path} holds a direction of the space {space!r:.20}, expected w; compute it with use_w")
     numbers = (*_E4E, *_LATENT, *_SPAN)
     arrays = {
-        str(name): made_tensor(str(name), item, ledger).double().numpy()
+        str(name): _array(str(name), item, ledger)
         for name, item in value.items()
         if is_stored(item) or (name in numbers and type(item) in (int, float))
     }
     return arrays, "components of GANSpace"
+
+
+def _array(name: str, stored: Any, ledger: Ledger) -> np.ndarray:
+    """A tensor of a file in double precision."""
+    try:
+        return made_tensor(name, stored, ledger).double().numpy()
+    except ValueError as error:
+        raise ledger.damaged(f"tensor {name:.80}: {error}") from error
 
 
 def _components(path: Path, components: np.ndarray, deviations: np.ndarray, w_dim: int) -> Float[np.ndarray, "k 1 d"]:
@@ -170,6 +192,8 @@ def _numbers(path: Path, array: np.ndarray) -> np.ndarray:
         raise FileFormatError(f"{path}: an array of the type {array.dtype}, expected real numbers")
     if not np.isfinite(array).all():
         raise FileFormatError(f"{path}: NaN or infinity among its numbers; get or make the file again")
+    if array.size and max(float(array.max()), -float(array.min())) > MOST:
+        raise FileFormatError(f"{path}: numbers above {MOST:g}, more than any step; get or make the file again")
     return array.astype(np.float64)
 
 

@@ -1,96 +1,160 @@
-"""Read folders and zips of images into a memory-mapped uint8 array."""
+"""Read folders and zips of images, and decode them into a memory-mapped uint8 array."""
 
 import hashlib
 import json
+import os
 import warnings
 import zipfile
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lineament.errors import ConfigError, ImageError
 from lineament.store.atomic import atomic_write, storage_error
+from lineament.store.image_files import (
+    MAX_BYTES,
+    head_of,
+    head_of_member,
+    read_file,
+    read_member,
+    reason_of,
+    walk,
+)
+from lineament.store.image_formats import HEAD_BYTES, image_formats, image_suffixes, is_image, missing_format
+from lineament.store.names import is_hidden, shown_names
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
-MAX_PIXELS = 64 * 1024 * 1024
+MAX_PIXELS = MAX_BYTES // 4
 """Images with more pixels are refused before decoding: a file of a few kilobytes can claim a hundred gigapixels."""
-MAX_BYTES = 4 * MAX_PIXELS
-"""Larger files are refused without reading them; in a zip the unpacked size counts."""
+_EXPECTED = "JPEG, PNG, WebP, AVIF, TIFF or other images"
 
 
 @dataclass
-class SkippedImages:
-    """Files that could not be used, and why."""
+class ReadingReport:
+    """What happened when images were read.
 
-    reasons: dict[str, str] = field(default_factory=dict)
+    Attributes:
+        skipped: reason for each file that could not be used.
+        blended: number of images with transparent pixels, which were blended with white.
+    """
+
+    skipped: dict[str, str] = field(default_factory=dict)
+    blended: int = 0
 
     def summary(self) -> str:
-        """One line: the number of files, and the first of them with its reason."""
-        name, reason = next(iter(self.reasons.items()))
-        return f"skipped {len(self.reasons)} unusable image(s), the first: {name} ({reason})"
+        """One line: the number of skipped files, and the first of them with its reason."""
+        name, reason = next(iter(self.skipped.items()))
+        return f"skipped {len(self.skipped)} unusable image(s), the first: {name} ({reason})"
+
+    def lines(self) -> list[str]:
+        """What to tell the user; empty if there was nothing unusual."""
+        found = [self.summary()] if self.skipped else []
+        return [*found, blended_text(self.blended)] if self.blended else found
+
+
+def blended_text(count: int) -> str:
+    """The line about images with transparent pixels."""
+    return f"{count} image(s) have transparent pixels, which were blended with white"
 
 
 class ImageSource:
     """The images of a folder (searched recursively) or of a zip, in the order of their names; or one image.
 
+    Files with the suffix of an image count as images until they are decoded. The content of other files decides: their
+    first bytes are read. Hidden files and folders are left alone; links to folders are not followed.
+
     Args:
         path: folder, zip file, or image file.
 
+    Attributes:
+        path: the folder or file.
+        names: names of the images, as text without control characters (see `shown_names`); each once.
+        left: why other files are no images, by name.
+
     Raises:
-        ImageError: nothing there, not a folder, zip or image, or no PNG, JPEG or WebP inside.
+        ImageError: nothing there, not a folder, zip or image, not readable, or no image inside.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        is_image = self.path.suffix.lower() in IMAGE_SUFFIXES and self.path.is_file()
-        self._folder = self.path if self.path.is_dir() else self.path.parent if is_image else None
-        if is_image:
-            candidates = [self.path.name]
-        elif self.path.is_dir():
-            files = (p for p in self.path.rglob("*") if p.is_file())
-            candidates = [p.relative_to(self.path).as_posix() for p in files]
-        elif zipfile.is_zipfile(self.path):
-            try:
-                with zipfile.ZipFile(self.path) as archive:
-                    candidates = [info.filename for info in archive.infolist() if not info.is_dir()]
-            except _ZIP_ERRORS as error:
-                raise ImageError(f"{self.path} is a damaged zip ({error}); get or make it again") from error
-        elif not self.path.exists():
-            raise ImageError(f"{self.path} does not exist; expected a folder or a zip of PNG, JPEG or WebP images")
-        else:
-            raise ImageError(f"{self.path} is neither a folder nor a readable zip; expected one with images inside")
-        self.names = sorted(name for name in candidates if Path(name).suffix.lower() in IMAGE_SUFFIXES)
-        self.others = sorted(set(candidates) - set(self.names))
-        self.num_other = len(self.others)
-        if not self.names:
+        self._folder: Path | None = None
+        self.left: dict[str, str] = {}
+        try:
+            raw = self._list()
+        except OSError as error:
             raise ImageError(
-                f"{self.path} holds no images ({len(candidates)} other files); expected PNG, JPEG or WebP files"
-            )
+                f"{self.path} cannot be read ({reason_of(error)}); check the path and its permissions"
+            ) from error
+        self._raw = shown_names(raw)
+        self.left = {name: self.left[own] for name, own in shown_names(self.left).items()}
+        self.names = list(self._raw)
+        if not self.names:
+            raise ImageError(f"{self.path} holds no images ({self._left_text()}); expected {_EXPECTED}")
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def read_all(self) -> Iterator[tuple[str, bytes]]:
-        """Name and encoded bytes of every image."""
-        with self.reader() as read:
-            for name in self.names:
-                yield name, read(name)
+    def _list(self) -> list[str]:
+        """Names of the images as the folder or zip has them; fills ``left``."""
+        if self.path.is_dir():
+            self._folder = self.path
+            return self._images_of(walk(self.path, self.left), lambda name: head_of(os.path.join(self.path, name)))
+        if not self.path.exists():
+            raise ImageError(f"{self.path} does not exist; expected a folder or a zip of {_EXPECTED}")
+        if not self.path.is_file():
+            raise ImageError(f"{self.path} is no ordinary file; expected a folder or a zip of {_EXPECTED}")
+        if is_image(head_of(self.path)):
+            self._folder = self.path.parent
+            return [self.path.name]
+        if zipfile.is_zipfile(self.path):
+            with self._zip() as archive:
+                members = [i.filename for i in archive.infolist() if not i.is_dir() and not is_hidden(i.filename)]
+                return self._images_of(members, lambda name: head_of_member(archive, name))
+        if self.path.suffix.lower() in image_suffixes():
+            self._folder = self.path.parent  # damaged; decoding says so
+            return [self.path.name]
+        raise ImageError(f"{self.path} is neither a folder, nor a readable zip, nor an image; expected one of these")
+
+    def _images_of(self, names: Iterable[str], head: Callable[[str], bytes]) -> list[str]:
+        """Names of the images among visible files; the others go to ``left``."""
+        images: list[str] = []
+        suffixes = image_suffixes()
+        for name in names:
+            try:
+                if os.path.splitext(name)[1].lower() in suffixes or is_image(head(name)):
+                    images.append(name)
+                else:
+                    self.left[name] = "not an image"
+            except ImageError as error:
+                self.left[name] = str(error)
+        return images
+
+    def _left_text(self) -> str:
+        first = "".join(f", the first: {name} ({reason})" for name, reason in list(self.left.items())[:1])
+        return f"{len(self.left)} other files{first}"
+
+    @contextmanager
+    def _zip(self) -> Iterator[zipfile.ZipFile]:
+        try:
+            archive = zipfile.ZipFile(self.path)
+        except Exception as error:  # a damaged directory raises errors of every kind
+            raise ImageError(f"{self.path} is a damaged zip ({reason_of(error)}); get or make it again") from error
+        with archive:
+            yield archive
 
     @contextmanager
     def reader(self) -> Iterator[Callable[[str], bytes]]:
-        """A function that reads the encoded bytes of an image by name; empty bytes if it cannot be read."""
+        """A function that reads the encoded bytes of an image by name; it raises ImageError if that fails."""
         if (folder := self._folder) is not None:
-            yield lambda name: _read_file(folder / name)
+            yield lambda name: read_file(folder / self._raw[name])
             return
-        with zipfile.ZipFile(self.path) as archive:
-            yield lambda name: _read_member(archive, name)
+        with self._zip() as archive:
+            yield lambda name: read_member(archive, self._raw[name])
 
     def signature(self) -> str:
         """A hash that changes when a file is added, removed or modified (names, sizes, times or checksums)."""
@@ -98,44 +162,25 @@ class ImageSource:
         if self._folder is not None:
             for name in self.names:
                 try:
-                    status = (self._folder / name).stat()
+                    status = (self._folder / self._raw[name]).stat()
                 except OSError:  # gone since it was listed
                     continue
-                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+                digest.update(f"{name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ctime_ns}\n".encode())
         else:
-            with zipfile.ZipFile(self.path) as archive:
+            with self._zip() as archive:
                 for name in self.names:
-                    info = archive.getinfo(name)
+                    info = archive.getinfo(self._raw[name])
                     digest.update(f"{name}\0{info.file_size}\0{info.CRC}\n".encode())
         return digest.hexdigest()[:16]
 
 
-# A broken zip can also raise errors of its compression; an encrypted member raises a RuntimeError.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, OSError, EOFError, RuntimeError, ValueError, KeyError)
-
-
-def _read_file(path: Path) -> bytes:
-    """The bytes; empty if the file is unreadable or larger than `MAX_BYTES`."""
-    try:
-        return path.read_bytes() if path.stat().st_size <= MAX_BYTES else b""
-    except OSError:
-        return b""
-
-
-def _read_member(archive: zipfile.ZipFile, name: str) -> bytes:
-    try:
-        return archive.read(name) if archive.getinfo(name).file_size <= MAX_BYTES else b""
-    except _ZIP_ERRORS:
-        return b""
-
-
-def decode_image(data: bytes, resolution: int) -> UInt8[np.ndarray, "h w 3"]:
+def decode_image(data: bytes, resolution: int, report: ReadingReport | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """One image as RGB, centre-cropped to a square and resized with antialiasing; otherwise as `decode_whole`.
 
     Raises:
         ImageError: as in `decode_whole`, or the shorter side is less than half of ``resolution``.
     """
-    image = Image.fromarray(decode_whole(data))
+    image = Image.fromarray(decode_whole(data, report))
     side = min(image.size)
     if side * 2 < resolution:
         raise ImageError(f"{image.width} x {image.height} pixels are too few for {resolution} x {resolution}")
@@ -162,15 +207,19 @@ def typical_side(source: ImageSource, count: int = 100) -> float:
         warnings.simplefilter("ignore")
         for name in chosen:
             with suppress(Exception):  # damaged bytes raise errors of every kind; decoding reports them later
-                sides.append(min(Image.open(BytesIO(read(name)), formats=("PNG", "JPEG", "WEBP")).size))
+                sides.append(min(Image.open(BytesIO(read(name)), formats=image_formats()).size))
     return float(np.median(sides)) if sides else 0.0
 
 
-def decode_whole(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+def decode_whole(data: bytes, report: ReadingReport | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """One image as RGB, at its own size; the first frame of an animation.
 
-    Grey images and CMYK become RGB, 16 bits become 8, transparent pixels are blended with white, and the EXIF
+    Grey images and CMYK become RGB, 16 and 32 bits become 8, transparent pixels are blended with white, and the EXIF
     orientation is applied.
+
+    Args:
+        data: the encoded image, in one of `image_formats`.
+        report: counts the images with transparent pixels.
 
     Raises:
         ImageError: not a readable image, truncated, or more than `MAX_PIXELS`.
@@ -178,24 +227,52 @@ def decode_whole(data: bytes) -> UInt8[np.ndarray, "h w 3"]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks about odd metadata
-            image = Image.open(BytesIO(data), formats=("PNG", "JPEG", "WEBP"))
+            image = Image.open(BytesIO(data), formats=image_formats())
             if image.width * image.height > MAX_PIXELS:
                 raise ImageError(f"{image.width} x {image.height} pixels are more than {MAX_PIXELS}")
             image.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            pixels, is_blended = _to_rgb(ImageOps.exif_transpose(image))
+            array = np.asarray(pixels)
     except ImageError:
         raise
     except Exception as error:  # damaged bytes raise errors of every kind, from IndexError to struct.error
-        raise ImageError(f"not a readable PNG, JPEG or WebP: {type(error).__name__}") from error
+        raise ImageError(f"not a readable image: {_problem(data, error)}") from error
+    if report is not None:
+        report.blended += is_blended
+    return array
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits per pixel, which Pillow would clip at 255 instead of scaling
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-    return image.convert("RGB")
+def _problem(data: bytes, error: Exception) -> str:
+    if not data:
+        return "the file is empty"
+    if (known := missing_format(data[:HEAD_BYTES])) is not None:
+        return known
+    return "unknown format" if isinstance(error, UnidentifiedImageError) else f"damaged ({type(error).__name__})"
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image as RGB, and whether transparent pixels were blended with white."""
+    if image.mode == "F" or image.mode.startswith("I"):  # Pillow would clip these at 255 instead of scaling
+        return Image.fromarray(_to_bytes(np.asarray(image))).convert("RGB"), False
+    if not image.has_transparency_data:
+        return image.convert("RGB"), False
+    rgba = image.convert("RGBA")
+    is_opaque = rgba.getchannel("A").getextrema() == (255, 255)
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), not is_opaque
+
+
+def _to_bytes(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
+    """Grey values of 16 or 32 bits, or fractions of white, as 8 bits.
+
+    Raises:
+        ImageError: values that are no numbers, below black or above white.
+    """
+    if values.dtype.kind == "f":
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise ImageError("its values are not between 0 and 1, so black and white are unknown; save it with 8 bits")
+        return (values * 255).round().astype(np.uint8)
+    values = values.astype(np.uint32)  # Pillow reads 32 bits without a sign as with one
+    return (values >> (24 if values.max() >= 1 << 16 else 8)).astype(np.uint8)
 
 
 def load_image_array(
@@ -204,7 +281,7 @@ def load_image_array(
     cache_dir: str | Path,
     *,
     on_progress: Callable[[int, int], None] | None = None,
-    on_skip: Callable[[SkippedImages], None] | None = None,
+    on_report: Callable[[ReadingReport], None] | None = None,
 ) -> UInt8[np.ndarray, "n h w 3"]:
     """All usable images of a folder or zip as one memory-mapped array, decoded once and then cached.
 
@@ -213,7 +290,7 @@ def load_image_array(
         resolution: side of the square images.
         cache_dir: folder of the decoded array, which is used again as long as the source does not change.
         on_progress: called with (images done, images in all).
-        on_skip: called with the files that could not be used, if there are any.
+        on_report: called with what happened, if files could not be used or had transparent pixels.
 
     Raises:
         ImageError: no usable image at all.
@@ -223,40 +300,54 @@ def load_image_array(
         raise ConfigError(f"resolution is {resolution}, expected at least 1")
     source = ImageSource(path)
     cache = Path(cache_dir) / f"images-{resolution}px-{source.signature()}.npy"
-    report = cache.with_suffix(".json")
-    skipped = SkippedImages()
-    if cache.exists() and report.exists():
-        try:
-            array = np.load(cache, mmap_mode="r", allow_pickle=False)
-            skipped.reasons = dict(json.loads(report.read_text(encoding="utf-8")))
-            if array.dtype != np.uint8 or array.shape[1:] != (resolution, resolution, 3):
-                raise ValueError(f"the cache holds {array.dtype} {array.shape}")
-        except (ValueError, TypeError, OSError, EOFError):  # a damaged cache: decode again and replace it
-            skipped.reasons = {}
-        else:
-            if skipped.reasons and on_skip:
-                on_skip(skipped)
-            return array
-    images = np.empty((len(source), resolution, resolution, 3), np.uint8)
-    count = 0
-    for done, (name, data) in enumerate(source.read_all(), start=1):
-        try:
-            images[count] = decode_image(data, resolution)
-            count += 1
-        except ImageError as error:
-            skipped.reasons[name] = str(error)
-        if on_progress:
-            on_progress(done, len(source))
-    if not count:
-        raise ImageError(f"{source.path} has no usable image among {len(source)}: {skipped.summary()}")
-    if skipped.reasons and on_skip:
-        on_skip(skipped)
+    found = _cached(cache, resolution)
+    if found is None:
+        images, report = _decode_all(source, resolution, on_progress)
+        _keep(cache, images, report)
+        found = np.load(cache, mmap_mode="r", allow_pickle=False), report
+    array, report = found
+    if on_report and report.lines():
+        on_report(report)
+    return array
+
+
+def _cached(cache: Path, resolution: int) -> tuple[UInt8[np.ndarray, "n h w 3"], ReadingReport] | None:
+    """What was decoded before; None if there is nothing, or it is damaged."""
     try:
-        Path(cache_dir).mkdir(parents=True, exist_ok=True)
+        array = np.load(cache, mmap_mode="r", allow_pickle=False)
+        stored = json.loads(cache.with_suffix(".json").read_text(encoding="utf-8"))
+        report = ReadingReport(dict(stored["skipped"]), int(stored["blended"]))
+    except (ValueError, TypeError, KeyError, OSError, EOFError):
+        return None
+    is_ours = array.dtype == np.uint8 and array.shape[1:] == (resolution, resolution, 3)
+    return (array, report) if is_ours else None
+
+
+def _decode_all(
+    source: ImageSource, resolution: int, on_progress: Callable[[int, int], None] | None
+) -> tuple[UInt8[np.ndarray, "n h w 3"], ReadingReport]:
+    images = np.empty((len(source), resolution, resolution, 3), np.uint8)
+    count, report = 0, ReadingReport()
+    with source.reader() as read:
+        for done, name in enumerate(source.names, start=1):
+            try:
+                images[count] = decode_image(read(name), resolution, report)
+                count += 1
+            except ImageError as error:
+                report.skipped[name] = str(error)
+            if on_progress:
+                on_progress(done, len(source))
+    if not count:
+        raise ImageError(f"{source.path} has no usable image among {len(source)}: {report.summary()}")
+    return images[:count], report
+
+
+def _keep(cache: Path, images: UInt8[np.ndarray, "n h w 3"], report: ReadingReport) -> None:
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise storage_error(cache_dir, error, verb="make the folder") from error
-    with atomic_write(report) as handle:
-        handle.write(json.dumps(skipped.reasons).encode())
+        raise storage_error(cache.parent, error, verb="make the folder") from error
+    with atomic_write(cache.with_suffix(".json")) as handle:
+        handle.write(json.dumps(asdict(report)).encode())
     with atomic_write(cache) as handle:
-        np.save(handle, images[:count], allow_pickle=False)
-    return np.load(cache, mmap_mode="r", allow_pickle=False)
+        np.save(handle, images, allow_pickle=False)

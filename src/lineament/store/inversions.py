@@ -70,7 +70,9 @@ def load_inversions(path: str | Path) -> Inversions:
         )
     except (KeyError, TypeError, ValueError, LineamentError) as error:
         reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-        raise FileFormatError(f"{path} is a damaged file of inversions: {reason}; make it again with invert") from error
+        raise FileFormatError(
+            f"{path} is a damaged file of inversions: {reason:.400}; make it again with invert"
+        ) from error
 
 
 def check_inversions_match(inversions: Inversions, generator_fingerprint: str, name: str | Path) -> None:

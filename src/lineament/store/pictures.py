@@ -75,7 +75,7 @@ def png_bytes(
     """
     info = PngInfo()
     for key, value in (text or {}).items():
-        info.add_text(key, value)
+        info.add_text(key, value.encode("utf-8", "backslashreplace").decode())  # a path need not be UTF-8
     buffer = BytesIO()
     compression: dict[str, int | bool] = {"compress_level": 1} if quick else {"optimize": True}
     Image.fromarray(enlarge(image, scale)).save(buffer, "PNG", pnginfo=info, **compression)

@@ -19,9 +19,12 @@ from torch import Tensor
 from lineament import __version__
 from lineament.errors import ConfigError, FileFormatError, InputError, NonFiniteError, ShapeError, VersionError
 from lineament.store.atomic import atomic_write, is_temporary, storage_error
+from lineament.store.json_text import parse_json
+from lineament.store.regular_files import check_regular, is_regular
 
 HEADER_KEY = "lineament"
 MAX_HEADER_BYTES = 100_000_000  # the limit of the safetensors format
+MAX_DIMENSIONS = 64  # the limit of PyTorch and NumPy
 
 
 @dataclass(frozen=True)
@@ -161,17 +164,13 @@ def load_tensors(
         StorageError: reading failed.
     """
     found = read_header(path)
-    if found.kind != kind:
-        raise FileFormatError(f"{path} is a file of kind {found.kind!r}, expected {kind!r}; choose the right file")
-    if found.schema_version > schema_version:
-        raise VersionError(
-            f"{path} was written by Lineament {found.written_by} with {kind} schema {found.schema_version}; "
-            f"this release, {__version__}, reads up to {schema_version}: upgrade Lineament"
-        )
-    unknown = [name for name, (dtype, _) in found.tensors.items() if dtype not in _NUMPY_DTYPES]
-    if framework == "np" and unknown:
+    check_kind(path, found, kind, schema_version)
+    known = _NUMPY_DTYPES if framework == "np" else frozenset(_DTYPE_NAMES.values())
+    unknown = [name for name, (dtype, _) in found.tensors.items() if dtype not in known]
+    if unknown:
         dtype = found.tensors[unknown[0]][0]
-        raise FileFormatError(f"{path}: tensor {unknown[0]!r} is {dtype}, which NumPy lacks; load it with torch")
+        remedy = "NumPy lacks; load it with torch" if dtype == "BF16" else "files of Lineament never hold"
+        raise FileFormatError(f"{path}: tensor {unknown[0]:.80} is {dtype:.20}, which {remedy}")
     try:
         tensors: dict[str, Any]
         if mapped:
@@ -188,8 +187,26 @@ def load_tensors(
     return tensors, found.header
 
 
+def check_kind(path: str | Path, found: FileHeader, kind: str, schema_version: int) -> None:
+    """Refuse a file of another kind, or one whose layout is newer than ``schema_version``.
+
+    Raises:
+        FileFormatError: another kind.
+        VersionError: a newer layout.
+    """
+    if found.kind != kind:
+        raise FileFormatError(f"{path} is a file of kind {found.kind!r:.80}, expected {kind!r}; choose the right file")
+    if found.schema_version > schema_version:
+        raise VersionError(
+            f"{path} was written by Lineament {found.written_by} with {kind} schema {found.schema_version}; "
+            f"this release, {__version__}, reads up to {schema_version}: upgrade Lineament"
+        )
+
+
 def is_safetensors(path: str | Path) -> bool:
     """Whether a file begins like a safetensors file, truncated or not; False if it is missing or unreadable."""
+    if not is_regular(path):
+        return False
     try:
         with Path(path).open("rb") as handle:
             start = handle.read(9)
@@ -201,6 +218,7 @@ def is_safetensors(path: str | Path) -> bool:
 def read_header(path: str | Path) -> FileHeader:
     """The header of one of our files, without reading its tensors; raises the same errors as `load_tensors`."""
     path = Path(path)
+    check_regular(path)
     try:
         with path.open("rb") as handle:
             size = handle.seek(0, 2)
@@ -217,9 +235,9 @@ def read_header(path: str | Path) -> FileHeader:
             raise InputError(f"{path} is a folder, expected a file; name a file inside it") from error
         raise storage_error(path, error, verb="read") from error
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise _not_safetensors(path, start, size) from error
+        document = parse_json(raw, size)
+    except ValueError as error:
+        raise _not_safetensors(path, start, size, error) from error
     if not isinstance(document, dict):
         raise _not_safetensors(path, start, size)
     metadata = document.pop("__metadata__", None) or {}
@@ -287,15 +305,15 @@ def _as_torch(name: str, value: np.ndarray | Tensor) -> Tensor:
 
 def _first_non_finite(tensors: Mapping[str, Any]) -> str | None:
     for name, value in tensors.items():
-        if isinstance(value, Tensor):
-            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-                return name
-        elif value.dtype.kind in "fc" and not bool(np.isfinite(value).all()):
+        real = value.is_floating_point() if isinstance(value, Tensor) else value.dtype.kind == "f"
+        # Extremes, which NaN spreads to, need no memory; a mask of finite values needs more than the tensor.
+        extremes = (value.min(), value.max()) if real and math.prod(value.shape) else ()
+        if not all(math.isfinite(extreme) for extreme in extremes):
             return name
     return None
 
 
-def _not_safetensors(path: Path, start: bytes, size: int) -> FileFormatError:
+def _not_safetensors(path: Path, start: bytes, size: int, reason: Exception | None = None) -> FileFormatError:
     if is_temporary(path):
         what = "is a half-written file that a killed run left behind; delete it"
     elif size == 0:
@@ -303,7 +321,8 @@ def _not_safetensors(path: Path, start: bytes, size: int) -> FileFormatError:
     elif start.startswith((b"PK", b"\x80")):
         what = "looks like a pickle, expected a safetensors file; pickles can run code and are never opened"
     else:
-        what = "is not a safetensors file, or only a part of one; get or make the file again"
+        detail = f" ({reason!s:.200})" if reason else ""
+        what = f"is not a safetensors file, or only a part of one{detail}; get or make the file again"
     return FileFormatError(f"{path} {what}")
 
 
@@ -325,6 +344,8 @@ def _tensor_table(path: Path, document: dict[str, Any]) -> tuple[dict[str, tuple
             dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
             if not isinstance(dtype, str) or not all(type(v) is int and v >= 0 for v in [*shape, *offsets]):
                 raise ValueError(name)
+            if len(shape) > MAX_DIMENSIONS:
+                raise ValueError(name)
             table[name] = (dtype, tuple(shape))
             end = max(end, offsets[1])
         except (KeyError, TypeError, ValueError, IndexError) as error:
@@ -343,15 +364,15 @@ def _parse_header(
             f"{path} is a safetensors file of another program (no {HEADER_KEY!r} header); name one of Lineament's"
         )
     try:
-        document = json.loads(text)
+        document = parse_json(text.encode(), num_bytes)
         kind, version = document["kind"], document["schema_version"]
         written_by, header = document["written_by"], document["header"]
         if not (isinstance(kind, str) and type(version) is int and version >= 1):
             raise ValueError("kind or schema_version")
         if not (isinstance(written_by, str) and isinstance(header, dict)):
             raise ValueError("written_by or header")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise FileFormatError(
-            f"{path}: its Lineament header is damaged ({error}); get or make the file again"
+            f"{path}: its Lineament header is damaged ({error!s:.200}); get or make the file again"
         ) from error
     return FileHeader(kind, version, written_by, header, shapes, num_bytes)

@@ -29,7 +29,9 @@ from lineament.records.camera import Camera
 from lineament.records.proportions import LABELS, LANDMARKS, proportions
 from lineament.records.truth import FaceTruth
 from lineament.store.atomic import storage_error
-from lineament.store.images import MAX_BYTES, MAX_PIXELS, decode_image
+from lineament.store.image_files import MAX_BYTES
+from lineament.store.images import MAX_PIXELS, decode_image
+from lineament.store.regular_files import check_regular
 
 _VIEW, _LIGHT = ("pitch", "yaw", "roll", "tx", "ty", "tz"), ("ambient", "diffuse", "dx", "dy")
 _HOLES = ("mouth_inside",)
@@ -265,6 +267,7 @@ def _check_csv(path: Path, rows: Sequence[str]) -> None:
     """Check that truth.csv (for people, may be missing) lists the same faces as truth.npz."""
     if not path.exists():
         return
+    check_regular(path)
     try:
         with path.open(encoding="utf-8", errors="replace") as lines:
             listed = [line.partition(",")[0].strip() for line in lines][1:]
@@ -298,6 +301,7 @@ def _listed(folder: Path, suffixes: Collection[str]) -> dict[str, Path]:
 
 
 def _read(path: Path) -> bytes:
+    check_regular(path)
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(f"{path} has more than {MAX_BYTES} bytes, expected a small picture; make it again")
@@ -337,6 +341,7 @@ def _read_depth_png(path: Path, resolution: int) -> Float[np.ndarray, "h w"]:
 
 def _read_npz(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Arrays of an npz; pickled arrays and those above `MAX_BYTES` are refused."""
+    check_regular(path)
     try:
         with zipfile.ZipFile(path) as archive:
             if missing := [name for name in names if f"{name}.npy" not in archive.namelist()]:

@@ -42,7 +42,7 @@ def animation_bytes(
         shared = Image.fromarray(np.concatenate(list(frames[:: max(len(frames) // 8, 1)]))).quantize(256)
         pictures = [p.quantize(palette=shared, dither=Image.Dither.FLOYDSTEINBERG) for p in pictures]
         hundredths = max(round(100 / fps), 2)  # browsers slow down faster animations
-        extra = {"comment": comment.encode("utf-8")} if comment else {}
+        extra = {"comment": comment.encode("utf-8", "backslashreplace")} if comment else {}
         options = {"duration": hundredths * 10, "disposal": 1, "optimize": False, **extra}
     else:
         extra = {"exif": _described(comment)} if comment else {}

@@ -199,6 +199,14 @@ def test_official_tensorflow_discriminator_of_mapped_classes(layers: int) -> Non
     assert assert_same(network, read, torch.randn(3, 3, 32, 32), label).num_mapping_layers == layers
 
 
+def test_groups_of_tensorflow_discriminators_that_state_none() -> None:
+    named = to_tensorflow_judge(judge())
+    sizes = {
+        name: discriminator_from_tensorflow(named, {"build_func_name": name})[0] for name in ("D_main", "D_stylegan2")
+    }
+    assert {name: config.group_size for name, config in sizes.items()} == {"D_main": 0, "D_stylegan2": 4}
+
+
 @pytest.mark.parametrize(("architecture", "classes"), [("resnet", 0), ("skip", 0), ("resnet", 4)])
 def test_official_tensorflow_discriminator(architecture: str, classes: int) -> None:
     network = judge(architecture=architecture, c_dim=classes)

@@ -19,10 +19,11 @@ import sys
 from pathlib import Path
 from tests import balance_world
 from tests.recipes.balance.test_interruptions import longer
+from lineament.cli.main import guarded
 from lineament.recipes.balance.run import run
 if __name__ == "__main__":
     balance_world.shrink()
-    run(longer(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])))
+    sys.exit(guarded(lambda: 0 * bool(run(longer(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))))))
 """
 
 
@@ -110,7 +111,7 @@ def test_ctrl_c_stops_between_two_pieces_and_two_processes_stop_together(
             time.sleep(0.002)
         process.send_signal(signal.SIGINT)  # to the first only: the other must hear of it
         _, stderr = process.communicate(timeout=300)
-    assert process.returncode == 0, stderr
+    assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert "the same command goes on" in stderr
     assert not (out / "manifest.parquet").exists()

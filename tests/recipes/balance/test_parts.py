@@ -9,8 +9,8 @@ import torch
 from lightning_fabric import Fabric
 
 from lineament.directions.steps import calibrated_step, step_length
-from lineament.engine.run_folder import GentleStop
-from lineament.engine.work import Stopped, Work
+from lineament.engine.run_folder import GentleStop, Stopped
+from lineament.engine.work import Work
 from lineament.errors import ConfigError, DataError
 from lineament.estimators.histograms import Grid
 from lineament.estimators.part_scores import PartReader
@@ -22,7 +22,7 @@ from lineament.recipes.balance.measures import Meter, Stepper
 from lineament.recipes.balance.networks import open_networks
 from lineament.recipes.balance.plan import Goal, make_grid, set_goal, uniform_goal
 from lineament.recipes.balance.rounds import Candidates, second_chances
-from lineament.recipes.balance.sources import Samples, is_safe
+from lineament.recipes.balance.sources import Samples
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.settings.balance import BalanceConfig, read_bins, read_spans
 from tests import tiny
@@ -219,11 +219,6 @@ def test_aims_are_moved_by_the_median_miss_and_not_endlessly() -> None:
     assert few.tolist() == [[0.0]] * 3
 
 
-def test_names_that_lead_out_of_the_folder() -> None:
-    assert is_safe("a/b c/ü.png")
-    assert not any(map(is_safe, ("../a.png", "a/../../b.png", "/etc/a.png", "c:\\a.png", "c:a.png")))
-
-
 # ---- work ----
 
 
@@ -265,7 +260,7 @@ def test_a_wish_to_stop_is_heard_between_two_pieces_and_forgotten_by_the_next_ru
         stop.requested = index == 1
         return piece(index)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(Stopped, match=r"what is done is kept in .*/work, and the same command goes on"):
         work.do("a", 4, compute).__next__()
     assert sorted(p.name for p in (tmp_path / "work").glob("a-*")) == ["a-000000.safetensors", "a-000001.safetensors"]
     again = Work(tmp_path / "work", Fabric(accelerator="cpu"), GentleStop())

@@ -23,6 +23,7 @@ from lineament.recipes.balance.run import forget_a_beginning, run
 from lineament.records.inversion_settings import InversionSettings
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.settings.balance import BalanceConfig
+from lineament.store.atlas import load_atlas, save_atlas
 from lineament.store.inversions import load_inversions, save_inversions
 from lineament.store.manifest import load_manifest
 from lineament.store.pictures import read_png_text
@@ -71,7 +72,7 @@ def test_originals_are_kept_to_the_byte_and_nothing_else_is_there(world: Path, d
     for path in (world / "images").iterdir():
         assert files.pop(f"images/originals/{path.name}") == path.read_bytes()
     images = {file for file, kind in zip(columns["file"], columns["kind"], strict=True) if kind == "generated"}
-    assert images | {"config.json", ".lock", "manifest.parquet", "plan.json", "report.html"} == set(files)
+    assert images | {"config.json", "manifest.parquet", "plan.json", "report.html"} == set(files)
 
 
 def test_the_manifest_tells_the_truth(world: Path, done) -> None:
@@ -440,3 +441,35 @@ def test_the_number_of_threads_does_not_matter(world: Path, done, tmp_path: Path
     finally:
         torch.set_num_threads(threads)
     assert contents(tmp_path / "out") == contents(out)
+
+
+# ---- kills and changed files ----
+
+
+def test_work_that_a_kill_left_in_a_finished_folder_goes(world: Path, done, tmp_path: Path) -> None:
+    out = shutil.copytree(done[0], tmp_path / "out")
+    (out / "work").mkdir()
+    (out / "work" / "images-0-000000.safetensors").write_bytes(b"")
+    (out / ".lock").touch()
+    run(settings(world, out))
+    assert contents(out) == contents(done[0])
+
+
+def test_another_atlas_of_the_same_networks_and_day_is_noticed(world: Path, tmp_path: Path) -> None:
+    own = shutil.copy(world / "atlas.safetensors", tmp_path)
+    config = settings(world, tmp_path / "out", atlas=Path(own))
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(balance_rounds, "make_piece", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run(config)
+    (tmp_path / "out" / "work" / "images-0-000000.safetensors").write_bytes(b"")
+    atlas = load_atlas(own)
+    save_atlas(own, replace(atlas, w_mean=atlas.w_mean + 0.01))
+    with pytest.raises(
+        ConfigError, match=r"^the atlas changed since this run began.*\(the atlas was \w{8}, now \w{8}\)"
+    ):
+        run(config)

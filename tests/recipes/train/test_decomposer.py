@@ -149,7 +149,8 @@ def test_stop_and_resume_gives_the_same_bits(
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
         patch.setattr(DecomposerTrainer, "train_step", step)
-        run(config)
+        with pytest.raises(run_folder.Stopped, match="stopped at step 3; the same command goes on"):
+            run(config)
     assert saved_step(config.out) == 3
     run(config)
     assert_same(config.out, uninterrupted)
@@ -439,7 +440,8 @@ def test_latent_pairs_resume_with_the_same_bits(sources: Path, tmp_path: Path, m
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.GentleStop, "__enter__", lambda self: stops.append(self) or enter(self))
         patch.setattr(DecomposerTrainer, "train_step", step)
-        run(settings(sources, tmp_path / "stopped", **options))
+        with pytest.raises(run_folder.Stopped):
+            run(settings(sources, tmp_path / "stopped", **options))
     assert seen == [False, False, True]
     run(settings(sources, tmp_path / "stopped", **options))
     assert_same(tmp_path / "stopped", tmp_path / "whole")

@@ -1,6 +1,7 @@
 """Training an encoder: it learns, is repeatable and resumable, and never sees what is held out."""
 
 import json
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_encoder, network_fingerprint, save_network
+from lineament.engine.run_folder import Stopped
 from lineament.engine.training_data import split_held_out
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.recipes.train import encoder as train_encoder
@@ -157,3 +159,18 @@ def test_no_images_at_all_is_said(files: tuple[Path, Path], tmp_path: Path, monk
     monkeypatch.setattr(train_encoder, "load_images", lambda *_: np.empty((0, 32, 32, 3), np.uint8))
     with pytest.raises(DataError, match="no images to learn from"):
         run(settings(files, tmp_path / "run"))
+
+
+def test_a_signal_stops_the_training_after_its_step_and_the_state_is_kept(
+    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = train_encoder.EncoderTrainer.train_step
+
+    def signalled(*arguments: Any) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(train_encoder.EncoderTrainer, "train_step", signalled)
+    with pytest.raises(Stopped, match="stopped at step 1; the same command goes on"):
+        run(settings(files, tmp_path))
+    assert load_tensors(tmp_path / "state.safetensors", "training-state")[1]["step"] == 1

@@ -146,7 +146,8 @@ def test_stop_and_resume_gives_the_same_bits(
     config = settings(faces, tmp_path / "run")
     with monkeypatch.context() as patch:
         stop_after(patch, step)
-        run(config)
+        with pytest.raises(run_folder.Stopped, match=r"stopped at .* kimg; the same command goes on"):
+            run(config)
     assert load_tensors(config.out / "state.safetensors", "training-state")[1]["step"] == step
     run(config)
     assert_same(config.out, uninterrupted)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 
 from lineament.checkpoints.ours import load_judge
 from lineament.engine.devices import make_fabric
+from lineament.engine.run_folder import Stopped
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.faces.measure import read
 from lineament.networks.judge import Judge
@@ -206,3 +208,18 @@ def test_a_training_on_other_attributes_is_not_gone_on_with(folders: tuple[Path,
         np.savez(folder / "truth.npz", **table)
     with pytest.raises(ConfigError, match=r"other attributes \(bright, dark"):
         run(settings((train, test), tmp_path / "run", steps=3))
+
+
+def test_a_signal_stops_the_training_after_its_step_and_the_state_is_kept(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = train_judge.JudgeTrainer.train_step
+
+    def signalled(*arguments: Any) -> dict[str, float]:
+        signal.raise_signal(signal.SIGTERM)
+        return original(*arguments)
+
+    monkeypatch.setattr(train_judge.JudgeTrainer, "train_step", signalled)
+    with pytest.raises(Stopped, match="stopped at step 1; the same command goes on"):
+        run(settings(folders, tmp_path))
+    assert load_tensors(tmp_path / "state.safetensors", "training-state")[1]["step"] == 1

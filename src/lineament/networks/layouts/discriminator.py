@@ -96,11 +96,13 @@ def discriminator_from_tensorflow(
             state[f"blocks.{k}.skip.weight"] = kernel_from_tensorflow(t.take(f"{r}x{r}/Skip/weight"))
     state |= _conv(t, "4x4/Conv", "final_conv") | _dense(t, "4x4/Dense0", "final_dense") | _dense(t, "Output", "logit")
     t.finish()
+    # Unless told otherwise, ADA's network compares a whole batch, the earlier ones groups.
+    default = 0 if settings.get("build_func_name") == "D_main" else GROUP_SIZE
     return discriminator_config(
         state,
         conv_clamp=float(settings.get("conv_clamp") or 0.0),
         mapping_lr_multiplier=float(settings.get("mapping_lrmul") or 0.1),
-        group_size=int(settings.get("mbstd_group_size", GROUP_SIZE) or 0),
+        group_size=int(settings.get("mbstd_group_size", default) or 0),
     ), state
 
 

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,11 +11,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from lineament import __version__
-from lineament.checkpoints.growth import atlas_for, check_encoder_matches, for_all_layers
-from lineament.checkpoints.ours import NetworkT, load_encoder, load_features, network_fingerprint
-from lineament.checkpoints.pairs import load_pair, look_as_in
+from lineament.checkpoints.growth import atlas_for, for_all_layers
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.checkpoints.pairs import find_encoder, find_features, load_pair, look_as_in
 from lineament.checkpoints.shipped import shipped_path
-from lineament.errors import DataError, ImageError, InputError, MismatchError
+from lineament.engine.origins import array_signature
+from lineament.errors import DataError, ImageError, MismatchError
 from lineament.estimators.balancing import Extrapolation
 from lineament.faces.inversion import Inverted, invert_images, quality
 from lineament.faces.latent_spread import LatentSpread, latent_spread
@@ -31,8 +31,8 @@ from lineament.records.atlas import Atlas
 from lineament.records.inversion_settings import InversionSettings
 from lineament.records.inversions import MAX_DISTANCE, MIN_SSIM, Inversions
 from lineament.settings.balance import BalanceConfig
-from lineament.store.atlas import load_atlas
-from lineament.store.images import ImageSource, decode_image
+from lineament.store.atlas import atlas_fingerprint, load_atlas
+from lineament.store.images import ImageSource, ReadingReport, decode_image
 from lineament.store.inversions import load_inversions
 from lineament.store.tensors import short_fingerprint
 
@@ -55,14 +55,17 @@ class Networks:
     spread: LatentSpread
     extrapolation: Extrapolation
 
-    def signature(self) -> str:
-        """Identifies the networks and inversions; it differs when another of them is used."""
-        parts = [self.atlas.generator_fingerprint, self.atlas.decomposer_fingerprint, self.atlas.created]
-        if self.encoder is not None:
-            parts.append(network_fingerprint(self.encoder))
-        if self.inversions is not None:
-            parts += [self.inversions.created, str(len(self.inversions))]
-        return " ".join(parts)
+    def signatures(self) -> dict[str, str]:
+        """Fingerprints of the networks, the atlas and the inversions; empty for those that are not used."""
+        features, found = self.features, self.inversions
+        return {
+            "the generator": self.atlas.generator_fingerprint,
+            "the decomposer": self.atlas.decomposer_fingerprint,
+            "the atlas": atlas_fingerprint(self.atlas),
+            "the encoder": "" if self.encoder is None else network_fingerprint(self.encoder),
+            "the features": "" if features is None else network_fingerprint(features, without=("scale",)),
+            "the inversions": "" if found is None else array_signature(found.ws, found.photographs),
+        }
 
     def recipe(self) -> dict[str, str]:
         """Text about its making for the file of every picture."""
@@ -73,10 +76,12 @@ class Networks:
             "lineament:held": ",".join(self.stepper.held) or "nothing",
         }
 
-    def decoder(self, read: Callable[[str], bytes]) -> Callable[[str], UInt8[np.ndarray, "h w 3"]]:
+    def decoder(
+        self, read: Callable[[str], bytes], report: ReadingReport
+    ) -> Callable[[str], UInt8[np.ndarray, "h w 3"]]:
         """A function that decodes images by name, at the generator's resolution."""
         size = self.generator.config.resolution
-        return lambda name: decode_image(read(name), size)
+        return lambda name: decode_image(read(name), size, report)
 
     def invert(self, images: Float[Tensor, "n 3 h w"], settings: InversionSettings) -> Inverted:
         """Invert images together."""
@@ -132,12 +137,9 @@ def open_networks(config: BalanceConfig, names: Sequence[str], device: torch.dev
                 f"but the atlas is of {short_fingerprint(atlas.generator_fingerprint)}; invert the images with that one"
             )
     else:
-        encoder = _find(config, "encoder.safetensors", config.encoder, lambda path: load_encoder(path, device))
-        if encoder is not None:
-            check_encoder_matches(encoder, generator, config.generator or "the shipped generator")
+        encoder = find_encoder(config.encoder, generator, config.generator, config.pair)
     if config.source == "photographs" and inversions is None:
-        sample = torch.zeros(0)
-        features = _find(config, "features.safetensors", None, lambda path: load_features(path, sample, device))
+        features = find_features(None, generator, config.generator, config.pair)
     return Networks(
         atlas=atlas,
         generator=generator,
@@ -152,21 +154,9 @@ def open_networks(config: BalanceConfig, names: Sequence[str], device: torch.dev
     )
 
 
-def _find(config: BalanceConfig, name: str, named: Path | None, load: Callable[[Path], NetworkT]) -> NetworkT | None:
-    """The named network, or the shipped one if it belongs to the generator."""
-    if named is not None:
-        return load(named)
-    if config.generator is not None:
-        return None
-    try:
-        return load(shipped_path(name, config.pair))
-    except InputError:
-        return None
-
-
 @contextmanager
 def reader_of(
-    config: BalanceConfig, source: ImageSource, networks: Networks
+    config: BalanceConfig, source: ImageSource, networks: Networks, report: ReadingReport
 ) -> Iterator[Callable[[str], UInt8[np.ndarray, "h w 3"]]]:
     """A function that reads images by name: the crops that were inverted, or images decoded at the generator's size.
 
@@ -176,7 +166,7 @@ def reader_of(
     found = networks.inversions
     if found is None:
         with source.reader() as read:
-            yield networks.decoder(read)
+            yield networks.decoder(read, report)
         return
     numbers = {name: i for i, name in enumerate(found.names)}
     missing = [name for name in source.names if name not in found.skipped and name not in numbers]

@@ -5,13 +5,14 @@ import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from lineament.engine.work import Work
+from lineament.engine.work import Work, remove_work
 from lineament.errors import ImageError
 from lineament.estimators.histograms import importance_weights
 from lineament.ops.seeding import philox
@@ -20,9 +21,11 @@ from lineament.recipes.balance.plan import Goal
 from lineament.recipes.balance.rounds import Candidates, picture_stage
 from lineament.recipes.balance.sources import Originals, Photographs, SourceFaces
 from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic
+from lineament.store.image_formats import suffix_of
 from lineament.store.images import ImageSource
 from lineament.store.labels import Labels, write_labels
 from lineament.store.manifest import save_manifest
+from lineament.store.names import writable_names
 from lineament.store.shards import write_shard
 
 IMAGES, ORIGINALS, GENERATED, SHARDS = "images", "originals", "generated", "shards"
@@ -44,6 +47,11 @@ class Balanced:
     candidates: Candidates
     labels: Labels | None
 
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """Path of each original in the folder. It depends on the names of all images, used or not."""
+        return {name: f"{IMAGES}/{ORIGINALS}/{path}" for name, path in writable_names(self.source.names).items()}
+
     def rows(self) -> dict[str, Any]:
         """The manifest's columns: originals, generated images, rejected ones, skipped files."""
         names, grid, made = self.goal.grid.names, self.goal.grid, self.candidates
@@ -62,7 +70,7 @@ class Balanced:
         sources = [self.faces.names[int(i)] for i in made.source[order]]
         columns: dict[str, Any] = {
             "file": column(
-                [original_file(name) for name in self.originals.names],
+                [self.files[name] for name in self.originals.names],
                 [generated_file(int(i)) if chosen[i] else None for i in order],
             ),
             "kind": column(
@@ -92,11 +100,6 @@ class Balanced:
                     own, theirs, [self.labels.rows[name][j] for name in self.originals.skipped]
                 )
         return columns
-
-
-def original_file(name: str) -> str:
-    """Path of an original in the folder."""
-    return f"{IMAGES}/{ORIGINALS}/{name}"
 
 
 def generated_file(item: int) -> str:
@@ -165,11 +168,14 @@ def _some_files(balanced: Balanced, work: Work, wanted: Container[str] | None = 
     """
     with balanced.source.reader() as read:
         for name in balanced.originals.names:
-            if wanted is None or original_file(name) in wanted:
-                data = read(name)
-                if not data:
-                    raise ImageError(f"{name} could be read when this run began, and now it cannot; put it back")
-                yield original_file(name), data
+            if wanted is None or balanced.files[name] in wanted:
+                try:
+                    data = read(name)
+                except ImageError as error:
+                    raise ImageError(
+                        f"{name} could be read when this run began, now it {error}; put it back"
+                    ) from error
+                yield balanced.files[name], data
     items = np.flatnonzero(balanced.candidates.chosen(balanced.goal.added)).tolist()
     yield from generated_files(balanced, work, [i for i in items if wanted is None or generated_file(i) in wanted])
 
@@ -210,7 +216,7 @@ def _write_shards(out: Path, balanced: Balanced, work: Work, columns: dict[str, 
             row, file = own[i], columns["file"][own[i]]
             facts = {name: values[row] for name, values in columns.items() if values[row] is not None}
             text = json.dumps(facts, sort_keys=True, ensure_ascii=False).encode()
-            samples.append((f"{row:08d}", {Path(file).suffix[1:].lower(): contents[file], "json": text}))
+            samples.append((f"{row:08d}", {suffix_of(contents[file]): contents[file], "json": text}))
         write_shard(path, samples)
 
 
@@ -225,9 +231,9 @@ def _labels_of(columns: dict[str, Any], labels: Labels) -> Labels:
     return Labels(labels.columns, rows)
 
 
-def tidy(out: Path, work: Work) -> None:
+def tidy(out: Path) -> None:
     """Remove files that only an unfinished run needs."""
-    work.remove()
+    remove_work(out / WORK)
     for folder in (out, out / SHARDS):
         with suppress(OSError):
             remove_stale_temporaries(folder)

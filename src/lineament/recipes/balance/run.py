@@ -1,5 +1,6 @@
 """Balance a folder of images: fill where it is poor with images changed by as little as possible."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Iterator
@@ -16,8 +17,10 @@ from rich.console import RenderableType
 from lineament import __version__
 from lineament.engine.console import console
 from lineament.engine.devices import make_fabric
-from lineament.engine.run_folder import CONFIG_NAME, LOCK_NAME, GentleStop, RunFolder
-from lineament.engine.work import Stopped, Work
+from lineament.engine.locks import LOCK_NAME
+from lineament.engine.origins import array_signature
+from lineament.engine.run_folder import CONFIG_NAME, GentleStop, RunFolder
+from lineament.engine.work import Work
 from lineament.errors import ConfigError, FileFormatError, InputError
 from lineament.estimators.balancing import plan_transport
 from lineament.recipes.balance.generation import Limits, Maker, fixed_batch
@@ -31,9 +34,12 @@ from lineament.recipes.balance.trials import TRIAL_FACES, check_reach, cost_line
 from lineament.records.devices import Devices
 from lineament.settings.balance import BalanceConfig, read_names
 from lineament.store.atomic import is_temporary
-from lineament.store.images import ImageSource
-from lineament.store.labels import Labels, check_labels_match, read_labels
+from lineament.store.distribution import read_distribution
+from lineament.store.image_signature import content_signature
+from lineament.store.images import ImageSource, ReadingReport, blended_text
+from lineament.store.labels import Labels, match_labels, read_labels
 from lineament.store.manifest import load_manifest, need_parquet
+from lineament.store.names import shown_name
 
 USES_PER_MEAN = 4
 """No source is used more than this many times as often as the average one would be, unless told."""
@@ -50,7 +56,7 @@ class BalanceResult:
     """What there is in the end.
 
     Attributes:
-        summary: of the manifest; None after a dry run, or if stopped.
+        summary: of the manifest; None after a dry run.
         lines: for standard output; empty on all processes but the first.
         seconds: that each stage took, for people; no file holds them.
     """
@@ -117,6 +123,7 @@ def run(config: BalanceConfig) -> BalanceResult:
         ConfigError: a target that cannot be reached or met, or a folder that holds something else.
         MismatchError: files that do not belong together.
         StorageError: the folder cannot be written.
+        Stopped: the user stopped the run; what is done is kept.
     """
     if not config.dry_run:
         need_parquet()  # a missing extra is reported before the work begins
@@ -127,18 +134,13 @@ def run(config: BalanceConfig) -> BalanceResult:
         if config.dry_run:
             return _balance(config, fabric, Work(None, fabric, stop))
         settings = replace(config, out=Path(), devices=Devices())
-        with RunFolder(config.folder, settings, lead=fabric.is_global_zero):
+        with RunFolder(config.folder, settings, free=("devices",), fabric=fabric):
             fabric.barrier()
             if (config.folder / MANIFEST).exists():
                 fabric.barrier()
-                return _finished(config, fabric, Work(None, fabric, stop), {})
+                return _finished(config, fabric, {})
             try:
                 return _balance(config, fabric, Work(config.folder / WORK, fabric, stop))
-            except Stopped:
-                if fabric.is_global_zero:
-                    done = f"stopped; what is done is kept in {config.folder}, and the same command goes on"
-                    console.print(done, soft_wrap=True)
-                return BalanceResult(None, [])
             except (InputError, FileFormatError):
                 if fabric.is_global_zero:
                     forget_a_beginning(config.folder)
@@ -163,16 +165,23 @@ def _balance(config: BalanceConfig, fabric: Fabric, work: Work) -> BalanceResult
     """Measure, plan, try, make, write."""
     names = read_names(config.semantics)
     source = ImageSource(config.images)
-    labels = _read_labels(config, source)
+    labels, report = _read_labels(config, source, lead=fabric.is_global_zero), ReadingReport()
     networks = open_networks(config, names, fabric.device)
     clock = Clock()
-    with reader_of(config, source, networks) as read:
+    with reader_of(config, source, networks, report) as read:
         work.check_inputs(
-            {"the images": source.signature(), "the networks": networks.signature()},
+            {
+                "the contents of the images": content_signature(source),
+                "the target": _signature_of_target(config),
+                "the labels": "" if labels is None else hashlib.sha256(repr(labels).encode()).hexdigest(),
+                **networks.signatures(),
+            },
             f"choose a new --out, or delete {config.out} to begin anew",
         )
         meter, device, likeness = networks.meter, fabric.device, networks.likeness
-        originals = measure_images(work, "originals", source, read, meter, device, likeness, config.min_face)
+        originals = measure_images(work, "originals", source, read, report, meter, device, likeness, config.min_face)
+        if originals.blended and fabric.is_global_zero:
+            console.print(blended_text(originals.blended), soft_wrap=True)
         clock.lap("measuring")
         goal = _goal(config, networks, originals, work, fabric)
         clock.lap("target")
@@ -214,17 +223,31 @@ def _balance(config: BalanceConfig, fabric: Fabric, work: Work) -> BalanceResult
             seal(config.folder, columns, plan)
         clock.lap("writing")
     fabric.barrier()
-    return _finished(config, fabric, work, clock.seconds)
+    return _finished(config, fabric, clock.seconds)
 
 
-def _finished(config: BalanceConfig, fabric: Fabric, work: Work, seconds: dict[str, float]) -> BalanceResult:
+def _signature_of_target(config: BalanceConfig) -> str:
+    """Fingerprint of the files that give the target; empty if it is uniform."""
+    path = Path(config.target)
+    if path.suffix.lower() == ".json":
+        names, edges, shares = read_distribution(path)
+        return array_signature(np.frombuffer(repr(names).encode(), np.uint8), *edges, shares)
+    return "" if config.target == "uniform" else content_signature(ImageSource(path))
+
+
+def _finished(config: BalanceConfig, fabric: Fabric, seconds: dict[str, float]) -> BalanceResult:
     """What a finished folder says of itself."""
     columns, about = load_manifest(config.folder / MANIFEST)
-    summary = summarise(columns, about["plan"])
+    try:
+        summary = summarise(columns, about["plan"])
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise FileFormatError(
+            f"{config.folder / MANIFEST} lacks entries of a manifest ({error!r:.80}); balance into another folder"
+        ) from error
     fabric.barrier()
     if not fabric.is_global_zero:
         return BalanceResult(summary, [], seconds)
-    tidy(config.folder, work)
+    tidy(config.folder)
     if summary.skipped_files:
         name, reason = next(iter(summary.skipped_files.items()))
         console.print(
@@ -240,11 +263,12 @@ def _finished(config: BalanceConfig, fabric: Fabric, work: Work, seconds: dict[s
     return BalanceResult(summary, [*summary.renderables(), str(config.folder / REPORT)], seconds)
 
 
-def _read_labels(config: BalanceConfig, source: ImageSource) -> Labels | None:
+def _read_labels(config: BalanceConfig, source: ImageSource, *, lead: bool) -> Labels | None:
     if config.labels is None:
         return None
-    labels = read_labels(config.labels)
-    check_labels_match(labels, source.names, config.labels)
+    labels = match_labels(read_labels(config.labels), source.names, config.labels)
+    if lead and (text := labels.blanks_text()):
+        console.print(f"{config.labels}: {text}", soft_wrap=True, markup=False)
     return labels
 
 
@@ -261,12 +285,12 @@ def _goal(config: BalanceConfig, networks: Networks, originals: Originals, work:
         shares, words = uniform_goal(grid)
     else:
         like = ImageSource(path)
-        work.check_inputs({"the target's images": like.signature()}, "choose a new --out")
         with like.reader() as read:
-            decode = networks.decoder(read)
-            theirs = measure_images(work, "target", like, decode, networks.meter, fabric.device)
+            report = ReadingReport()
+            decode = networks.decoder(read, report)
+            theirs = measure_images(work, "target", like, decode, report, networks.meter, fabric.device)
         grid = make_grid(names, theirs.values, config.range, config.bins)
-        shares, words = images_goal(grid, theirs.values, path.name)
+        shares, words = images_goal(grid, theirs.values, shown_name(path.name))
     return set_goal(grid, words, shares, originals.values, config.count, config.max_variation)
 
 
@@ -287,12 +311,12 @@ def _plan_facts(
 ) -> dict[str, Any]:
     """For plan.json and the manifest."""
     settings = {k: v for k, v in asdict(config).items() if k not in ("out", "images", "devices", "dry_run")}
-    settings |= {k: Path(str(v)).name for k, v in settings.items() if isinstance(v, Path)}
+    settings |= {k: shown_name(Path(str(v)).name) for k, v in settings.items() if isinstance(v, Path)}
     settings["target"] = goal.target
     names = goal.grid.names
     return {
         "version": __version__,
-        "images": config.images.name,
+        "images": shown_name(config.images.name),
         "semantics": list(names),
         "settings": settings,
         "generator": networks.atlas.generator_fingerprint,

@@ -30,6 +30,7 @@ from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.steps import calibrated_step
 from lineament.engine.console import console
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.errors import ConfigError, ImageError
 from lineament.faces.decomposer_scores import MeanEstimate, _cell, correlation_of, mean_of, ratio_of
 from lineament.faces.measure import synthesize_edited
@@ -43,7 +44,7 @@ from lineament.records.decomposition import Decomposition
 from lineament.settings.evaluate_consistency import MIN_FACES, EvaluateConsistencyConfig
 from lineament.store.atlas import load_atlas
 from lineament.store.atomic import write_text_atomic
-from lineament.store.images import ImageSource, SkippedImages, decode_image
+from lineament.store.images import ImageSource, ReadingReport, decode_image
 
 _STREAM_PHOTOGRAPHS = 8
 
@@ -243,19 +244,19 @@ def draw_photographs(path: Path, resolution: int, count: int, seed: int) -> Floa
     Raises:
         ImageError: fewer than `MIN_FACES` usable images.
     """
-    source, skipped = ImageSource(path), SkippedImages()
+    source, report = ImageSource(path), ReadingReport()
     order = philox(seed, _STREAM_PHOTOGRAPHS, 0).permutation(len(source))
-    source.names = [source.names[i] for i in order]
     images: list[np.ndarray] = []
-    for name, data in source.read_all():
-        try:
-            images.append(decode_image(data, resolution))
-        except ImageError as error:
-            skipped.reasons[name] = str(error)
-        if len(images) == count:
-            break
-    if skipped.reasons:
-        console.print(skipped.summary())
+    with source.reader() as read:
+        for name in (source.names[i] for i in order):
+            try:
+                images.append(decode_image(read(name), resolution, report))
+            except ImageError as error:
+                report.skipped[name] = str(error)
+            if len(images) == count:
+                break
+    for line in report.lines():
+        console.print(line, soft_wrap=True, markup=False)
     if len(images) < MIN_FACES:
         raise ImageError(f"{path} has {len(images)} usable image(s), expected at least {MIN_FACES}; give more")
     return to_tensor(np.stack(images))
@@ -279,6 +280,7 @@ def score_generated(
     return faces, edit_scores(atlas, generator, decomposer, w, faces)
 
 
+@writes("out")
 def run(config: EvaluateConsistencyConfig) -> ConsistencyReport:
     """Measure a decomposer's consistency.
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from lineament.checkpoints.ours import load_decomposer
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.errors import ConfigError, MismatchError
 from lineament.faces.decomposer_scores import DecomposerRow, _cell, evaluate, mean_depth
 from lineament.settings.evaluate_decomposer import EvaluateDecomposerConfig
@@ -91,6 +92,7 @@ _TABLES = {
 }
 
 
+@writes("out")
 def run(config: EvaluateDecomposerConfig) -> DecomposerReport:
     """Measure decomposers on known faces.
 

@@ -18,6 +18,7 @@ from lineament.checkpoints.shipped import shipped_path
 from lineament.directions.exchange import found_of_atlas
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.networks.judge import Judge
 from lineament.recipes.evaluate.direction_bench import Bench
@@ -93,6 +94,7 @@ def _loaded(path: Path, bench: Bench) -> Any:
     return found_of_atlas(atlas_for(load_atlas(path), bench.generator, path))
 
 
+@writes("out", "report")
 def run(config: EvaluateDirectionsConfig) -> DirectionsReport:
     """Find directions by all methods, measure and compare them.
 

@@ -15,6 +15,7 @@ from lineament.checkpoints.pairs import load_for_judging
 from lineament.directions.steps import calibrated_step
 from lineament.engine.console import progress_bar
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.faces.measure import measure, synthesize_edited
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
@@ -207,6 +208,7 @@ def evaluate(
     return EditReport(tuple(scores), yaw, identity)
 
 
+@writes("out")
 def run(config: EvaluateEditsConfig) -> EditReport:
     """Evaluate an atlas.
 

@@ -22,6 +22,7 @@ from lineament.directions.parts import factors_of, layers_of
 from lineament.directions.steps import at_layers, linear_step, step_length
 from lineament.engine.console import progress_bar
 from lineament.engine.devices import make_fabric
+from lineament.engine.locks import writes
 from lineament.engine.run_folder import CONFIG_NAME, STATE_NAME
 from lineament.errors import ConfigError, FileFormatError, MismatchError
 from lineament.estimators.folds import merged
@@ -45,6 +46,8 @@ from lineament.records.part_settings import PartsConfig
 from lineament.records.parts import Localization
 from lineament.settings.evaluate_parts import EvaluatePartsConfig
 from lineament.store.atomic import write_text_atomic
+from lineament.store.json_text import read_json
+from lineament.store.regular_files import check_regular
 from lineament.store.tensors import load_tensors
 from lineament.store.truth import open_truth
 
@@ -184,9 +187,10 @@ def steps_of_impure_parts(found: Path, atlas: Atlas, local: Localization) -> lis
     folds = Discovery.from_tensors(tensors, found).folds
     if not folds:
         raise ConfigError(f"{found} was made with --parts.no-find, so it holds no maps; discover again with parts")
+    check_regular(found / CONFIG_NAME)
     try:
-        settings = PartsConfig(**json.loads((found / CONFIG_NAME).read_text(encoding="utf-8"))["parts"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        settings = PartsConfig(**read_json(found / CONFIG_NAME, "discover again")["parts"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise FileFormatError(f"{found / CONFIG_NAME} has no settings of parts ({error}); discover again") from error
     groups = local.layer_groups
     impure = find_components(
@@ -361,6 +365,7 @@ def evaluate(
     )
 
 
+@writes("out")
 def run(config: EvaluatePartsConfig) -> PartsReport:
     """Measure the parts of an atlas.
 

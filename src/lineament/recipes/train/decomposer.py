@@ -21,7 +21,8 @@ from lineament import __version__
 from lineament.checkpoints.ours import load_features, network_fingerprint, save_network
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import any_process, make_fabric
-from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.engine.origins import NONE
+from lineament.engine.run_folder import GentleStop, RunFolder, end_stopped
 from lineament.errors import CollapseError, ConfigError, NonFiniteError
 from lineament.faces.decomposer_scores import evaluate, mean_depth
 from lineament.networks.decomposer import Decomposer
@@ -30,8 +31,9 @@ from lineament.ops.pixels import to_uint8
 from lineament.ops.seeding import step_generator
 from lineament.recipes.train.decomposer_health import ONLY_SAID, Collapse, HealthMonitor
 from lineament.recipes.train.decomposer_trainer import DecomposerTrainer, features_path, make_stream
-from lineament.recipes.train.face_stream import Batch, FaceStream
+from lineament.recipes.train.face_stream import Batch, FaceStream, truth_signature
 from lineament.recipes.train.image_checks import baseline_error, check_images
+from lineament.recipes.train.origin_files import fingerprint_of_file, fingerprint_of_start
 from lineament.reports.figures import decomposition_rows
 from lineament.settings.train_decomposer import TrainDecomposerConfig
 from lineament.store.pictures import save_png
@@ -41,6 +43,9 @@ _STREAM_PREVIEW = 5
 
 FREE_SETTINGS = ("steps", "devices", "snapshot_steps", "learning_rate", "cache")
 """Settings that may differ when a training is resumed."""
+
+INPUTS = ("generator", "images", "supervise", "validation", "features", "init", "latent_atlas")
+"""Settings that are paths; their contents may not differ."""
 
 VALIDATION_FACES = 100
 """Number of faces that every snapshot is scored on."""
@@ -102,6 +107,16 @@ class Validation:
         return {f"validation/{name}": estimate.value for name, estimate in row.scores.items()}
 
 
+def origins_of(config: TrainDecomposerConfig, stream: FaceStream, scores: Validation | None) -> dict[str, str | None]:
+    """Fingerprints of the images and networks that a decomposer is made of."""
+    return {
+        **stream.origins(),
+        "the features": fingerprint_of_file(features_path(config)),
+        "the decomposer to start from": fingerprint_of_start(config.init),
+        "the faces for validation": NONE if scores is None else truth_signature(scores.truth),
+    }
+
+
 def note_of(values: Mapping[str, float]) -> str:
     """The few numbers that the progress bar shows."""
     note = f"error {values['health/pixel_error']:.3f}, yaw sd {values['health/yaw_std_deg']:.0f}"
@@ -123,7 +138,7 @@ def recover(trainer: DecomposerTrainer, folder: RunFolder, collapse: Collapse) -
         CollapseError: going back cannot help, or no restart is left.
     """
     said = f"collapsed at step {trainer.step} ({collapse.kind}): {collapse.message}"
-    saved = folder.load_state(_HEALTHY)
+    saved = folder.load_state(_HEALTHY) or folder.load_state(_HEALTHY_BEFORE)
     if saved is not None and saved[1]["step"] == trainer.restarted_from:
         saved = folder.load_state(_HEALTHY_BEFORE) or saved
     if not collapse.curable or len(trainer.recoveries) >= MAX_RECOVERIES or saved is None:
@@ -145,15 +160,15 @@ def run(config: TrainDecomposerConfig) -> Path:
 
     Raises:
         ImageError, FileFormatError: a source cannot be used.
-        ConfigError: the run folder holds a training with other settings.
+        ConfigError: the run folder holds a training with other settings, images or networks.
         CollapseError: the training collapsed and did not recover; the last healthy snapshot is kept.
         NonFiniteError: the loss became NaN, and the settings say not to recover.
+        Stopped: the user stopped the training; its state is saved.
     """
     fabric = make_fabric(config.devices)
     if config.batch_size % fabric.world_size:
         raise ConfigError(f"batch_size {config.batch_size} does not divide by {fabric.world_size} processes")
-    lead = fabric.is_global_zero
-    with RunFolder(config.out, config, free=FREE_SETTINGS, lead=lead) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, inputs=INPUTS, fabric=fabric) as folder:
         return train(config, fabric, folder)
 
 
@@ -166,8 +181,7 @@ def prepare(trainer: DecomposerTrainer, stream: FaceStream, folder: RunFolder) -
     trainer.monitor = HealthMonitor(baseline_error=baseline_error(checked))
     if (features := features_path(config)) is not None:
         trainer.features = load_features(features, sample[:64], fabric.device)
-    if (saved := folder.load_state()) is not None:
-        trainer.restore(*saved)
+    if folder.resume(trainer.restore):
         console.print(f"going on at step {trainer.step}")
         return
     if fabric.is_global_zero:
@@ -196,8 +210,9 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
     trainer, lead = DecomposerTrainer(config, fabric), fabric.is_global_zero
     stream = make_stream(config, fabric)
     trainer.pairs = stream.pairs
+    scores = Validation(config, fabric) if config.validation else None
+    folder.check_origins(origins_of(config, stream, scores))
     prepare(trainer, stream, folder)
-    scores = Validation(config, fabric) if config.validation and lead else None
     if lead:
         folder.open_log(trainer.step)
 
@@ -233,7 +248,7 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
                 if due and (healthy or not decomposer_path(folder).exists()):
                     write_snapshot(trainer, stream, folder, values)
                 if due and healthy:  # never go back to a suspicious state
-                    folder.rename_state(_HEALTHY, _HEALTHY_BEFORE)
+                    folder.rename_state(_HEALTHY, _HEALTHY_BEFORE, before=trainer.step)
                     folder.save_state(*trainer.state(), name=_HEALTHY)
                 elif trainer.step == config.steps:
                     console.print("warning: the end looks unhealthy; look at samples/ before you use the decomposer")
@@ -243,5 +258,5 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
             if stopping:
                 break
     if trainer.step < config.steps:
-        console.print(f"stopped at step {trainer.step}; the same command goes on")
+        end_stopped(fabric, f"stopped at step {trainer.step}; the same command goes on")
     return decomposer_path(folder)

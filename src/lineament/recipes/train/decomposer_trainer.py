@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from lineament.checkpoints.opening import our_file
+from lineament.checkpoints.opening import file_beside
 from lineament.checkpoints.ours import load_decomposer
 from lineament.engine.optimise import average_weights, descend, half_life_at, warm_and_falling_rate
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
@@ -44,8 +44,7 @@ def features_path(config: TrainDecomposerConfig) -> Path | None:
     """The discriminator of the perceptual term: the one named, or the one beside the generator or in its file."""
     if config.loss.perceptual_weight == 0 or config.features is not None or config.generator is None:
         return config.features if config.loss.perceptual_weight else None
-    beside = our_file(config.generator).with_name("discriminator.safetensors")
-    return beside if beside.exists() else None
+    return file_beside(config.generator, "discriminator.safetensors")
 
 
 def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:

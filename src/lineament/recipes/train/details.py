@@ -27,12 +27,13 @@ from torch import Tensor, nn
 
 from lineament import __version__
 from lineament.checkpoints.growth import grown
-from lineament.checkpoints.ours import load_generator, save_block, save_network
+from lineament.checkpoints.ours import load_generator, network_fingerprint, save_block, save_network
 from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import make_fabric
 from lineament.engine.optimise import average_weights, descend, falling_rate, half_life_at
-from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.engine.origins import array_signature
+from lineament.engine.run_folder import GentleStop, RunFolder, end_stopped
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.engine.training_data import batch_indices, load_images, split_held_out
 from lineament.errors import ConfigError, DataError, MismatchError, NonFiniteError
@@ -59,6 +60,9 @@ FREE_SETTINGS = (
     "block_learning_rate",
 )
 """Settings that may differ when a training is resumed."""
+
+INPUTS = ("images", "generator")
+"""Settings that are paths; their contents may not differ."""
 
 CLIP_NORM = 10.0
 """Gradients with a larger norm are scaled down to this norm."""
@@ -282,12 +286,13 @@ def run(config: TrainDetailsConfig) -> Path:
     Raises:
         ImageError, FileFormatError, InputError: a source cannot be used.
         DataError: the images are too small to have details.
-        ConfigError: the run folder holds a training with other settings, or several devices were asked for.
+        ConfigError: the run folder holds a training with other settings, images or networks.
         MismatchError: the generator is of a kind that cannot be grown.
         NonFiniteError: a loss became NaN; the last snapshot is kept.
+        Stopped: the user stopped the training; its state is saved.
     """
     fabric = make_fabric(config.devices)
-    with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, inputs=INPUTS, fabric=fabric) as folder:
         return train(config, fabric, folder)
 
 
@@ -308,10 +313,10 @@ def train(config: TrainDetailsConfig, fabric: Fabric, folder: RunFolder) -> Path
             f"{config.images} holds images of {side:g} px, expected at least {2 * size}: enlarged ones hold no detail"
         )
     whole = load_images(config.images, 2 * size, config.out / "cache", fabric)
+    folder.check_origins({"the images": array_signature(whole), "the generator": network_fingerprint(generator)})
     seen, held_out = split_held_out(len(whole), config.held_out, config.seed)
     trainer = DetailsTrainer(config, generator, fabric)
-    if (saved := folder.load_state()) is not None:
-        trainer.restore(*saved)
+    if folder.resume(trainer.restore):
         console.print(f"going on at step {trainer.step}")
     folder.open_log(trainer.step)
     total = config.upsampler_steps + config.block_steps
@@ -342,7 +347,7 @@ def train(config: TrainDetailsConfig, fabric: Fabric, folder: RunFolder) -> Path
             if stop.requested:
                 break
     if trainer.step < total:
-        console.print(f"stopped at step {trainer.step}; the same command goes on")
+        end_stopped(fabric, f"stopped at step {trainer.step}; the same command goes on")
     return folder.path / "generator.safetensors"
 
 

@@ -29,7 +29,8 @@ from lineament.checkpoints.shipped import shipped_path
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import any_process, make_fabric
 from lineament.engine.optimise import average_weights, descend, half_life_at, warm_and_falling_rate
-from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.engine.origins import array_signature
+from lineament.engine.run_folder import GentleStop, RunFolder, end_stopped
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.engine.training_data import batch_indices, load_images, split_held_out
 from lineament.errors import ConfigError, DataError, NonFiniteError
@@ -40,6 +41,7 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents, philox, step_generator
 from lineament.ops.ssim import ssim
+from lineament.recipes.train.origin_files import fingerprint_of_file
 from lineament.records.shapes import EncoderConfig
 from lineament.settings.train_encoder import TrainEncoderConfig
 from lineament.store.pictures import save_png, tile
@@ -48,6 +50,9 @@ _STREAM_INIT, _STREAM_STEP = 1, 2
 
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
 """Settings that may differ when a training is resumed."""
+
+INPUTS = ("images", "generator", "features")
+"""Settings that are paths; their contents may not differ."""
 
 CLIP_NORM = 10.0
 """Gradients with a larger norm are scaled down to this norm."""
@@ -77,6 +82,11 @@ class EncoderTrainer:
                 self.features = load_features(features, self.samples(range(64))[1], fabric.device)
         self.step = 0
         self.seconds = 0.0
+
+    def origins(self) -> dict[str, str]:
+        """Fingerprints of the other networks that the encoder is made with."""
+        used = features_path(self.config) if self.features is not None else None
+        return {"the generator": network_fingerprint(self.generator), "the features": fingerprint_of_file(used)}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that changes during training."""
@@ -225,14 +235,14 @@ def run(config: TrainEncoderConfig) -> Path:
 
     Raises:
         ImageError, FileFormatError: a source cannot be used.
-        ConfigError: the run folder holds a training with other settings.
+        ConfigError: the run folder holds a training with other settings, images or networks.
         NonFiniteError: the loss became NaN; the last snapshot is kept.
+        Stopped: the user stopped the training; its state is saved.
     """
     fabric = make_fabric(config.devices)
     if config.batch_size % fabric.world_size:
         raise ConfigError(f"batch_size {config.batch_size} does not divide by {fabric.world_size} processes")
-    lead = fabric.is_global_zero
-    with RunFolder(config.out, config, free=FREE_SETTINGS, lead=lead) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, inputs=INPUTS, fabric=fabric) as folder:
         return train(config, fabric, folder)
 
 
@@ -246,9 +256,9 @@ def train(config: TrainEncoderConfig, fabric: Fabric, folder: RunFolder) -> Path
     seen, unseen = split_held_out(len(photographs), config.held_out, config.seed)
     if config.images is not None and not len(seen):
         raise DataError(f"{config.images} gives no images to learn from, expected thousands")
+    folder.check_origins(trainer.origins() | {"the images": array_signature(photographs)})
     held_out = photographs[unseen]
-    if (saved := folder.load_state()) is not None:
-        trainer.restore(*saved)
+    if folder.resume(trainer.restore):
         console.print(f"going on at step {trainer.step}")
     if lead:
         folder.open_log(trainer.step)
@@ -293,5 +303,5 @@ def train(config: TrainEncoderConfig, fabric: Fabric, folder: RunFolder) -> Path
             if stopping:
                 break
     if trainer.step < config.steps:
-        console.print(f"stopped at step {trainer.step}; the same command goes on")
+        end_stopped(fabric, f"stopped at step {trainer.step}; the same command goes on")
     return folder.path / "encoder.safetensors"

@@ -1,6 +1,6 @@
 """Batches of faces for training a decomposer: a generator's samples, photographs, both, or renders with their truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lineament.checkpoints.growth import atlas_for
 from lineament.checkpoints.opening import open_generator
+from lineament.checkpoints.ours import network_fingerprint
+from lineament.engine.origins import NONE, array_signature
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, MismatchError
 from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
@@ -22,7 +24,7 @@ from lineament.recipes.train.latent_pairs import LatentPairs
 from lineament.records.decomposition import Decomposition
 from lineament.records.shapes import WHOLE_IMAGE
 from lineament.records.truth import FaceTruth
-from lineament.store.atlas import load_atlas
+from lineament.store.atlas import atlas_fingerprint, load_atlas
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,16 @@ class FaceStream:
         shares = {(True, False): 1.0, (False, True): 0.0}
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
 
+    def origins(self) -> dict[str, str]:
+        """Fingerprints of the images and networks that the faces come from."""
+        own, atlas = self.photographs, None if self.pairs is None else self.pairs.atlas
+        images = NONE if own is None else array_signature(own)
+        return {
+            "the images": images if self.truth is None else truth_signature(self.truth),
+            "the generator": NONE if self.generator is None else network_fingerprint(self.generator),
+            "the atlas": NONE if atlas is None else atlas_fingerprint(atlas),
+        }
+
     def batch(self, step: int, count: int, rng: torch.Generator, *, mirror: bool = True) -> Batch:
         """The faces of this step on this process; half of them are mirrored if ``mirror``."""
         num_generated = round(count * self.fraction)
@@ -148,6 +160,11 @@ class FaceStream:
         depth, albedo, view, light, mask = (torch.from_numpy(a).to(self.fabric.device) for a in arrays)
         parts = Decomposition(depth.float(), albedo.permute(0, 3, 1, 2).float(), view.float(), light.float())
         return TrueParts(parts, mask)
+
+
+def truth_signature(truth: FaceTruth) -> str:
+    """Fingerprint of faces with their truth."""
+    return array_signature(*(getattr(truth, field.name) for field in fields(truth)))
 
 
 def mirrored_where(flip: Tensor, truth: TrueParts) -> TrueParts:

@@ -25,7 +25,8 @@ from lineament.checkpoints.ours import save_network
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import any_process, make_fabric
 from lineament.engine.optimise import average_weights, descend
-from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.engine.origins import array_signature
+from lineament.engine.run_folder import GentleStop, RunFolder, end_stopped
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, NonFiniteError
@@ -36,6 +37,7 @@ from lineament.ops.augment import augment
 from lineament.ops.gan_losses import discriminator_loss, generator_loss, path_lengths, r1_penalty
 from lineament.ops.pixels import to_tensor
 from lineament.ops.seeding import philox, step_generator
+from lineament.recipes.train.origin_files import fingerprint_of_start
 from lineament.recipes.train.sample_scores import evaluate_samples, sample_grid
 from lineament.recipes.train.start_from import start_discriminator, start_generator
 from lineament.settings.train_generator import TrainGeneratorConfig
@@ -49,6 +51,9 @@ WARMUP_RATE, WARMUP_RISE = 1e-3, 100
 
 FREE_SETTINGS = ("kimg", "devices", "snapshot_kimg", "learning_rate", "discriminator_rate", "r1_gamma")
 """Settings that may differ when a training is resumed."""
+
+INPUTS = ("images", "start_from")
+"""Settings that are paths; their contents may not differ."""
 
 
 @dataclass
@@ -260,6 +265,17 @@ def write_snapshot(trainer: GeneratorTrainer, folder: RunFolder, images: np.ndar
     return {f"quality/{k}": v for k, v in scores.items()}
 
 
+def start_origins(path: Path | None) -> dict[str, str | None]:
+    """Fingerprints of the generator to start from, and of the discriminator beside it."""
+    beside = None if path is None else path.with_name("discriminator.safetensors")
+    if path is not None and path.exists() and beside is not None and not beside.exists():
+        beside = None  # there was none, so that the training began without; it is not gone with the generator
+    return {
+        "the generator to start from": fingerprint_of_start(path),
+        "the discriminator to start from": fingerprint_of_start(beside),
+    }
+
+
 def run(config: TrainGeneratorConfig) -> Path:
     """Start or resume a training.
 
@@ -268,23 +284,23 @@ def run(config: TrainGeneratorConfig) -> Path:
 
     Raises:
         ImageError: no usable image.
-        ConfigError: the run folder holds a training with other settings.
+        ConfigError: the run folder holds a training with other settings, images or networks.
         NonFiniteError: a loss became NaN; the last snapshot is kept.
+        Stopped: the user stopped the training; its state is saved.
     """
     fabric = make_fabric(config.devices)
     if config.batch_size % fabric.world_size:
         raise ConfigError(f"batch_size {config.batch_size} does not divide by {fabric.world_size} processes")
-    lead = fabric.is_global_zero
-    with RunFolder(config.out, config, free=FREE_SETTINGS, lead=lead) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, inputs=INPUTS, fabric=fabric) as folder:
         return train(config, fabric, folder)
 
 
 def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Path:
     """The training itself, in an open run folder; returns and raises as `run` does."""
     images = load_images(config.images, config.network.resolution, config.out / "cache", fabric)
+    folder.check_origins({"the images": array_signature(images), **start_origins(config.start_from)})
     trainer = GeneratorTrainer(config, fabric)
-    if (saved := folder.load_state()) is not None:
-        trainer.restore(*saved)
+    if folder.resume(trainer.restore):
         console.print(f"going on at {trainer.step * config.batch_size / 1000:.1f} kimg")
     elif config.start_from is not None:
         trainer.start(config.start_from)
@@ -340,5 +356,5 @@ def train(config: TrainGeneratorConfig, fabric: Fabric, folder: RunFolder) -> Pa
             if stopping:
                 break
     if trainer.step < total_steps:
-        console.print(f"stopped at {trainer.step * config.batch_size / 1000:.1f} kimg; the same command goes on")
+        end_stopped(fabric, f"stopped at {trainer.step * config.batch_size / 1000:.1f} kimg; the same command goes on")
     return folder.path / "generator.safetensors"

@@ -20,7 +20,8 @@ from lineament.checkpoints.ours import save_network
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import make_fabric
 from lineament.engine.optimise import descend
-from lineament.engine.run_folder import GentleStop, RunFolder
+from lineament.engine.origins import array_signature
+from lineament.engine.run_folder import GentleStop, RunFolder, end_stopped
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, DataError, NonFiniteError
@@ -39,6 +40,9 @@ _STREAM_INIT, _STREAM_STEP, _STREAM_SHIFT = 1, 2, 4
 FREE_SETTINGS = ("devices", "snapshot_steps", "cache")
 """Settings that may differ when a training is resumed."""
 
+INPUTS = ("truth", "test")
+"""Settings that are paths; their contents may not differ."""
+
 
 @dataclass(frozen=True, eq=False)
 class Renders:
@@ -53,6 +57,11 @@ class Renders:
     images: UInt8[np.ndarray, "n h w 3"]
     names: tuple[str, ...]
     values: Float[np.ndarray, "n m"]
+
+    def signature(self) -> str:
+        """Fingerprint of images, names and values."""
+        names = np.frombuffer("\n".join(self.names).encode(), np.uint8)
+        return array_signature(self.images, names, self.values)
 
     def columns(self, names: tuple[str, ...]) -> Float[np.ndarray, "n k"]:
         """The values of these attributes.
@@ -250,11 +259,12 @@ def run(config: TrainJudgeConfig) -> Path:
 
     Raises:
         ImageError, FileFormatError, DataError: a folder of renders cannot be used.
-        ConfigError: the run folder holds a training with other settings, or several devices were asked for.
+        ConfigError: the run folder holds a training with other settings or renders.
         NonFiniteError: the loss became NaN; the last snapshot is kept.
+        Stopped: the user stopped the training; its state is saved.
     """
     fabric = make_fabric(config.devices)
-    with RunFolder(config.out, config, free=FREE_SETTINGS) as folder:
+    with RunFolder(config.out, config, free=FREE_SETTINGS, inputs=INPUTS, fabric=fabric) as folder:
         return train(config, fabric, folder)
 
 
@@ -262,9 +272,9 @@ def train(config: TrainJudgeConfig, fabric: Fabric, folder: RunFolder) -> Path:
     """The training itself, in an open run folder; returns and raises as `run` does."""
     size, cache = config.network.resolution, config.cache or config.out / "cache"
     renders, test = (load_renders(path, size, cache, fabric) for path in (config.truth, config.test))
+    folder.check_origins({"the renders to train on": renders.signature(), "the renders to test on": test.signature()})
     trainer = JudgeTrainer(config, renders, fabric)
-    if (saved := folder.load_state()) is not None:
-        trainer.restore(*saved)
+    if folder.resume(trainer.restore):
         console.print(f"going on at step {trainer.step}")
     folder.open_log(trainer.step)
     started, saved_step = time.monotonic() - trainer.seconds, trainer.step
@@ -293,5 +303,5 @@ def train(config: TrainJudgeConfig, fabric: Fabric, folder: RunFolder) -> Path:
             if stop.requested:
                 break
     if trainer.step < config.steps:
-        console.print(f"stopped at step {trainer.step}; the same command goes on")
+        end_stopped(fabric, f"stopped at step {trainer.step}; the same command goes on")
     return folder.path / "judge.safetensors"

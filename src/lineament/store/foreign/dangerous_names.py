@@ -13,28 +13,25 @@ def _words(text: str) -> frozenset[str]:
 
 _MODULES = _words(
     """
-    _ctypes _frozen_importlib _frozen_importlib_external _imp _operator _osx_support _pickle _posixsubprocess _pyrepl
-    _socket _thread _winapi _xxsubinterpreters aifc antigravity asyncio bdb cPickle cProfile cgi cgitb cloudpickle
-    codeop compileall ctypes dill dis distutils doctest ensurepip faulthandler fcntl fileinput ftplib httplib idlelib
-    imaplib imp importlib inspect IPython ipykernel joblib jsonpickle lib2to3 linecache lldb mailcap marshal mmap
-    modulefinder msvcrt multiprocessing nntplib nt ntpath numexpr openpty operator os pdb pickle pickletools pip
-    pkg_resources pkgutil popen2 poplib posix posixpath posixfile pstats pty py_compile pyclbr pydoc pydoc_data
-    pyximport readline requests runpy setuptools shelve shutil site smtpd smtplib socket socketserver sqlite3 ssl
-    subprocess sys sysconfig tarfile telnetlib tempfile threading timeit tkinter traceback turtle unittest urllib
-    urllib2 urllib3 venv webbrowser winreg wsgiref xmlrpc xmlrpclib zipapp zipimport
+    _aix_support _ctypes _frozen_importlib _frozen_importlib_external _imp _interpreters _operator _osx_support
+    _pickle _posixsubprocess _pyrepl _socket _thread _winapi _xxsubinterpreters aifc aiohttp antigravity asyncio bdb
+    cPickle cProfile cgi cgitb cloudpickle codeop compileall ctypes dill dis distutils doctest ensurepip faulthandler
+    fcntl fickling fileinput ftplib httplib idlelib imaplib imp importlib inspect IPython ipykernel joblib jsonpickle
+    lib2to3 linecache lldb mailcap marshal mmap modelaudit modelscan modulefinder msvcrt multiprocessing nntplib nt
+    ntpath numexpr openpty operator os pdb pexpect picklescan pickle pickletools pip pkg_resources pkgutil popen2
+    poplib posix posixpath posixfile pstats pty py_compile pyclbr pydoc pydoc_data pyximport readline requests runpy
+    setuptools shelve shutil site smtpd smtplib socket socketserver sqlite3 ssl subprocess sys sysconfig tarfile
+    telnetlib tempfile threading timeit tkinter traceback turtle unittest urllib urllib2 urllib3 venv webbrowser
+    winreg wsgiref xmlrpc xmlrpclib zipapp zipimport
     """
 )
-_BELOW = _words(
+_NAMES = _words(
     """
     torch.hub torch.jit torch.package torch.fx torch._dynamo torch._inductor torch.distributed.rpc torch.testing
     torch.utils.bottleneck torch.utils.cpp_extension torch.utils.collect_env torch.utils.data.datapipes numpy.testing
     numpy.f2py numpy.distutils numpy.ctypeslib numpy.lib.npyio numpy.lib._npyio_impl scipy.io pandas.io
-    pandas.core.computation logging.config concurrent.futures
-    """
-)
-_EXACT = _words(
-    """
-    torch.load torch.save torch.serialization.load torch.serialization.save torch.classes.load_library
+    pandas.core.computation logging.config concurrent.futures torch.utils._config_module test.support http.client
+    http.server torch.load torch.save torch.serialization.load torch.serialization.save torch.classes.load_library
     torch.ops.load_library torch._utils._import_dotted_name torch.storage.UntypedStorage.from_file numpy.load
     numpy.save numpy.fromfile numpy.loadtxt numpy.genfromtxt numpy.memmap numpy.core.memmap.memmap numpy.vectorize
     numpy.apply_along_axis numpy.apply_over_axes numpy.fromfunction numpy.frompyfunc types.CodeType types.FunctionType
@@ -42,12 +39,14 @@ _EXACT = _words(
     functools.singledispatch itertools.starmap itertools.accumulate itertools.filterfalse itertools.takewhile
     itertools.dropwhile collections.namedtuple dataclasses.make_dataclass code.interact code.InteractiveConsole
     code.InteractiveInterpreter code.compile_command commands.getoutput commands.getstatusoutput profile.run
-    profile.runctx profile.Profile trace.Trace test.support.run_in_subinterp process.Popen platform.popen
-    uuid._get_command_stdout io.open io.open_code io.FileIO _io.open _io.open_code _io.FileIO codecs.open
-    codecs.lookup codecs.decode zipfile.ZipFile logging.FileHandler pathlib.Path.unlink pandas.read_pickle pandas.eval
-    yaml.load yaml.unsafe_load signal.signal weakref.finalize atexit.register
+    profile.runctx profile.Profile trace.Trace process.Popen platform.popen uuid._get_command_stdout io.open
+    io.open_code io.FileIO _io.open _io.open_code _io.FileIO codecs.open codecs.lookup codecs.decode zipfile.ZipFile
+    logging.FileHandler pathlib.Path.unlink pandas.read_pickle pandas.eval yaml.load yaml.unsafe_load signal.signal
+    weakref.finalize atexit.register pipes.Template
     """
 )
+"""Refused, with everything below them: parts of packages, classes with their methods, and functions."""
+
 _BUILTINS = _words(
     """
     bool bytearray bytes complex dict float frozenset int list long object range set slice str tuple type unicode
@@ -80,10 +79,10 @@ def runs_code(module: str, name: str) -> bool:
     if module in ("copyreg", "copy_reg"):
         return name not in _COPYREG
     dotted = f"{module}.{name}"
+    steps = dotted.split(".")
     return (
         root in _MODULES
-        or dotted in _EXACT
-        or any(dotted == below or dotted.startswith(below + ".") for below in _BELOW)
+        or any(".".join(steps[:count]) in _NAMES for count in range(2, len(steps) + 1))
         or (len(parts) > 1 and any(part in _MODULES or part in _ATTRIBUTES for part in parts))
         or any(
             part.startswith("__") and part.endswith("__") and part not in _DUNDERS

@@ -14,7 +14,7 @@ _OURS = "generator.safetensors"
 _PICKLE, _STORAGES = "data.pkl", "data"
 
 
-def checkpoint_in(folder: Path) -> Path:
+def checkpoint_in(folder: Path, *, is_snapshot: bool = False) -> Path:
     """The one checkpoint in a folder, or in the newest snapshot of a hub's cache; the folder of an unpacked archive.
 
     Raises:
@@ -27,13 +27,12 @@ def checkpoint_in(folder: Path) -> Path:
         return unpacked
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-        snapshots = sorted((folder / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime_ns)
-    except FileNotFoundError:
-        snapshots = []
+        held = () if is_snapshot or not (folder / "snapshots").is_dir() else (folder / "snapshots").iterdir()
+        snapshots = sorted((path for path in held if path.is_dir()), key=lambda path: path.stat().st_mtime_ns)
     except OSError as error:
         raise storage_error(folder, error, verb="read") from error
     if snapshots:
-        return checkpoint_in(snapshots[-1])
+        return checkpoint_in(snapshots[-1], is_snapshot=True)
     found = [p for p in entries if p.suffix.lower() in SUFFIXES and p.is_file() and not is_temporary(p)]
     ours = [path for path in found if path.name == _OURS]
     if len(ours or found) == 1:
@@ -45,10 +44,16 @@ def checkpoint_in(folder: Path) -> Path:
 
 
 def unpacked_archive(path: Path) -> Path | None:
-    """The folder of an unpacked archive of ``torch.save`` that is meant by itself, its parent or its ``data.pkl``."""
+    """The folder of an unpacked archive of ``torch.save`` that is meant by itself, its parent or its ``data.pkl``.
+
+    Raises:
+        StorageError: the folder cannot be read.
+    """
     candidates = [path.parent] if path.name == _PICKLE and path.is_file() else [path]
-    if path.is_dir():
-        candidates += [entry for entry in path.iterdir() if entry.is_dir()]
+    try:
+        candidates += [entry for entry in path.iterdir() if entry.is_dir()] if path.is_dir() else []
+    except OSError as error:
+        raise storage_error(path, error, verb="read") from error
     found = [folder for folder in candidates if (folder / _PICKLE).is_file() and (folder / _STORAGES).is_dir()]
     return found[0] if len(found) == 1 else None
 

@@ -11,7 +11,9 @@ from lineament.store.foreign.torch_tensors import StoredTensor
 from lineament.store.foreign.values import Global, Ledger, Opaque
 
 _DEEPEST = 64
-_TENSOR_COST = 1500  # bytes of a tensor object without its data
+TENSOR_COST = 1500
+"""Bytes of a tensor object without its data."""
+
 _NAMESPACES = frozenset({Global("argparse", "Namespace"), Global("types", "SimpleNamespace")})
 
 
@@ -54,7 +56,7 @@ def is_unread(value: Any) -> bool:
 
 def made_tensor(name: str, stored: Any, ledger: Ledger) -> Tensor:
     """The tensor; ValueError says why it cannot be read."""
-    ledger.charge(_TENSOR_COST + len(name))
+    ledger.charge(TENSOR_COST + len(name))
     if type(stored) is int and abs(stored) < 2**63:
         return torch.tensor(stored)
     if type(stored) is float:  # a variable of TensorFlow without axes

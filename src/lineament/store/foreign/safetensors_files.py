@@ -1,14 +1,16 @@
 """Networks in safetensors files of other programs."""
 
-import json
 from pathlib import Path
 
 import safetensors
 import torch
 
+from lineament.errors import FileFormatError
 from lineament.records.checkpoint import ForeignNetwork
 from lineament.store.foreign.contents import Contents
+from lineament.store.foreign.plain import TENSOR_COST
 from lineament.store.foreign.values import Ledger
+from lineament.store.json_text import parse_json
 from lineament.store.tensors import HEADER_KEY, MAX_HEADER_BYTES, is_safetensors
 
 _EXOTIC = ("F8", "F4", "F6", "C64")
@@ -19,23 +21,26 @@ def is_foreign_safetensors(path: Path) -> bool:
     """Whether a file is safetensors, but not one of Lineament's; damaged ones count as Lineament's."""
     if not is_safetensors(path):
         return False
-    with path.open("rb") as handle:
-        length = min(int.from_bytes(handle.read(8), "little"), MAX_HEADER_BYTES)
-        raw = handle.read(length)
     try:
-        document = json.loads(raw)
-    except (ValueError, RecursionError):
+        document = parse_json(_raw_header(path), path.stat().st_size)
+    except ValueError:
         return False
     metadata = document.get("__metadata__") if isinstance(document, dict) else None
     return isinstance(document, dict) and HEADER_KEY not in (metadata if isinstance(metadata, dict) else {})
+
+
+def _raw_header(path: Path) -> bytes:
+    with path.open("rb") as handle:
+        return handle.read(min(int.from_bytes(handle.read(8), "little"), MAX_HEADER_BYTES))
 
 
 def safetensors_contents(path: Path, ledger: Ledger) -> Contents:
     """The one network in a safetensors file, its tensors mapped.
 
     Raises:
-        FileFormatError: damaged.
+        FileFormatError: damaged, without tensors, or with more than its size justifies.
     """
+    ledger.charge(TENSOR_COST * _raw_header(path).count(b"data_offsets"))
     tensors: dict[str, torch.Tensor] = {}
     unread: dict[str, str] = {}
     try:
@@ -49,4 +54,6 @@ def safetensors_contents(path: Path, ledger: Ledger) -> Contents:
             settings = dict(handle.metadata() or {})
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError, RuntimeError, OverflowError) as error:
         raise ledger.damaged(str(error)) from error
+    if not tensors and not unread:
+        raise FileFormatError(f"{path} has no tensors; name the checkpoint of a StyleGAN")
     return Contents("safetensors", {"": ForeignNetwork("", "", settings, {}, tensors, "", unread)})
