@@ -27,7 +27,7 @@ def use_reference_operations():
 
 
 def disturb(tflib, network, rng, image_scale):
-    """Move what is zero in a new network away from that: biases, noise strengths, the mean w."""
+    """Move what is zero or one in a new network away from that; see `benchmarks.original_torch.disturb`."""
     values = {}
     for name, variable in network.vars.items():
         shape, last = tflib.tfutil.shape_to_list(variable.shape), name.split("/")[-1]

@@ -224,7 +224,10 @@ PROGRAMS = {f.__name__: f for f in (nvidia, rosinality, encoder, basicsr, mmgene
 
 @torch.no_grad()
 def disturb(network: nn.Module, image_scale: float) -> None:
-    """Move what is zero or one in a new network away from that: biases, noise strengths, the mean w, mean squares."""
+    """Move what is zero or one in a new network away from that: biases, noise strengths, the mean w, mean squares.
+
+    The constant of a new StyleGAN is one everywhere, and its normalisation would then only enlarge rounding errors.
+    """
     for name, value in network.state_dict().items():
         slow = name.startswith(("mapping.", "style.", "style_mlp.", "style_mapping."))
         strength = name.endswith(("noise_strength", "noise.weight")) or (name.endswith("weight") and value.numel() == 1)

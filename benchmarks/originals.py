@@ -63,6 +63,7 @@ class OriginalRow:
         difference: largest absolute difference; NaN if it could not be compared.
         largest: largest absolute value of the original.
         note: why it could not be compared, if so.
+        refused: whether we refuse to read the file.
     """
 
     case: OriginalCase
@@ -70,6 +71,7 @@ class OriginalRow:
     difference: float
     largest: float
     note: str = ""
+    refused: bool = False
 
     @property
     def equal(self) -> bool:
@@ -83,7 +85,7 @@ class OriginalRow:
         size = (
             f"{case.resolution}" if case.aspect == 1 else f"{case.resolution} x {round(case.resolution * case.aspect)}"
         )
-        told = (self.note, "", "NO") if self.note else values
+        told = (self.note, "", "refused" if self.refused else "NO") if self.note else values
         return (case.program, case.network, size, str(case.classes), self.quantity, *told)
 
 
@@ -104,13 +106,17 @@ class OriginalsReport:
             table.add_column(heading)
         for row in self.rows:
             table.add_row(*row.cells())
-        equal = sum(row.equal for row in self.rows)
-        return [table, f"{equal} of {len(self.rows)} equal", *self.notes]
+        return [table, self.summary(), *self.notes]
+
+    def summary(self) -> str:
+        """How many rows are equal, and how many files are refused."""
+        equal, refused = sum(row.equal for row in self.rows), sum(row.refused for row in self.rows)
+        return f"{equal} of {len(self.rows) - refused} equal; {refused} refused"
 
     def markdown(self) -> str:
         """The same for a file."""
         lines = [HEADINGS, ("---",) * len(HEADINGS), *(row.cells() for row in self.rows)]
-        return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", *self.notes, ""])
+        return "\n".join([*(f"| {' | '.join(cells)} |" for cells in lines), "", self.summary(), *self.notes, ""])
 
 
 def inputs_of(case: OriginalCase) -> dict[str, np.ndarray]:
@@ -197,7 +203,8 @@ def rows_of(case: OriginalCase, config: OriginalsConfig) -> list[OriginalRow]:
             theirs = run_original(case, config, folder)
             return list(compare(case, theirs, our_outputs(case, folder / "checkpoint")))
         except (LineamentError, RuntimeError) as error:
-            return [OriginalRow(case, "", np.nan, np.nan, str(error).replace(str(folder), ""))]
+            refused = isinstance(error, LineamentError)
+            return [OriginalRow(case, "", np.nan, np.nan, str(error).replace(f"{folder}/", ""), refused)]
 
 
 def run(config: OriginalsConfig) -> OriginalsReport:

@@ -10,13 +10,13 @@ import zipfile
 
 from tests import foreign_checkpoints as made
 from tests import hostile
-from tests.fuzzing import LARGEST, File, damaged_bytes, main
+from tests.fuzzing import LARGEST, File, Subject, damaged_bytes, main
 
 
-class Checkpoints:
+class Checkpoints(Subject):
     """Checkpoints of other programs, changed byte by byte."""
 
-    readers = ("store/foreign/*.py",)
+    readers: tuple[str, ...] = ("store/foreign/*.py",)
 
     def seeds(self) -> list[File]:
         """Honest files of every kind, several times, and the hostile ones that are small."""

@@ -17,7 +17,7 @@ import torch
 
 from lineament.store.manifest import need_parquet
 from lineament.store.tensors import HEADER_KEY
-from tests.fuzzing import LARGEST, File, damaged_bytes, main
+from tests.fuzzing import LARGEST, File, Subject, damaged_bytes, main
 from tests.hostile_registry import OWN
 from tests.hostile_safetensors import with_header
 from tests.own_files import honest
@@ -235,10 +235,10 @@ _CHANGES: dict[str, Callable[[random.Random, bytes], bytes]] = {
 }
 
 
-class OwnFiles:
+class OwnFiles(Subject):
     """Files of ours, changed value by value or byte by byte."""
 
-    readers = (
+    readers: tuple[str, ...] = (
         "store/*.py",
         "checkpoints/*.py",
         "engine/*.py",

@@ -6,7 +6,7 @@ from typing import Any
 
 from lineament.store.tensors import HEADER_KEY
 from tests.foreign_checkpoints import call, pickled, text
-from tests.hostile_registry import SHELL
+from tests.hostile_registry import SHELL, add_own
 from tests.hostile_safetensors import with_header
 from tests.own_files import honest
 

@@ -45,17 +45,21 @@ PUBLISHED = {
     "lib2to3.pgen2.grammar.Grammar.loads": dotted("lib2to3.pgen2.grammar", "Grammar.loads", b"N", _INNER),
     "lib2to3.pgen2.pgen.ParserGenerator.make_label": dotted("lib2to3.pgen2.pgen", "ParserGenerator.make_label", _EVAL),
     "torch._dynamo.guards.GuardBuilder.get": dotted("torch._dynamo.guards", "GuardBuilder.get", b"N", _EVAL),
-    "torch._inductor.codecache.compile_file": call("torch._inductor.codecache", "compile_file", text(""), text(""), _SH),
+    "torch._inductor.codecache.compile_file": call("torch._inductor.codecache", "compile_file", text(""), b"N", _SH),
     "torch.fx ShapeEnv.evaluate_guards_expression": dotted(
         "torch.fx.experimental.symbolic_shapes", "ShapeEnv.evaluate_guards_expression", b"N", _EVAL, b")"
     ),
     "torch.fx.graph_module.reduce_graph_module": call("torch.fx.graph_module", "reduce_graph_module", b"}", _EVAL),
-    "torch.jit.unsupported_tensor_ops.execWrapper": call("torch.jit.unsupported_tensor_ops", "execWrapper", _EVAL, b"}", b"}"),
+    "torch.jit.unsupported_tensor_ops.execWrapper": call(
+        "torch.jit.unsupported_tensor_ops", "execWrapper", _EVAL, b"}", b"}"
+    ),
     "torch.utils._config_module.ConfigModule.load_config": dotted(
         "torch.utils._config_module", "ConfigModule.load_config", b"N", _INNER
     ),
     "torch.utils.bottleneck run_cprofile": call("torch.utils.bottleneck.__main__", "run_cprofile", _EVAL, b"}"),
-    "torch.utils.bottleneck run_autograd_prof": call("torch.utils.bottleneck.__main__", "run_autograd_prof", _EVAL, b"}"),
+    "torch.utils.bottleneck run_autograd_prof": call(
+        "torch.utils.bottleneck.__main__", "run_autograd_prof", _EVAL, b"}"
+    ),
     "torch.utils.collect_env.run": call("torch.utils.collect_env", "run", _SHELL),
     "torch.utils.collect_env.run_and_read_all": call(
         "torch.utils.collect_env", "run_and_read_all", name("torch.utils.collect_env", "run"), _SHELL
@@ -101,10 +105,10 @@ PUBLISHED = {
     "_posixsubprocess.fork_exec": call("_posixsubprocess", "fork_exec", _SH),
     "_xxsubinterpreters.run_string": call("_xxsubinterpreters", "run_string", integer(0), _EVAL),
     "_interpreters.exec": call("_interpreters", "exec", integer(0), _EVAL),
-    "pipes.Template": call("pipes", "Template") + tuple_of(_SHELL) + b"R",
+    "pipes.Template": call("pipes", "Template"),
     "zipimport.zipimporter": call("zipimport", "zipimporter", text("evil.zip")),
     "imp.load_source": call("imp", "load_source", text("evil"), text("evil.py")),
-    "importlib.util.spec_from_file_location": call("importlib.util", "spec_from_file_location", text("x"), text("x.py")),
+    "importlib.util.spec_from_file_location": call("importlib.util", "spec_from_file_location", text("x")),
     "smtplib.SMTP": call("smtplib", "SMTP", text("127.0.0.1")),
     "telnetlib.Telnet": call("telnetlib", "Telnet", text("127.0.0.1")),
     "socketserver.TCPServer": call("socketserver", "TCPServer", tuple_of(text("127.0.0.1"), integer(9)), b"N"),

@@ -34,7 +34,7 @@ def _moments() -> Any:
 
 for _label, _maker in {
     "a manifest of ten million equal rows": lambda: _parquet({"a": np.zeros(10**7, np.int8)}),
-    "a manifest of one long text again and again": lambda: _parquet({"a": ["x" * 10**6] * 2000}),
+    "a manifest of one long text again and again": lambda: _parquet({"a": ["x" * 10**5] * 1000}),
     "a manifest of a date beyond the calendar": lambda: _parquet({"a": _moments()}),
     "a manifest of a version of nonsense": lambda: _parquet(
         {"a": [1]}, '{"kind":"lineament-manifest","schema_version":1e999}'
@@ -101,7 +101,7 @@ for _label, _maker in {
         "{'descr':[" + ",".join(f"('a{i}','<f4')" for i in range(1000)) + "],'fortran_order':False,'shape':(1,)}\n"
     ),
     "directions: a bomb of zeros": lambda: _npz(
-        lat_comp=_npy(np.zeros((2**22, 5), np.float32)), lat_stdev=_npy(np.ones(1))
+        lat_comp=_npy(np.zeros((2**21, 5), np.float32)), lat_stdev=_npy(np.ones(1))
     ),
     "directions: objects in an archive": lambda: _npz(
         lat_comp=_npy(np.array([_Runs()], object)), lat_stdev=_npy(np.ones(1))

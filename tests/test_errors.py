@@ -2,7 +2,7 @@
 
 import pytest
 
-from lineament.errors import FileFormatError, harmless
+from lineament.errors import LONGEST, FileFormatError, LineamentError, harmless
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,12 @@ def test_line_feeds_can_be_kept() -> None:
 
 def test_messages_of_errors_are_harmless_wherever_they_are_printed() -> None:
     assert str(FileFormatError("\x1b[2J is\nno file")) == "\\x1b[2J is\nno file"
+
+
+def test_the_middle_of_a_very_long_message_is_left_out() -> None:
+    short = "x" * LONGEST
+    assert str(LineamentError(short)) == short
+    text = str(LineamentError(f"the file a names {'x' * 10_000}; get it again"))
+    assert len(text) == LONGEST
+    assert text.startswith("the file a names x")
+    assert text.endswith("x; get it again")

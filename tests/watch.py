@@ -28,19 +28,11 @@ _READING = {"os.listdir", "os.scandir", "pathlib.Path.glob", "pathlib.Path.rglob
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 _RESIDENT = Path("/proc/self/clear_refs")
 
-_ENCODINGS = (
-    "raw_unicode_escape",
-    "unicode_escape",
-    *(f"utf_{n}{end}" for n in (16, 32) for end in ("", "_le", "_be")),
-)
-"""Python imports them when they are first used."""
-
-_ENCODINGS = (
-    "raw_unicode_escape",
-    "unicode_escape",
-    *(f"utf_{n}{end}" for n in (16, 32) for end in ("", "_le", "_be")),
-)
-"""Python imports them when they are first used."""
+for _n in (16, 32):
+    for _end in ("", "_le", "_be"):
+        codecs.lookup(f"utf_{_n}{_end}")  # Python imports them when they are first used
+for _name in ("raw_unicode_escape", "unicode_escape"):
+    codecs.lookup(_name)
 
 _seen: list[str] | None = None
 _readable: tuple[str, ...] = ()
@@ -52,10 +44,8 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
         return
     if event == "object.__getattr__" and args[1] == "f_code":  # of those who trace this very watch
         return
-    if (
-        event == "compile" and args[1] == "<unknown>"
-    ):  # parsed as a literal, which NumPy does; running it is an event, too
-        return
+    if event == "compile" and args[1] == "<unknown>":
+        return  # parsed as a literal, which NumPy does; running code is an event, too
     if event in _FILES:
         reads = event in _READING or (event == "open" and not (args[2] or 0) & _WRITING)
         allowed = _readable if reads else _writable
@@ -100,10 +90,6 @@ def audited(path: Path, workshop: Path | None = None) -> Iterator[list[str]]:
     """
     global _seen, _readable, _writable
     if not _hook_is_set:
-        for encoding in _ENCODINGS:
-            codecs.lookup(encoding)
-        for encoding in _ENCODINGS:
-            codecs.lookup(encoding)
         sys.addaudithook(_hook)  # it cannot be taken off again
         _hook_is_set.append(True)
     found: list[str] = []

@@ -379,9 +379,6 @@ def run(config: CompareRecipesConfig) -> RecipeReport:
         except BusyError:
             console.print("skipped: another process is at work on it")
             continue
-        if died_of is None and saved_counters(training.out)["step"] < training.steps:
-            console.print("the comparison stopped; the same command goes on")
-            break
         if died_of is not None:
             console.print(f"{name}, seed {seed} died: {died_of}")
         write_score(training.out, examine(training, name, died_of, examination))

@@ -109,6 +109,17 @@ def test_a_program_that_fails_is_a_row_with_its_last_line(tmp_path: Path, monkey
     assert not row.equal
 
 
+def test_a_file_that_we_refuse_is_a_row_with_our_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "outputs.npz", image=np.ones(3))
+    script = "import pathlib, shutil, sys\nshutil.copy('../outputs.npz', sys.argv[1])\n"
+    stand_in(tmp_path, monkeypatch, script + "(pathlib.Path(sys.argv[1]) / 'checkpoint').write_bytes(b'no file')")
+    (row,) = rows_of(CASE, OriginalsConfig(tmp_path))
+    assert row.note.startswith("checkpoint ")
+    assert row.refused
+    assert row.cells()[-1] == "refused"
+    assert originals.OriginalsReport((row,)).summary() == "0 of 0 equal; 1 refused"
+
+
 def test_programs_that_are_not_there_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(originals, "TORCH_CASES", (CASE,))
     old = dataclasses.replace(CASE, program="old", runs="tensorflow")
@@ -140,7 +151,7 @@ def test_a_program_is_run_in_its_folder_and_its_file_is_opened(
         ("truncated w", 0.0),
         ("truncated image", 0.0),
     ]
-    assert report.renderables()[1:] == ["3 of 4 equal"]
+    assert report.renderables()[1:] == ["3 of 4 equal; 0 refused"]
     assert "| program | StyleGAN2 | 32 | 0 | image | 5.0e-01 |" in (tmp_path / "table.md").read_text()
 
 

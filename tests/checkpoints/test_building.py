@@ -128,7 +128,10 @@ OTHER_FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "third, layers": ("stylegan3", THIRD | {"num_layers": 10**8}),
     "third, filters": ("stylegan3", THIRD | {"filter_size": 64, "lrelu_upsampling": 16, "use_radial_filters": True}),
     "third, slow": ("stylegan3", THIRD | {"first_cutoff": 1e-300, "first_stopband": 1e-299}),
-    "third, most": ("stylegan3", StyleGAN3Config(4096, num_layers=100, filter_size=16, lrelu_upsampling=4).to_dict()),
+    "third, most": (
+        "stylegan3",
+        StyleGAN3Config(4096, num_layers=100, filter_size=16, lrelu_upsampling=4, use_radial_filters=True).to_dict(),
+    ),
 }
 
 

@@ -39,11 +39,11 @@ def test_other_data_are_refused_by_name(tmp_path: Path) -> None:
     resume(tmp_path, {"the images": "a" * 64, "the generator": "b" * 64})
     resume(tmp_path, {"the images": "a" * 64, "the generator": "b" * 64})
     with pytest.raises(
-        ConfigError, match=r"\(the images were aaaaaaaa, now cccccccc\); name those it began with"
+        ConfigError, match=r"\(the images: aaaaaaaa before, cccccccc now\); name those it began with"
     ) as said:
         resume(tmp_path, {"the images": "c" * 64, "the generator": "b" * 64})
     assert "the generator" not in str(said.value)
-    with pytest.raises(ConfigError, match="the generator was bbbbbbbb, now none"):
+    with pytest.raises(ConfigError, match="the generator: bbbbbbbb before, none now"):
         resume(tmp_path, {"the images": "a" * 64, "the generator": "none"})
 
 
@@ -56,7 +56,7 @@ def test_a_state_without_origins_is_taken_once(tmp_path: Path, capsys: pytest.Ca
     assert read_header(tmp_path / "state.safetensors").header == {"step": 7, "origins": {"the images": "a" * 64}}
     with (
         RunFolder(tmp_path, Settings(tmp_path)) as folder,
-        pytest.raises(ConfigError, match="the images were aaaaaaaa"),
+        pytest.raises(ConfigError, match="the images: aaaaaaaa"),
     ):
         folder.check_origins({"the images": "b" * 64})
     assert capsys.readouterr().err == ""
@@ -65,5 +65,5 @@ def test_a_state_without_origins_is_taken_once(tmp_path: Path, capsys: pytest.Ca
 def test_what_only_the_start_needs_may_go(tmp_path: Path) -> None:
     resume(tmp_path, {"the start": "a" * 64})
     resume(tmp_path, {"the start": None})
-    with pytest.raises(ConfigError, match="the start was aaaaaaaa, now bbbbbbbb"):
+    with pytest.raises(ConfigError, match="the start: aaaaaaaa before, bbbbbbbb now"):
         resume(tmp_path, {"the start": "b" * 64})

@@ -147,7 +147,7 @@ def test_other_settings_or_networks_are_refused(pair: tuple[Path, Path], tmp_pat
         run(replace(config, samples=41))
     other = tiny.generator(tiny.GENERATOR64, seed=3)
     save_network(own[0], "generator", other, other.config.to_dict(), {})
-    with pytest.raises(MismatchError, match=r"another generator than .* \(generator was \w{8}, now \w{8}\)"):
+    with pytest.raises(MismatchError, match=r"another generator than .* \(generator: \w{8} before, \w{8} now\)"):
         run(config)
 
 

@@ -173,7 +173,9 @@ def test_images_are_known_by_content_and_the_folder_of_an_older_release_is_taken
     resume(tmp_path / "copy")
     assert "is older than the check of the contents of the images and the features" in capsys.readouterr().err
     (tmp_path / "copy" / "001.png").write_bytes((tmp_path / "copy" / "000.png").read_bytes())
-    with pytest.raises(ConfigError, match=r"the contents of the images changed since.* \(the .* were ........, now"):
+    with pytest.raises(
+        ConfigError, match=r"the contents of the images changed since.* \(the .*: ........ before, ........ now"
+    ):
         run(replace(config, images=tmp_path / "copy"))
 
 

@@ -151,9 +151,9 @@ class Faces:
             editor.atlas.direction(name)  # an unknown name is refused, with a hint
         present = editor.values(self.ws, self.tensor, names)
         asked = requested_changes(relative, absolute, present)
+        step = torch.as_tensor(editor.steps(names, asked), dtype=self.ws.dtype, device=self.ws.device)
         for line in extrapolation_warnings(editor.atlas, names, present + asked, self.names):
             warnings.warn(line, ExtrapolationWarning, stacklevel=2)
-        step = torch.as_tensor(editor.steps(names, asked), dtype=self.ws.dtype, device=self.ws.device)
         done = [f"{name}={value:+g}" for name, value in relative.items()]
         done += [f"{name}=@{value:g}" for name, value in absolute.items()]
         return replace(self, ws=self.ws + step, edits=(*self.edits, " ".join(done)))

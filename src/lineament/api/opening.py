@@ -12,7 +12,7 @@ from lineament.checkpoints.shipped import PAIR, Pair, shipped_path
 from lineament.directions.editor import find_decomposer
 from lineament.directions.solve import solve
 from lineament.engine.console import OnProgress, quietly
-from lineament.engine.devices import make_fabric
+from lineament.engine.devices import place_of
 from lineament.errors import ConfigError
 from lineament.faces.samples import Discovery, gather
 from lineament.networks.decomposer import Decomposer
@@ -47,7 +47,7 @@ def open(
         InputError, FileFormatError: a file is missing or cannot be read.
         MismatchError: the files do not belong together.
     """
-    place = make_fabric(Device(device)).device
+    place = place_of(Device(device))
     with quietly():
         if isinstance(generator, Generator):
             path, network = None, generator.to(place)
@@ -106,7 +106,7 @@ def discover(
     """
     if (generator is None) != (decomposer is None):
         raise ConfigError("generator and decomposer belong together: give both, or none for the shipped pair")
-    place = make_fabric(Device(device)).device
+    place = place_of(Device(device))
     settings = parts if isinstance(parts, PartsConfig) else PartsConfig(find=parts)
     with quietly(on_progress):
         source, reader = generator, decomposer

@@ -93,8 +93,19 @@ def make_fabric(devices: Device) -> Fabric:
     if not isinstance(devices, Devices):
         check_alone()
     count, nodes = processes_of(devices) if isinstance(devices, Devices) else (1, 1)
+    fabric = _fabric(devices, count, nodes)
+    fabric.launch()
+    return fabric
+
+
+def place_of(device: Device) -> torch.device:
+    """One device, for use from Python, where every process of a user's own program may open networks."""
+    return _fabric(device, 1, 1).device
+
+
+def _fabric(devices: Device, count: int, nodes: int) -> Fabric:
     try:
-        fabric = Fabric(
+        return Fabric(
             accelerator=devices.accelerator,
             devices=count,
             num_nodes=nodes,
@@ -107,8 +118,6 @@ def make_fabric(devices: Device) -> Fabric:
             f"cannot compute on {count} x {devices.accelerator} ({reason}); choose another --on.accelerator"
             + (" or --on.count" if isinstance(devices, Devices) else "")
         ) from error
-    fabric.launch()
-    return fabric
 
 
 def is_first_process() -> bool:

@@ -33,7 +33,7 @@ def array_signature(*arrays: np.ndarray | None) -> str:
 def changes(before: Mapping[str, Any], now: Mapping[str, str | None]) -> str:
     """What differs, in words; empty if nothing does. What is known on one side only does not differ."""
     words = [
-        f"{name} {'were' if name.endswith('s') else 'was'} {_short(before[name])}, now {_short(value)}"
+        f"{name}: {_short(before[name])} before, {_short(value)} now"
         for name, value in now.items()
         if value is not None and name in before and before[name] != value
     ]

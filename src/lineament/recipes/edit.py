@@ -240,10 +240,10 @@ def run(config: EditConfig) -> EditResult:
     watched = (*names, *(name for name in atlas.names if name not in names)) if editor.decomposer else names
     before = editor.values(ws, untouched, watched)
     changes = requested_changes(relative, absolute, before[:, : len(names)])
+    steps = editor.steps(names, changes)
     targets = before[:, : len(names)] + changes
     for line in extrapolation_warnings(atlas, names, targets, subjects.names, subjects.kind):
         console.print(f"warning: {line}", soft_wrap=True, markup=False)
-    steps = editor.steps(names, changes)
     after = editor.values(ws, synthesize_edited(generator, ws, steps), watched, steps)
     _write(config, editor, subjects, names, changes)
     effects = np.median(after - before, axis=0)

@@ -186,8 +186,8 @@ def check_widths(widths: Sequence[int], resolution: int) -> None:
     expected = int(math.log2(resolution)) - 1
     if widths and (len(widths) != expected or not 1 <= min(widths) <= max(widths) <= MAX_WIDTH):
         raise ConfigError(
-            f"widths are {widths!s:.80}, expected {expected} numbers of channels from 1 to {MAX_WIDTH}, one for "
-            f"each size from 4 to {resolution} pixels, or none"
+            f"widths are {widths!s:.80}, expected {expected} numbers of channels, one for each size from 4 to "
+            f"{resolution} pixels, or none; each from 1 to {MAX_WIDTH}"
         )
 
 
@@ -224,9 +224,11 @@ class GeneratorConfig:
     def __post_init__(self) -> None:
         if self.resolution not in (32, 64, 128, 256, 512, 1024):
             raise ConfigError(f"resolution is {self.resolution}, expected a power of two from 32 to 1024")
-        check_bounds(self, "num_mapping_layers", least=1, most=MAX_LAYERS)
-        check_bounds(self, "z_dim", "w_dim", "channel_max", "channel_min", least=1, most=MAX_WIDTH)
-        check_bounds(self, "channel_base", least=1, most=MAX_WIDTH * MAX_RESOLUTION)
+        widths = ("z_dim", "w_dim", "channel_max", "channel_min")
+        check_bounds(self, *widths, "num_mapping_layers", "channel_base", least=1)
+        check_bounds(self, *widths, most=MAX_WIDTH)
+        check_bounds(self, "num_mapping_layers", most=MAX_LAYERS)
+        check_bounds(self, "channel_base", most=MAX_WIDTH * MAX_RESOLUTION)
 
     def channels(self, resolution: int) -> int:
         """Number of feature maps at ``resolution``."""

@@ -78,9 +78,8 @@ def load_manifest(path: str | Path) -> tuple[dict[str, list[Any]], dict[str, Any
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; expected the manifest.parquet of a balanced folder") from error
     except (OSError, ArithmeticError, ValueError, KeyError, TypeError, AttributeError, pyarrow.ArrowException) as error:
-        raise FileFormatError(
-            f"{path} is not a manifest of a balanced folder ({error!s:.200}); make it again"
-        ) from error
+        why = " ".join(str(error).split())
+        raise FileFormatError(f"{path} is not a manifest of a balanced folder ({why:.200}); make it again") from error
     if version > SCHEMA_VERSION:
         raise VersionError(f"{path} is a manifest of version {version}, this release reads up to {SCHEMA_VERSION}")
     return columns, about

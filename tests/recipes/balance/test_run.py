@@ -470,6 +470,6 @@ def test_another_atlas_of_the_same_networks_and_day_is_noticed(world: Path, tmp_
     atlas = load_atlas(own)
     save_atlas(own, replace(atlas, w_mean=atlas.w_mean + 0.01))
     with pytest.raises(
-        ConfigError, match=r"^the atlas changed since this run began.*\(the atlas was \w{8}, now \w{8}\)"
+        ConfigError, match=r"^the atlas changed since this run began.*\(the atlas: \w{8} before, \w{8} now\)"
     ):
         run(config)

@@ -81,37 +81,37 @@ TRAININGS: dict[str, tuple[Any, Callable[[Path, Path], Any], dict[str, str]]] = 
         generator,
         generator_settings,
         {
-            "faces/003.png": "the images were",
-            "generator.safetensors": "the generator to start from was",
-            "discriminator.safetensors": "the discriminator to start from was",
+            "faces/003.png": "the images",
+            "generator.safetensors": "the generator to start from",
+            "discriminator.safetensors": "the discriminator to start from",
         },
     ),
     "details": (
         details,
         details_settings,
-        {"faces/003.png": "the images were", "generator.safetensors": "the generator was"},
+        {"faces/003.png": "the images", "generator.safetensors": "the generator"},
     ),
     "decomposer": (
         decomposer,
         decomposer_settings,
         {
-            "faces/003.png": "the images were",
-            "generator64.safetensors": "the generator was",
-            "decomposer.safetensors": "the decomposer to start from was",
-            "features.safetensors": "the features were",
+            "faces/003.png": "the images",
+            "generator64.safetensors": "the generator",
+            "decomposer.safetensors": "the decomposer to start from",
+            "features.safetensors": "the features",
         },
     ),
     "encoder": (
         encoder,
         encoder_settings,
-        {"faces/003.png": "the images were", "generator.safetensors": "the generator was"},
+        {"faces/003.png": "the images", "generator.safetensors": "the generator"},
     ),
     "judge": (
         judge,
         judge_settings,
         {
-            "truth/images/000002.png": "the renders to train on was",
-            "test/images/000001.png": "the renders to test on was",
+            "truth/images/000002.png": "the renders to train on",
+            "test/images/000001.png": "the renders to test on",
         },
     ),
 }
@@ -147,7 +147,9 @@ def test_others_are_refused_and_the_same_elsewhere_are_taken(
     for file, said in changes.items():
         before = (moved / file).read_bytes()
         (change_image if file.endswith(".png") else change_network)(moved / file)
-        with pytest.raises(ConfigError, match=rf"{said} [0-9a-f]{{8}}, now [0-9a-f]{{8}}\); name those it began with"):
+        with pytest.raises(
+            ConfigError, match=rf"\({said}: [0-9a-f]{{8}} before, [0-9a-f]{{8}} now\); name those it began with"
+        ):
             recipe.run(settings(moved, out))
         (moved / file).write_bytes(before)
     recipe.run(settings(moved, out))

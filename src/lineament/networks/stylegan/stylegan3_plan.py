@@ -15,6 +15,9 @@ from lineament.errors import ConfigError
 from lineament.ops.alias_free import lowpass_filter, radial_lowpass_filter
 from lineament.records.shapes import MAX_LAYERS
 
+MOST_TAPS = 64
+"""Largest side of the filters of a layer's own rate, which are computed before any tensor of a file is looked at."""
+
 MIN_CUTOFF = 0.5
 """Lowest cutoff frequency in cycles per image, such that sampling rates are at least 1."""
 
@@ -116,11 +119,16 @@ class StyleGAN3Config:
         at_least_1 = "image_channels z_dim w_dim num_mapping_layers channel_base channel_max num_layers"
         least |= dict.fromkeys([*at_least_1.split(), "num_critical", "filter_size", "lrelu_upsampling"], 1)
         most = {"margin_size": 1024, "num_layers": 100, "num_mapping_layers": MAX_LAYERS}
-        most |= {"filter_size": 16, "lrelu_upsampling": 4}  # filters are computed before any tensor is looked at
+        most |= {"filter_size": 64, "lrelu_upsampling": 16}
         for name, smallest in least.items():
             if not smallest <= getattr(self, name) <= most.get(name, 2**31):
                 bound = f" and at most {most[name]}" if name in most else ""
                 raise ConfigError(f"{name} is {getattr(self, name)}, expected at least {smallest}{bound}")
+        if self.filter_size * self.lrelu_upsampling > MOST_TAPS:
+            raise ConfigError(
+                f"filter_size {self.filter_size} and lrelu_upsampling {self.lrelu_upsampling} give filters of "
+                f"more than {MOST_TAPS} taps a side; give smaller ones"
+            )
         if self.conv_kernel not in (1, 3):
             raise ConfigError(f"conv_kernel is {self.conv_kernel}, expected 3 (configuration T) or 1 (R)")
         if self.num_critical >= self.num_layers:
