@@ -61,7 +61,7 @@ class OriginalCase:
         return f"{self.program}: {self.network}, {self.resolution} px, {self.classes} classes"
 
 
-SCALE = 0.2
+SCALE = 0.1
 SMALL = {"channel_base": 2048, "channel_max": 64}
 
 

@@ -148,7 +148,7 @@ def basicsr(case: Case, folder: Path) -> Original:
 
 
 def mmgeneration(case: Case, folder: Path) -> Original:
-    """MMGeneration's StyleGAN2, as its runner writes it: without a mean w."""
+    """MMGeneration's StyleGAN2, as its runner writes it: without a mean w; its discriminator is in the file alone."""
     architectures = "mmgen.models.architectures"
     bare_packages(folder, "mmgen", "mmgen.core", "mmgen.core.runners", "mmgen.models", architectures)
     bare_packages(folder, f"{architectures}.stylegan", f"{architectures}.stylegan.modules", "torchvision", "mmcv.ops")
@@ -171,7 +171,7 @@ def mmgeneration(case: Case, folder: Path) -> Original:
     def file() -> dict[str, Any]:
         return {"meta": {"iter": 1}, "state_dict": whole.state_dict(), "optimizer": {}}
 
-    return Original([ema, other, judge], draw, file, lambda image, label: judge(image))
+    return Original([ema, other], draw, file)
 
 
 def genforce(case: Case, folder: Path) -> Original:

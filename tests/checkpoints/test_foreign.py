@@ -19,7 +19,7 @@ from lineament.errors import FileFormatError
 from lineament.networks.layouts.stylegan2 import generator_from_tensorflow, generator_to_rosinality
 from lineament.networks.stylegan.stylegan2 import StyleGAN2
 from lineament.store.foreign.checkpoints import open_checkpoint
-from tests.foreign_names import made, to_nvidia, to_tensorflow
+from tests.foreign_names import FILTER, made, to_nvidia, to_tensorflow
 from tests.networks.layouts import test_stylegan1 as stylegan1
 
 Z = torch.randn(2, 6, generator=torch.Generator().manual_seed(5))
@@ -82,7 +82,8 @@ def hammer() -> State:
             tensor = tensor[None, None] if part == "noise" else tensor
         name = name.replace("synthesis.b4.const", "synthesis.early_layer.const").replace("mapping.w_avg", "w_avg")
         state[name.replace("mapping.fc", "mapping.dense")] = tensor[None] if name.endswith("const") else tensor
-    return {name: tensor for name, tensor in state.items() if "resample_filter" not in name}
+    filters = {"synthesis.filter": FILTER, "synthesis.layer1.filter": FILTER}
+    return {name: tensor for name, tensor in state.items() if "filter" not in name} | filters
 
 
 class Wrapped(nn.Module):
@@ -218,6 +219,10 @@ def test_rectangles_are_told(tmp_path: Path) -> None:
     torch.save({"G_ema": OFFICIAL | {"synthesis.b4.const": torch.ones(6, 4, 2)}}, tmp_path / "g.pt")
     with pytest.raises(FileFormatError, match="draws rectangles 2:1, which are not read"):
         open_generator(tmp_path / "g.pt")
+    # StyleGAN-Human's StyleGAN3 has no constant that would show it.
+    torch.save({"G_ema": OFFICIAL | {"square": False}}, tmp_path / "h.pt")
+    with pytest.raises(FileFormatError, match="draws rectangles 2:1, which are not read"):
+        open_generator(tmp_path / "h.pt")
 
 
 def test_latents_alone_are_told(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_what_an_encoding_lacks_is_replaced_and_a_minus_sign_stays_one(
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
     assert main(["inspect", str(path)]) == 0
     text = written.getvalue().decode(encoding)
-    assert "\\u9854-1.safetensors" in text
+    assert "\\u9854-1.safetensors" in text.replace("\n", "")  # a table folds long names
     assert "| " in text  # the lines of tables are drawn with what there is
     assert "?" not in text
 

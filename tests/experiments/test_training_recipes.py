@@ -247,7 +247,7 @@ def test_a_pair_of_another_process_is_skipped(sources: Path, tmp_path: Path, cap
             train_decomposer.run(busy)
         report = run(config)
         assert [row.seeds for row in report.rows] == [0, 1]
-        assert "no ellipsoid, seed 0\nskipped: another lineament command is writing" in capsys.readouterr().err
+        assert "no ellipsoid, seed 0\nskipped: another process is at work on it" in capsys.readouterr().err
     assert [row.seeds for row in run(config).rows] == [1, 1]
 
 

@@ -236,7 +236,7 @@ def test_bad_input(tmp_path: Path, tiny_networks: tuple[Generator, object]) -> N
         PeersConfig("sefa", tmp_path / "a.pt")
     with pytest.raises(InputError, match="does not exist; create it"):
         PeersConfig("sefa", tmp_path / "no" / "a.safetensors")
-    with pytest.raises(ConfigError, match="expected at least 2 and at least 1"):
+    with pytest.raises(ConfigError, match="samples is 1, expected at least 2"):
         PeerSettings(samples=1)
     with pytest.raises(ConfigError, match="truncation is 0"):
         PeerSettings(truncation=0.0)

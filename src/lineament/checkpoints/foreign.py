@@ -334,7 +334,9 @@ def _refuse_lookalikes(checkpoint: ForeignCheckpoint) -> None:
         cousin = cousin_of([*_unwrapped(network.tensors), *_unwrapped(network.unread)], LOOKALIKES)
         if cousin is not None:
             raise FileFormatError(f"{checkpoint.path} holds {cousin.name}, which is not read: {cousin.advice}")
-        if (sides := rectangle(network.tensors)) is not None:
+        # StyleGAN-Human's StyleGAN3 has no constant that would show it, but it says so.
+        sides = (2, 1) if network.settings.get("square") is False else rectangle(network.tensors)
+        if sides is not None:
             ratio = f"{sides[0] // math.gcd(*sides)}:{sides[1] // math.gcd(*sides)}"  # height to width
             raise FileFormatError(
                 f"{checkpoint.path} draws rectangles {ratio}, which are not read: name a StyleGAN with square images"

@@ -81,7 +81,7 @@ class DecomposerConfig:
         check_bounds(self, "channels", "channel_max", "code_dim", "pose_channels", least=1, most=MAX_WIDTH)
         check_bounds(self, "max_rotation_deg", above=0, most=180)
         check_bounds(self, "max_translation", least=0, most=10)
-        check_bounds(self, "min_sigma", above=0, most=1000)
+        check_bounds(self, "min_sigma", least=0, most=1000)
         for width in {*self.widths(self.channels), *self.widths(self.pose_channels)}:
             if width % max(width // 4, 1):
                 raise ConfigError(

@@ -11,7 +11,7 @@ import pytest
 from lineament.checkpoints.ours import save_network
 from lineament.directions import solve
 from lineament.directions.steps import linear_step, step_length
-from lineament.errors import ConfigError, FileFormatError, MismatchError
+from lineament.errors import ConfigError, FileFormatError, InputError, MismatchError
 from lineament.recipes import discover
 from lineament.recipes.evaluate import parts as evaluate_parts
 from lineament.recipes.evaluate.named_regions import Regions
@@ -70,6 +70,9 @@ def test_impure_parts_come_from_the_samples_of_the_atlas(found: dict[str, Any], 
     with pytest.raises(MismatchError, match="other networks"):
         steps_of_impure_parts(made, replace(atlas, decomposer_fingerprint="0" * 64), atlas.local)
     (tmp_path / "state.safetensors").write_bytes((made / "state.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"config\.json does not exist; discover again"):
+        steps_of_impure_parts(tmp_path, atlas, atlas.local)
+    (tmp_path / "config.json").write_text("{}")
     with pytest.raises(FileFormatError, match="no settings of parts"):
         steps_of_impure_parts(tmp_path, atlas, atlas.local)
 

@@ -136,7 +136,7 @@ def test_the_split() -> None:
 
 
 def test_a_loss_that_is_not_finite_changes_nothing(files: tuple[Path, Path], tmp_path: Path) -> None:
-    config = settings(files, tmp_path / "run", learning_rate=1e30, warmup_steps=0, latent_steps=0)
+    config = settings(files, tmp_path / "run", learning_rate=1e9, warmup_steps=0, latent_steps=0)
     with pytest.raises(NonFiniteError, match="lower --learning-rate"):
         run(config)
 

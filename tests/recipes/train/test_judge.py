@@ -206,7 +206,7 @@ def test_a_training_on_other_attributes_is_not_gone_on_with(folders: tuple[Path,
         table = dict(np.load(folder / "truth.npz"))
         table["names"] = np.array(["dark" if name == "bright" else name for name in table["names"]])
         np.savez(folder / "truth.npz", **table)
-    with pytest.raises(ConfigError, match=r"other attributes \(bright, dark"):
+    with pytest.raises(ConfigError, match=r"other data or networks \(the renders to train on"):
         run(settings((train, test), tmp_path / "run", steps=3))
 
 

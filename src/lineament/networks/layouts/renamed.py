@@ -32,6 +32,7 @@ _MMGENERATION: Renamings = (
 )
 _HAMMER: Renamings = (
     (r"w_avg", "mapping.w_avg"),
+    (r"synthesis\.filter", "synthesis.resample_filter"),
     (r"mapping\.embedding\.(.*)", r"mapping.embed.\1"),
     (r"mapping\.dense(\d+)\.(.*)", r"mapping.fc\1.\2"),
 )

@@ -76,7 +76,8 @@ def _open_unpacked(folder: Path) -> ForeignCheckpoint:
     sizes = {name: len(data) for name, data in files.items()}
     ledger = Ledger.for_file(str(folder), sum(sizes.values()))
     contents = read_contents(load_torch_archive(sizes, files.__getitem__, ledger), ledger)
-    return _checked(folder, contents, ledger, [data.obj for data in files.values() if len(data)], sha256)
+    maps = [data.obj for data in files.values() if isinstance(data.obj, mmap.mmap)]
+    return _checked(folder, contents, ledger, maps, sha256)
 
 
 def _checked(path: Path, contents: Contents, ledger: Ledger, maps: list[mmap.mmap], sha256: str) -> ForeignCheckpoint:
