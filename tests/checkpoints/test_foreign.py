@@ -62,7 +62,7 @@ BASICSR = renamed(
 MMGENERATION = renamed(
     (r"^style\.(\d+)\.weight", r"style_mapping.\1.linear.weight_orig"),
     (r"^style\.", "style_mapping."),
-    (r"^input\.input$", "constant_input.const"),
+    (r"^input\.input$", "constant_input.input"),
     (r"\.modulation\.weight", ".style_modulation.linear.weight_orig"),
     (r"\.modulation\.bias", ".style_modulation.bias"),
     (r"\.noise\.weight", ".noise_injector.weight"),

@@ -155,4 +155,4 @@ def found_of_atlas(
 def _number(facts: Mapping[str, Any], name: str, default: int | float) -> int | float:
     """A number from an atlas's provenance, whose values may be anything."""
     value = facts.get(name)
-    return value if type(value) in (int, float) else default
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else default

@@ -24,7 +24,7 @@ _BASICSR: Renamings = (
 _MMGENERATION: Renamings = (
     (r"style_mapping\.(\d+)\.linear\.weight_orig", r"style.\1.weight"),
     (r"style_mapping\.(.*)", r"style.\1"),
-    (r"constant_input\.const", "input.input"),
+    (r"constant_input\.(input|const)", "input.input"),
     (r"injected_noise_(\d+)", r"noises.noise_\1"),
     (r"(.*)\.style_modulation\.linear\.weight_orig", r"\1.modulation.weight"),
     (r"(.*)\.style_modulation\.bias", r"\1.modulation.bias"),
