@@ -67,6 +67,7 @@ MMGENERATION = renamed(
     (r"\.modulation\.bias", ".style_modulation.bias"),
     (r"\.noise\.weight", ".noise_injector.weight"),
     (r"noises\.noise_", "injected_noise_"),
+    (r"\.conv\.weight$", ".conv.weight_orig"),
 )
 
 

@@ -29,6 +29,7 @@ _MMGENERATION: Renamings = (
     (r"(.*)\.style_modulation\.linear\.weight_orig", r"\1.modulation.weight"),
     (r"(.*)\.style_modulation\.bias", r"\1.modulation.bias"),
     (r"(.*)\.noise_injector\.(.*)", r"\1.noise.\2"),
+    (r"(.*)\.weight_orig", r"\1.weight"),
 )
 _HAMMER: Renamings = (
     (r"w_avg", "mapping.w_avg"),
