@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -186,6 +187,18 @@ def test_log_drops_what_a_killed_run_wrote_after_its_state(tmp_path: Path) -> No
     assert found[2]["loss"] == 0.333333
     assert found[3]["loss"] == 9
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_value_that_is_no_number_stays_in_the_log_and_nonsense_does_not(tmp_path: Path) -> None:
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        folder.open_log(0)
+        folder.log(1, {"correlation": math.nan})
+    with (tmp_path / "log.jsonl").open("ab") as handle:
+        handle.write(b"\xff\n" + b"[" * 100_000 + b'\n{"step": "1"}\n')
+    with RunFolder(tmp_path, Settings(tmp_path)) as folder:
+        folder.open_log(1)
+    (row,) = rows(tmp_path)
+    assert math.isnan(row["correlation"])
 
 
 def test_log_on_a_full_disk(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from lineament.engine.locks import LOCK_NAME, lock, unlock
 from lineament.engine.origins import ORIGINS, changes, kept_origins, listed
 from lineament.errors import ConfigError, FileFormatError
 from lineament.records.bounds import MAX_COUNT
-from lineament.store.atomic import atomic_write, remove_stale_temporaries, storage_error
-from lineament.store.json_text import parse_json, read_json
+from lineament.store.atomic import atomic_write, make_folder, remove_stale_temporaries, storage_error
+from lineament.store.json_text import read_json
 from lineament.store.regular_files import check_regular
 from lineament.store.tensors import load_tensors, read_header, save_tensors
 
@@ -69,10 +69,7 @@ class RunFolder:
         self._writer: Any = None
         self._lock: FileLock | None = None
         self._origins: dict[str, str] = {}
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise storage_error(self.path, error, verb="make the folder") from error
+        make_folder(self.path)
         try:
             if fabric is not None:
                 first_process(fabric, self._acquire)
@@ -213,13 +210,7 @@ class RunFolder:
         """Open the logs to go on after ``step``; lines of later steps, written before a kill, are dropped."""
         path = self.path / LOG_NAME
         if path.exists():
-            kept = []
-            for line in path.read_bytes().splitlines():
-                try:
-                    if parse_json(line)["step"] <= step:
-                        kept.append(line.decode())
-                except (ValueError, KeyError, TypeError):
-                    continue  # the last line of a killed run may be half written
+            kept = [line for line, row in log_rows(path) if isinstance(row.get("step"), int) and row["step"] <= step]
             with atomic_write(path) as handle:
                 handle.write("".join(f"{line}\n" for line in kept).encode())
         try:
@@ -249,6 +240,18 @@ class RunFolder:
             self._writer = None
         unlock(self._lock)
         self._lock = None
+
+
+def log_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a log and their values; damaged ones are left out, such as the last line of a killed run."""
+    for raw in path.read_bytes().splitlines():
+        try:
+            line = raw.decode()
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield line, row
 
 
 def _defaults(config: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """Describe one of Lineament's files, a run folder, or a checkpoint of another program."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from lineament.checkpoints.foreign import discriminator_of, generator_of, what_i
 from lineament.checkpoints.ours import SCHEMA_VERSION as NETWORK_VERSION
 from lineament.directions.calibrate import calibration_slope
 from lineament.engine.console import facts_table, layers_text, number
-from lineament.engine.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION
+from lineament.engine.run_folder import CONFIG_NAME, LOG_NAME, STATE_VERSION, log_rows
 from lineament.errors import FileFormatError, InputError
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.atlas import SCHEMA_VERSION as ATLAS_VERSION
@@ -198,11 +197,8 @@ def _inversion_facts(found: Inversions) -> dict[str, str]:
 def _last_lines(log: Path) -> dict[str, Any]:
     """The newest value of everything logged."""
     newest: dict[str, Any] = {}
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            newest |= {k: v for k, v in json.loads(line).items() if k != "time"}
-        except (ValueError, AttributeError, RecursionError):
-            continue  # the last line of a killed run may be incomplete
+    for _, row in log_rows(log):
+        newest |= {k: v for k, v in row.items() if k != "time"}
     return newest
 
 
