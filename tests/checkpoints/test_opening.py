@@ -17,8 +17,10 @@ from lineament.checkpoints import opening as open_checkpoint
 from lineament.checkpoints.conversion_cache import CACHE_VARIABLE, cache_entry
 from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_discriminator, load_generator, save_network
+from lineament.checkpoints.pairs import find_encoder, find_features
 from lineament.errors import ConfigError, FileFormatError, InputError
 from lineament.networks.layouts.stylegan2 import generator_to_rosinality
+from lineament.networks.perceptual import DiscriminatorFeatures
 from lineament.networks.stylegan.generator import Generator
 from lineament.recipes import convert
 from lineament.recipes.inspect_file import run as inspect
@@ -159,6 +161,20 @@ def test_a_training_finds_the_discriminator_of_the_file(tmp_path: Path) -> None:
     assert features is not None
     assert load_discriminator(features).config.architecture == "resnet"
     assert features_path(TrainDecomposerConfig(out=tmp_path / "run", generator=rosinality(tmp_path / "r.pt"))) is None
+
+
+def test_what_lies_beside_a_foreign_file_is_found_without_reading_it_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = official(tmp_path / "g.pt")
+    generator = open_generator(path)
+
+    def never(path: Path) -> str:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(open_checkpoint, "file_hash", never)
+    assert find_encoder(None, generator, path, "faces64") is None
+    assert isinstance(find_features(None, generator, path, "faces64"), DiscriminatorFeatures)
 
 
 def test_without_a_mean_w_one_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

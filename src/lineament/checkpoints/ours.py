@@ -167,7 +167,9 @@ def load_generator(path: str | Path, device: Device = "cpu", *, mapped: bool = F
     if config_class is StyleGAN2Config and set(_settings(header)) <= trained:
         config_class = GeneratorConfig
     others = None if (grown := header.get("grown_from")) is None else _grown_from(path, grown)
-    return _load(path, "generator", config_class, build, device, mapped=mapped, others=others)
+    generator = _load(path, "generator", config_class, build, device, mapped=mapped, others=others)
+    generator.file = Path(path)
+    return generator
 
 
 def _grown_from(path: str | Path, grown: Any) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from lineament.checkpoints.growth import atlas_for, check_encoder_matches, layers_then
-from lineament.checkpoints.opening import file_beside, open_generator
+from lineament.checkpoints.opening import open_generator
 from lineament.checkpoints.ours import load_decomposer, load_encoder, load_features
 from lineament.checkpoints.shipped import Pair, shipped_path
 from lineament.engine.console import console
@@ -82,7 +82,7 @@ def find_encoder(path: Path | None, generator: Generator, generator_path: Path |
         encoder = load_encoder(path, device)
         check_encoder_matches(encoder, generator, generator_path or "the shipped generator")
         return encoder
-    for candidate in _beside(generator_path, pair, ("encoder.safetensors",)):
+    for candidate in _beside(generator, generator_path, pair, ("encoder.safetensors",)):
         encoder = load_encoder(candidate, device)
         if layers_then(generator, encoder.config.generator):
             return encoder
@@ -95,16 +95,17 @@ def find_features(
 ) -> torch.nn.Module | None:
     """The named perceptual features, or else those beside the generator or shipped, if there are any."""
     device, names = generator.mapping.w_avg.device, ("features.safetensors", "discriminator.safetensors")
-    for candidate in [path] if path is not None else _beside(generator_path, pair, names):
+    for candidate in [path] if path is not None else _beside(generator, generator_path, pair, names):
         z = latents(0, range(32), generator.config.z_dim).to(device)
         return load_features(candidate, generator(z, 0.8).clamp(-1, 1), device)
     return None
 
 
-def _beside(generator_path: Path | None, pair: Pair, names: tuple[str, ...]) -> list[Path]:
+def _beside(generator: Generator, generator_path: Path | None, pair: Pair, names: tuple[str, ...]) -> list[Path]:
     """Files of these names beside the named generator, or else those shipped with the package."""
     if generator_path is not None:
-        return [path for name in names if (path := file_beside(generator_path, name)) is not None]
+        paths = [] if generator.file is None else [generator.file.with_name(name) for name in names]
+        return [path for path in paths if path.exists()]
     for name in names:
         try:
             return [shipped_path(name, pair)]

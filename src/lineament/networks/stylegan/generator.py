@@ -4,6 +4,7 @@ Each family has its own module (`stylegan1`, `stylegan2`, `stylegan3`); recipes 
 """
 
 from abc import abstractmethod
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
@@ -84,6 +85,7 @@ class Generator(nn.Module):
         chosen_class: the class used if none is given; with None a class must be given.
         half_precision: whether the finest resolutions are computed in half precision if no derivative is wanted; for
             networks that were trained this way (`trained_in_half`), on devices that are faster in half precision.
+        file: our file that the weights were read from, or the converted copy of a foreign one; None if there is none.
         truncation_cutoff: number of layers, from the coarsest, that truncation acts on when an image is drawn from z
             (`draw_ws`); None for all. The first StyleGAN's default is 8.
     """
@@ -93,6 +95,7 @@ class Generator(nn.Module):
     mapping: Mapping
     chosen_class: int | None = None
     half_precision: bool = False
+    file: Path | None = None
     truncation_cutoff: int | None = None
 
     @property
