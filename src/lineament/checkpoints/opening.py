@@ -20,7 +20,7 @@ from lineament.engine.console import console
 from lineament.errors import ConfigError, FileFormatError, LineamentError, StorageError
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.checkpoint import ForeignCheckpoint
-from lineament.store.atomic import storage_error
+from lineament.store.atomic import make_folder
 from lineament.store.foreign.checkpoints import file_hash, open_checkpoint
 from lineament.store.foreign.folders import checkpoint_in, mapped_folder, unpacked_archive
 from lineament.store.foreign.safetensors_files import is_foreign_safetensors
@@ -81,10 +81,7 @@ def _write(
         "carries_code": checkpoint.carries_code,
         "notes": list(found.notes),
     }
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(target.parent, error, verb="make the folder") from error
+    make_folder(target.parent)
     config: Any = found.network.config
     save_network(target, target.stem, found.network, config.to_dict(), provenance, half=half)
     written[target] = provenance

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 
 from lineament.engine.devices import check_alone, first_process
 from lineament.errors import BusyError
-from lineament.store.atomic import remove_stale_temporaries, storage_error
+from lineament.store.atomic import make_folder, remove_stale_temporaries, storage_error
 
 LOCK_NAME = ".lock"
 """Name of a folder's lock within the folder."""
@@ -101,10 +101,7 @@ def locked_folder(folder: Path) -> Iterator[None]:
         StorageError: the folder cannot be made or written.
     """
     was_there = folder.exists()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error, verb="make the folder") from error
+    make_folder(folder)
     own = lock(folder / LOCK_NAME, folder)
     try:
         remove_stale_temporaries(folder)

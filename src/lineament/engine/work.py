@@ -15,7 +15,7 @@ from lineament.engine.devices import any_process
 from lineament.engine.origins import changes, is_fingerprint
 from lineament.engine.run_folder import GentleStop, end_stopped
 from lineament.errors import ConfigError, FileFormatError, LineamentError
-from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic, write_text_atomic
+from lineament.store.atomic import make_folder, remove_stale_temporaries, write_bytes_atomic, write_text_atomic
 from lineament.store.json_text import parse_json
 from lineament.store.tensors import load_tensors, save_tensors
 
@@ -45,10 +45,7 @@ class Work:
         self.folder, self.fabric, self.stop = folder, fabric, stop
         self._memory: dict[str, Piece] = {}
         if folder is not None and fabric.is_global_zero:
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise storage_error(folder, error, verb="make the folder") from error
+            make_folder(folder)
             remove_stale_temporaries(folder)
             with suppress(OSError):
                 (folder / STOP_NAME).unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from lineament.errors import ConfigError
 from lineament.networks.layouts.stylegan2 import generator_to_rosinality
 from lineament.networks.stylegan.stylegan2 import StyleGAN2
 from lineament.settings.convert import ConvertConfig
-from lineament.store.atomic import write_bytes_atomic
+from lineament.store.atomic import make_folder, write_bytes_atomic
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _to_rosinality(config: ConvertConfig) -> Conversion:
         )
     buffer = io.BytesIO()
     torch.save(generator_to_rosinality(generator), buffer)
-    config.out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(config.out.parent)
     with locked(config.out):
         write_bytes_atomic(config.out, buffer.getvalue())
     return Conversion({"layout": "StyleGAN2, rosinality", "channels": str(generator.config.channels(4))}, (config.out,))

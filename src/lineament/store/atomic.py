@@ -35,6 +35,14 @@ def storage_error(path: str | Path, error: OSError, *, verb: str = "write") -> S
     return StorageError(f"cannot {verb} {path}: {advice}")
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder and its parents, if they are missing; StorageError if that fails."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(path, error, verb="make the folder") from error
+
+
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[io.BufferedWriter]:
     """Open a temporary file beside ``path`` that replaces it when the block ends without an exception.

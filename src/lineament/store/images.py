@@ -16,7 +16,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from lineament.errors import ConfigError, ImageError
-from lineament.store.atomic import atomic_write, storage_error
+from lineament.store.atomic import atomic_write, make_folder
 from lineament.store.image_files import (
     MAX_BYTES,
     head_of,
@@ -343,10 +343,7 @@ def _decode_all(
 
 
 def _keep(cache: Path, images: UInt8[np.ndarray, "n h w 3"], report: ReadingReport) -> None:
-    try:
-        cache.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(cache.parent, error, verb="make the folder") from error
+    make_folder(cache.parent)
     with atomic_write(cache.with_suffix(".json")) as handle:
         handle.write(json.dumps(asdict(report)).encode())
     with atomic_write(cache) as handle:

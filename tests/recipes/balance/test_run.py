@@ -340,9 +340,8 @@ def test_a_run_that_was_refused_leaves_no_trace_but_one_with_images_does(world: 
     assert work.exists()
 
 
-def test_images_that_changed_since_the_run_began_are_noticed(world: Path, tmp_path: Path) -> None:
-    shutil.copytree(world / "images", tmp_path / "in")
-    config = settings(world, tmp_path / "out", images=tmp_path / "in")
+def interrupt(config: BalanceConfig) -> None:
+    """Begin a run, and stop it at its first piece."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -351,6 +350,12 @@ def test_images_that_changed_since_the_run_began_are_noticed(world: Path, tmp_pa
         patch.setattr(balance_rounds, "make_piece", stop)
         with pytest.raises(KeyboardInterrupt):
             run(config)
+
+
+def test_images_that_changed_since_the_run_began_are_noticed(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "images", tmp_path / "in")
+    config = settings(world, tmp_path / "out", images=tmp_path / "in")
+    interrupt(config)
     shutil.copy(next((tmp_path / "in").iterdir()), tmp_path / "in" / "new.png")
     (tmp_path / "out" / "work" / "images-0-000000.safetensors").write_bytes(b"")
     with pytest.raises(ConfigError, match="the images changed since this run began"):
@@ -458,14 +463,7 @@ def test_work_that_a_kill_left_in_a_finished_folder_goes(world: Path, done, tmp_
 def test_another_atlas_of_the_same_networks_and_day_is_noticed(world: Path, tmp_path: Path) -> None:
     own = shutil.copy(world / "atlas.safetensors", tmp_path)
     config = settings(world, tmp_path / "out", atlas=Path(own))
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(balance_rounds, "make_piece", stop)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
+    interrupt(config)
     (tmp_path / "out" / "work" / "images-0-000000.safetensors").write_bytes(b"")
     atlas = load_atlas(own)
     save_atlas(own, replace(atlas, w_mean=atlas.w_mean + 0.01))

@@ -1,7 +1,6 @@
 """Giving a generator twice the resolution: what it was stays, what is new is learned, and a stop loses nothing."""
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_generator, network_fingerprint, save_network
-from lineament.engine.run_folder import Stopped
 from lineament.errors import ConfigError, DataError, MismatchError, NonFiniteError
 from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
@@ -22,6 +20,7 @@ from lineament.records.shapes import UpsamplerConfig
 from lineament.settings.train_details import TrainDetailsConfig
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
+from tests.recipes.train.stopping import check_stops_after_its_step
 
 CPU = Device(accelerator="cpu")
 
@@ -179,15 +178,6 @@ def test_what_cannot_be_used_is_said(files: tuple[Path, Path], tmp_path: Path) -
 
 
 def test_a_signal_stops_the_training_after_its_step_and_the_state_is_kept(
-    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    original = train_details.train_step
-
-    def signalled(*arguments: Any) -> dict[str, float]:
-        signal.raise_signal(signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(train_details, "train_step", signalled)
-    with pytest.raises(Stopped, match="stopped at step 1; the same command goes on"):
-        run(settings(files, tmp_path))
-    assert load_tensors(tmp_path / "state.safetensors", "training-state")[1]["step"] == 1
+    check_stops_after_its_step(lambda: run(settings(files, tmp_path)), train_details, tmp_path)

@@ -1,7 +1,6 @@
 """Training an encoder: it learns, is repeatable and resumable, and never sees what is held out."""
 
 import json
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ import pytest
 import torch
 
 from lineament.checkpoints.ours import load_encoder, network_fingerprint, save_network
-from lineament.engine.run_folder import Stopped
 from lineament.engine.training_data import split_held_out
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.recipes.train import encoder as train_encoder
@@ -22,6 +20,7 @@ from lineament.records.shapes import EncoderConfig
 from lineament.settings.train_encoder import TrainEncoderConfig
 from lineament.store.tensors import load_tensors, read_header
 from tests import tiny
+from tests.recipes.train.stopping import check_stops_after_its_step
 
 CPU = Devices(accelerator="cpu")
 
@@ -162,15 +161,6 @@ def test_no_images_at_all_is_said(files: tuple[Path, Path], tmp_path: Path, monk
 
 
 def test_a_signal_stops_the_training_after_its_step_and_the_state_is_kept(
-    files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    original = train_encoder.EncoderTrainer.train_step
-
-    def signalled(*arguments: Any) -> dict[str, float]:
-        signal.raise_signal(signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(train_encoder.EncoderTrainer, "train_step", signalled)
-    with pytest.raises(Stopped, match="stopped at step 1; the same command goes on"):
-        run(settings(files, tmp_path))
-    assert load_tensors(tmp_path / "state.safetensors", "training-state")[1]["step"] == 1
+    check_stops_after_its_step(lambda: run(settings(files, tmp_path)), train_encoder.EncoderTrainer, tmp_path)

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 
 from lineament.checkpoints.ours import load_judge
 from lineament.engine.devices import make_fabric
-from lineament.engine.run_folder import Stopped
 from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.faces.measure import read
 from lineament.networks.judge import Judge
@@ -25,6 +23,7 @@ from lineament.records.shapes import JudgeConfig
 from lineament.settings.train_judge import TrainJudgeConfig
 from lineament.store.tensors import load_tensors, read_header
 from lineament.store.truth import open_truth
+from tests.recipes.train.stopping import check_stops_after_its_step
 from tests.truths import drawn_face, known_faces, write_drawn, write_face, write_rendered
 
 CPU = TrainingDevice(accelerator="cpu")
@@ -211,15 +210,6 @@ def test_a_training_on_other_attributes_is_not_gone_on_with(folders: tuple[Path,
 
 
 def test_a_signal_stops_the_training_after_its_step_and_the_state_is_kept(
-    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    original = train_judge.JudgeTrainer.train_step
-
-    def signalled(*arguments: Any) -> dict[str, float]:
-        signal.raise_signal(signal.SIGTERM)
-        return original(*arguments)
-
-    monkeypatch.setattr(train_judge.JudgeTrainer, "train_step", signalled)
-    with pytest.raises(Stopped, match="stopped at step 1; the same command goes on"):
-        run(settings(folders, tmp_path))
-    assert load_tensors(tmp_path / "state.safetensors", "training-state")[1]["step"] == 1
+    check_stops_after_its_step(lambda: run(settings(folders, tmp_path)), train_judge.JudgeTrainer, tmp_path)

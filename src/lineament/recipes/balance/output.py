@@ -20,7 +20,7 @@ from lineament.recipes.balance.generation import edit_text
 from lineament.recipes.balance.plan import Goal
 from lineament.recipes.balance.rounds import Candidates, picture_stage
 from lineament.recipes.balance.sources import Originals, Photographs, SourceFaces
-from lineament.store.atomic import remove_stale_temporaries, storage_error, write_bytes_atomic
+from lineament.store.atomic import make_folder, remove_stale_temporaries, storage_error, write_bytes_atomic
 from lineament.store.image_formats import suffix_of
 from lineament.store.images import ImageSource
 from lineament.store.labels import Labels, write_labels
@@ -199,10 +199,7 @@ def generated_files(balanced: Balanced, work: Work, items: Iterable[int]) -> Ite
 def _write_shards(out: Path, balanced: Balanced, work: Work, columns: dict[str, Any], size: int) -> None:
     """Write shards of at most ``size`` images, each a random sample of the whole; every image comes with its row."""
     folder = out / SHARDS
-    try:
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise storage_error(folder, error, verb="make the folder") from error
+    make_folder(folder)
     remove_stale_temporaries(folder)
     rows = [i for i, file in enumerate(columns["file"]) if file is not None]
     count = -(-len(rows) // size)
