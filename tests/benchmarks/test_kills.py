@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,11 +37,19 @@ def test_times_are_left_out_and_all_else_counts(tmp_path: Path) -> None:
 def test_only_runs_that_were_still_going_count_and_differences_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials = iter([Trial(True), Trial(True, ["a.png differs"]), Trial(False)])
+    late = [Trial(False)] * kills.MAX_TRIES
+    trials = iter([Trial(True), Trial(False), Trial(True, ["a.png differs"]), *late])
+    moments: list[float] = []
+
+    def killed(_case: KillCase, _folder: Path, moment: float, _wanted: dict[str, Any]) -> Trial:
+        moments.append(moment)
+        return next(trials)
+
     monkeypatch.setattr(kills, "undisturbed", lambda *_: (5.0, 4.0))
-    monkeypatch.setattr(kills, "killed", lambda *_: next(trials))
+    monkeypatch.setattr(kills, "killed", killed)
     row = kills.kill_one(KillsConfig(kills=3, jobs=1), KillCase("edit", ("edit",)), tmp_path)
     assert row == KillRow("edit", 5.0, 2, 1, ("a.png differs",))
+    assert moments[2] == pytest.approx(moments[1] * kills.SOONER)
     assert KillsReport((row,)).renderables()[-1] == "| `edit` | 5.0 | 2 | 1 | a.png differs |"
 
 
