@@ -97,9 +97,23 @@ def test_changes_targets_and_holding(editor: ln.Editor) -> None:
     assert not torch.equal(some.ws[:, :2], faces.ws[:, :2])
 
 
+def test_pose_and_light_are_carried_and_add_up(editor: ln.Editor) -> None:
+    faces = editor.sample(range(2))
+    carried, linear = faces.edit(yaw=+3), faces.edit(yaw=+3, like="linear")
+    assert torch.equal(carried.ws, linear.ws)
+    assert torch.equal(linear.tensor, linear.drawn)
+    assert not torch.allclose(carried.tensor, carried.drawn, atol=0.02)
+    twice = faces.edit(yaw=+1).edit({"yaw": 2, "light_x": 0.1})
+    assert {name: column.tolist() for name, column in twice.carried.items()} == {"yaw": [3, 3], "light_x": [0.1, 0.1]}
+    assert torch.equal(twice.still_ws, faces.ws) if twice.still_ws is not None else False
+    torch.testing.assert_close(twice[1].tensor, twice.tensor[1:], atol=1e-4, rtol=0)
+    assert faces.edit(yaw=+3, plain=True).still_ws is None
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        ({"yaw": 1, "like": "magic"}, "like is 'magic', expected carried or linear"),
         ({}, "no edit was given"),
         ({"yawn": 1}, "did you mean 'yaw'"),
         ({"yaw": float("nan")}, "yaw is nan, expected a finite number"),

@@ -12,8 +12,8 @@ from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
 from lineament.faces.maps import maps_of_images
 from lineament.faces.measure import measure, synthesize_edited
-from lineament.faces.subjects import parse_seeds
-from lineament.recipes.edit import animation_fractions, picture_fractions, run
+from lineament.faces.subjects import parse_seeds, sampled
+from lineament.recipes.edit import animation_fractions, picture_fractions, run, unreached
 from lineament.records.inversions import Inversions
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.settings.edit import EditConfig
@@ -139,6 +139,43 @@ def test_who_asks_for_another_step_moves_layers_alike(tiny_networks, tiny_atlas,
         FaceEditor(atlas, *tiny_networks, **settings).steps(["yaw"], change) for atlas in (steady_atlas, tiny_atlas)
     )
     np.testing.assert_array_equal(steady, alike)
+
+
+def picture(config: EditConfig) -> np.ndarray:
+    return np.asarray(Image.open(run(config).path)).astype(float)
+
+
+def test_pose_is_carried_unless_asked_otherwise_and_the_recipe_says_which(config):
+    carried, linear = picture(config("yaw=+1")), picture(config("yaw=+1", out="b.png", like="linear"))
+    assert np.abs(carried - linear).max() > 5
+    assert np.array_equal(carried[:, :128], linear[:, :128])  # the unedited faces
+    assert read_png_text(config("yaw=+1").out)["lineament:like"] == "carried"
+    for changes in ({"hold": ()}, {"plain": True}, {"layers": "0-5"}, {"like": "linear"}):
+        assert config("yaw=+1", **changes).way == "linear"
+
+
+def test_a_carried_edit_keeps_more_of_the_faces_pixels(config):
+    cells = [picture(config("light_x=+0.05", out=f"{like}.png", like=like)) for like in ("carried", "linear")]
+    kept = [np.abs(cell[:, :128] - cell[:, 130:258]).mean() for cell in cells]
+    assert kept[0] < 0.7 * kept[1]
+
+
+def test_parts_are_drawn_by_the_generator(config, tiny_files, tmp_path, atlas_with_parts):
+    path = tmp_path / "parts.safetensors"
+    save_atlas(path, atlas_with_parts)
+    pictures = [picture(config("mouth=+1", atlas=path, like=like)) for like in ("carried", "linear")]
+    assert np.array_equal(*pictures)
+
+
+def test_faces_that_miss_what_was_asked_are_named(config, tiny_networks, tiny_atlas):
+    editor = FaceEditor(tiny_atlas, *tiny_networks, None, False)
+    faces = sampled(editor.generator, range(3), 0, 0.7)
+    asked, got = np.array([[5.0], [5.0], [0.0]]), np.array([[4.0], [-5.0], [0.0]])
+    lines = unreached(editor, ["yaw"], asked, got, np.array([1.0, 1.0, 0.1]), faces)
+    assert lines == [
+        "less than 30% of the turned face was visible before in 1 of 3 faces (seeds 2): the generator's image is taken",
+        "yaw reached less than 60% of what was asked in 1 of 3 faces (seeds 1)",
+    ]
 
 
 def test_png_has_a_row_per_face_and_carries_its_recipe(config, tiny_atlas):

@@ -3,11 +3,11 @@
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.directions.editor import FaceEditor, extrapolation_warnings, requested_changes
 from lineament.engine.console import quietly
 from lineament.errors import ConfigError, ImageError, InputError
+from lineament.faces.carrying import carried_edit
 from lineament.faces.cropping import Cropper
 from lineament.faces.inversion import invert_images
 from lineament.faces.measure import synthesize_edited
@@ -32,6 +33,8 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.paste_back import paste_back
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.records.inversion_settings import Align, InversionSettings
+from lineament.records.like import Like
+from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.images import ImageSource
 from lineament.store.pictures import check_size, enlarge, save_picture, tile
 
@@ -56,6 +59,8 @@ class Faces:
         photographs: the crops that were inverted, in [-1, 1]; None for a generator's own faces.
         inverted_ws: latents of the photographs before any edit.
         edits: the edits made so far, for display.
+        still_ws: latents with all edits but those of pose and light that are carried; None if there are none.
+        carried: changes of pose and light that the faces' own pixels carry, by name.
     """
 
     editor: "Editor"
@@ -64,6 +69,8 @@ class Faces:
     photographs: Float[Tensor, "n 3 h w"] | None = None
     inverted_ws: Float[Tensor, "n l d"] | None = None
     edits: tuple[str, ...] = ()
+    still_ws: Float[Tensor, "n l d"] | None = None
+    carried: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ws)
@@ -85,6 +92,8 @@ class Faces:
             names=self.names[span],
             photographs=part(self.photographs),
             inverted_ws=part(self.inverted_ws),
+            still_ws=part(self.still_ws),
+            carried={name: column[span] for name, column in self.carried.items()},
         )
 
     @cached_property
@@ -94,10 +103,20 @@ class Faces:
 
     @cached_property
     def tensor(self) -> Float[Tensor, "n c h w"]:
-        """The images in [-1, 1]. Details of photographs that the inversion misses are put back."""
+        """The images in [-1, 1]. Details of photographs that the inversion misses are put back.
+
+        Where pose or light were edited, faces keep their own pixels (`lineament.faces.carrying`).
+        """
+        images = self._pasted(self.drawn)
+        if self.still_ws is None or self.editor.decomposer is None:
+            return images
+        before = self._pasted(synthesize_edited(self.editor.generator, self.still_ws))
+        return carried_edit(self.editor.decomposer, before, images, self.carried)[0]
+
+    def _pasted(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         if self.photographs is None or self.inverted_ws is None:
-            return self.drawn
-        return paste_back(self.drawn, synthesize_edited(self.editor.generator, self.inverted_ws), self.photographs)
+            return images
+        return paste_back(images, synthesize_edited(self.editor.generator, self.inverted_ws), self.photographs)
 
     @property
     def images(self) -> list[Image.Image]:
@@ -124,6 +143,7 @@ class Faces:
         hold: str | Iterable[str] = "auto",
         layers: Iterable[int] | None = None,
         plain: bool = False,
+        like: Like | None = None,
         **named: int | float | to,
     ) -> "Faces":
         """The faces after edits in the atlas's units: ``edit(yaw=+15, light_x=ln.to(0))``.
@@ -133,6 +153,8 @@ class Faces:
             hold: semantics to hold fixed: "auto" for all that can be held, "none", or names.
             layers: move w at these layers only; if None, at the layers of each direction.
             plain: take the shortest step in w, v / (v'v), which holds nothing and is not calibrated.
+            like: "carried" edits pose and light by the face's own pixels, "linear" by the generator's image alone. If
+                None, carried where there is a decomposer, and linear with ``hold``, ``layers`` or ``plain``.
             named: a number is a change, `to` a value to reach.
 
         Warns:
@@ -141,6 +163,8 @@ class Faces:
         Raises:
             ConfigError: no atlas, no such name, not a finite number, or an edit that contradicts what is held.
         """
+        if like not in (None, *get_args(Like)):
+            raise ConfigError(f"like is {like!r}, expected carried or linear")
         wanted = {**(changes or {}), **named}
         if not wanted:
             raise ConfigError("no edit was given; add one such as yaw=+20")
@@ -156,7 +180,24 @@ class Faces:
             warnings.warn(line, ExtrapolationWarning, stacklevel=2)
         done = [f"{name}={value:+g}" for name, value in relative.items()]
         done += [f"{name}=@{value:g}" for name, value in absolute.items()]
-        return replace(self, ws=self.ws + step, edits=(*self.edits, " ".join(done)))
+        after = replace(self, ws=self.ws + step, edits=(*self.edits, " ".join(done)))
+        linear = hold != "auto" or layers is not None or plain
+        moved = [name for name in names if name in SEMANTIC_NAMES]
+        if like == "linear" or (like is None and linear) or self.editor.decomposer is None or not moved:
+            return after if self.still_ws is None else replace(after, still_ws=self.still_ws + step)
+        return replace(after, **self._carrying(editor, names, asked, moved))
+
+    def _carrying(
+        self, editor: FaceEditor, names: Sequence[str], asked: Float[np.ndarray, "n m"], moved: Sequence[str]
+    ) -> dict[str, Any]:
+        """``still_ws`` and ``carried`` after more changes, of which those of ``moved`` are carried."""
+        others = [i for i, name in enumerate(names) if name not in moved]
+        still = self.ws if self.still_ws is None else self.still_ws
+        if others:
+            step = editor.steps([names[i] for i in others], asked[:, others])
+            still = still + torch.as_tensor(step, dtype=still.dtype, device=still.device)
+        added = {name: asked[:, list(names).index(name)] + self.carried.get(name, 0.0) for name in moved}
+        return {"still_ws": still, "carried": {**self.carried, **added}}
 
     def save(self, path: str | Path, *, columns: int | None = None, scale: int = 1) -> None:
         """Write all faces as one picture (.png, .jpg or .webp), side by side.

@@ -18,12 +18,14 @@ from lineament.directions.steps import HOLDABLE, affordable_hold, calibrated_ste
 from lineament.engine.console import console, number
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
+from lineament.faces.carrying import carried_edit
 from lineament.faces.measure import measure, measure_parts, synthesize_edited
 from lineament.faces.subjects import Subjects
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.paste_back import paste_back
 from lineament.records.atlas import Atlas
+from lineament.records.like import Like
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.atlas import load_atlas
 from lineament.store.tensors import short_fingerprint
@@ -42,6 +44,7 @@ class FaceEditor:
         hold: names to hold fixed; None holds all that can be held (`affordable_hold`).
         plain: take the shortest step in the Euclidean sense, which holds nothing and is not calibrated.
         layers: move w at these layers only; None moves the layers of each direction.
+        like: how pose and light are edited, see `lineament.records.like`.
     """
 
     atlas: Atlas
@@ -50,6 +53,7 @@ class FaceEditor:
     hold: tuple[str, ...] | None
     plain: bool
     layers: tuple[int, ...] | None = None
+    like: Like = "linear"
 
     def values(
         self,
@@ -117,7 +121,34 @@ class FaceEditor:
         self, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"], *, pasted: bool
     ) -> Float[Tensor, "n 3 h w"]:
         """Images after the changes. With ``pasted``, details of photographs that their inversions miss are put back."""
-        images = self.edited(subjects.ws, names, changes)
+        return self.shown_and_seen(subjects, names, changes, pasted=pasted)[0]
+
+    def shown_and_seen(
+        self, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"], *, pasted: bool
+    ) -> tuple[Float[Tensor, "n 3 h w"], Float[np.ndarray, " n"]]:
+        """Images after the changes as `shown`, and the share of each new face that its picture showed before.
+
+        The share is 1 where nothing is carried; below `LEAST_SEEN` the image is the linear edit's.
+        """
+        images = self._drawn(subjects, names, changes, pasted=pasted)
+        carried = [name for name in names if name in SEMANTIC_NAMES]
+        if self.decomposer is None or self.like == "linear" or not carried:
+            return images, np.ones(len(images))
+        columns = {name: changes[:, i] for i, name in enumerate(names)}
+        others = [name for name in names if name not in carried]
+        still = np.stack([columns[name] for name in others], axis=1) if others else changes[:, :0]
+        before = self._drawn(subjects, others, still, pasted=pasted)
+        return carried_edit(self.decomposer, before, images, {name: columns[name] for name in carried})
+
+    def before(self, subjects: Subjects, *, pasted: bool) -> Float[Tensor, "n 3 h w"]:
+        """Images before any change: photographs themselves if ``pasted``."""
+        return self._drawn(subjects, (), np.zeros((len(subjects.ws), 0)), pasted=pasted)
+
+    def _drawn(
+        self, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"], *, pasted: bool
+    ) -> Float[Tensor, "n 3 h w"]:
+        """Images by the generator alone, with the missing details of photographs put back."""
+        images = synthesize_edited(self.generator, subjects.ws, self.steps(names, changes) if names else None)
         if subjects.photographs is None or not pasted:
             return images
         return paste_back(images, synthesize_edited(self.generator, subjects.ws), subjects.photographs)
@@ -133,6 +164,7 @@ def load_editor(
     hold: tuple[str, ...] | None = None,
     plain: bool = False,
     layers: tuple[int, ...] | None = None,
+    like: Like = "linear",
 ) -> FaceEditor:
     """Load the files of an edit and check that they belong together; files that are not named are the shipped ones.
 
@@ -158,7 +190,7 @@ def load_editor(
         raise ConfigError(
             f"layer {max(layers)} was asked for, expected some of 0-{generator.num_ws - 1}, the generator's"
         )
-    return FaceEditor(atlas, generator, decomposer, hold, plain, layers)
+    return FaceEditor(atlas, generator, decomposer, hold, plain, layers, like)
 
 
 def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.device) -> Decomposer | None:

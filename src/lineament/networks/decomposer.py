@@ -4,7 +4,8 @@ Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
     section 3 and its supplement (Unsup3D). Deviations, each switchable (`DecomposerConfig`): fewer channels; the
     standard deviations of the confidence maps are bounded below; view and light of the mirror image are those of the
-    image, mirrored, by construction; the canonical depth is its own mirror image and starts from a mean shape.
+    image, mirrored, by construction; the canonical depth is its own mirror image and starts from a mean shape, whose
+    relief and lean are a mean head's; the light network sees the face alone.
 """
 
 import math
@@ -17,10 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lineament.errors import ConfigError
-from lineament.networks.decomposer_blocks import ConfidenceNet, EncoderDecoder, ScalarEncoder
+from lineament.networks.decomposer_blocks import ConfidenceNet, EncoderDecoder, ScalarEncoder, TiedShape
 from lineament.ops.camera import project, rotation_matrices, unproject, view_from_canon
 from lineament.ops.resample import face_of
 from lineament.ops.shading import lambert_shading, normals_from_depth
+from lineament.ops.shapes import face_oval
 from lineament.ops.warp import warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
@@ -56,6 +58,7 @@ class Decomposer(nn.Module):
     """
 
     border: Tensor
+    oval: Tensor
     tilt: Tensor
 
     def __init__(self, config: DecomposerConfig, camera: Camera | None = None) -> None:
@@ -72,6 +75,10 @@ class Decomposer(nn.Module):
             self.mean_shape = nn.Parameter(torch.zeros(coarse, coarse))
             for parameter in self.depth_net.head.parameters():
                 nn.init.zeros_(parameter)
+        self.tie: TiedShape | None = None
+        if config.tied_shape:
+            half_range = (self.camera.max_depth - self.camera.min_depth) / 2
+            self.tie = TiedShape(config.resolution, half_range=half_range, width=self.image_width)
         self.albedo_net = EncoderDecoder(seen, 3, wide, config.code_dim)
         self.mean_albedo: nn.Parameter | None = None
         if config.mean_albedo:
@@ -87,9 +94,16 @@ class Decomposer(nn.Module):
         border[:, :NUM_BORDER_COLUMNS] = 1
         border[:, -NUM_BORDER_COLUMNS:] = 1
         self.register_buffer("border", border, persistent=False)
-        # Nothing forces the canonical face to be upright: it may be tilted, and every view then tilts it back. So the
-        # mean pitch of the training views is stored, and `measure` gives angles and light relative to it.
+        self.register_buffer("oval", face_oval(config.resolution).float(), persistent=False)
+        # Unless the shape is tied, nothing forces the canonical face to be upright: it may be tilted, and every view
+        # then tilts it back. The mean pitch of the training views is stored, and `measure` gives angles and light
+        # relative to it.
         self.register_buffer("tilt", torch.zeros(()))
+
+    @property
+    def image_width(self) -> float:
+        """Width of the image at the centre depth, in world units."""
+        return 2 * self.camera.center_depth * math.tan(math.radians(self.camera.fov_deg) / 2)
 
     def parts(self) -> tuple[list[nn.Parameter], ...]:
         """The parameters in groups that are trained separately: shape, albedo, view, light and confidence."""
@@ -115,10 +129,12 @@ class Decomposer(nn.Module):
         if not self.config.aligned:
             return image
         size, camera = self.config.resolution, self.camera
-        shape = self._depth_of(self._mean_raw().detach()).expand(len(image), -1, -1)
+        shape = self._depth_of(self._mean_raw()[0].detach()).expand(len(image), -1, -1)
         view = view.detach() if self.training else view
-        pixels = project(view_from_canon(unproject(shape, camera), view, camera), camera, size, size)
-        face = warp_image(image, pixels * (2 / (size - 1)) - 1)
+        points = view_from_canon(unproject(shape, camera), view, camera)
+        grid = points[..., :2] / points[..., 2:] * (2 * camera.focal_px(size) / (size - 1))
+        # The mean with the mirror image seen through the mirrored grid: so that mirroring commutes without rounding.
+        face = (warp_image(image, grid) + warp_image(image.flip(3), grid * grid.new_tensor([-1, 1]))) / 2
         return torch.cat([face, face.flip(3)], dim=1).contiguous(memory_format=torch.channels_last)
 
     def shown(self, images: Float[Tensor, "n c h0 w0"]) -> Float[Tensor, "n 3 h w"]:
@@ -151,18 +167,23 @@ class Decomposer(nn.Module):
     def _depth_from(self, front: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
         raw = self.depth_net(front).squeeze(1)
         if self.mean_shape is not None:
-            raw = raw + self._mean_raw()
+            mean, relief = self._mean_raw()
+            raw = mean + (raw if self.tie is None else self.tie.rest(self._symmetric(raw), relief))
         return self._depth_of(raw)
 
-    def _mean_raw(self) -> Float[Tensor, "1 h w"]:
+    def _mean_raw(self) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "h w"]]:
+        """The mean shape before squashing, and its relief alone."""
         assert self.mean_shape is not None
-        return MEAN_GAIN * self._resized(self.mean_shape, self.config.resolution)[None]
+        raw = MEAN_GAIN * self._resized(self.mean_shape, self.config.resolution)
+        mean, relief = (raw, raw) if self.tie is None else self.tie.mean(self._symmetric(raw))
+        return mean[None], relief
+
+    def _symmetric(self, raw: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+        return (raw + raw.flip(-1)) / 2 if self.config.symmetric_depth else raw
 
     def _depth_of(self, raw: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
         """Centred, squashed into the camera's interval, fixed at the left and right border."""
-        camera = self.camera
-        if self.config.symmetric_depth:
-            raw = (raw + raw.flip(2)) / 2
+        camera, raw = self.camera, self._symmetric(raw)
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
         depth = (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
         return depth * (1 - self.border) + camera.border_depth * self.border
@@ -236,8 +257,18 @@ class Decomposer(nn.Module):
         shift = unit[:, 3:5] * self.config.max_translation
         return torch.cat([rotation, shift, torch.zeros_like(shift[:, :1])], dim=1)
 
-    def light(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 4"]:
-        """Ambient and diffuse strength in [0, 1], light direction (dx, dy, 1)."""
+    def light(self, image: Float[Tensor, "n 3 h w"], view: Float[Tensor, "n 6"] | None = None) -> Float[Tensor, "n 4"]:
+        """Ambient and diffuse strength in [0, 1], light direction (dx, dy, 1).
+
+        ``view`` is the view of the images, if it is known: a light network that sees the face alone needs it.
+        """
+        if not self.config.face_light:
+            return self._light_from(image)
+        return self._light_from(self.front(image, self.view(image) if view is None else view))
+
+    def _light_from(self, image: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 4"]:
+        if self.config.face_light:
+            image = image[:, :3] * self.oval
         unit = self.light_net(image, LIGHT_SIGNS if self.config.equivariant else None)
         return torch.cat([unit[:, :2] / 2 + 0.5, unit[:, 2:]], dim=1)
 
@@ -256,7 +287,8 @@ class Decomposer(nn.Module):
         """Decompose images."""
         view = self.view(image)
         front = self.front(image, view)
-        return Decomposition(self._depth_from(front), self._albedo_from(front), view, self.light(image))
+        light = self._light_from(front if self.config.face_light else image)
+        return Decomposition(self._depth_from(front), self._albedo_from(front), view, light)
 
     def measure(self, image: Float[Tensor, "n 3 h w"], parts: Decomposition | None = None) -> Float[Tensor, "n m"]:
         """The scalar semantics of images, in the order and units of `SCALAR_SEMANTICS`.
@@ -271,7 +303,8 @@ class Decomposer(nn.Module):
         if self.config.equivariant and parts is not None:
             return self.in_units(*self.upright(parts.view, parts.light))
         both = image if self.config.equivariant else torch.cat([image, image.flip(3)])
-        view, light = self.upright(self.view(both), self.light(both))
+        view = self.view(both)
+        view, light = self.upright(view, self.light(both, view))
         if not self.config.equivariant:
             n = len(image)
             view = (view[:n] + view[n:] * view.new_tensor(VIEW_SIGNS)) / 2
@@ -280,10 +313,16 @@ class Decomposer(nn.Module):
 
     def in_units(self, view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"]) -> Float[Tensor, "n m"]:
         """Upright views and lights as `SCALAR_SEMANTICS`."""
-        width = 2 * self.camera.center_depth * math.tan(math.radians(self.camera.fov_deg) / 2)
         rotation = torch.rad2deg(view[:, [1, 0, 2]])
-        shift = view[:, 3:5] * (100 / width)
+        shift = view[:, 3:5] * (100 / self.image_width)
         return torch.cat([rotation, shift, light], dim=1)
+
+    def from_units(self, values: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
+        """Views and lights in the canonical frame, from `SCALAR_SEMANTICS`: the inverse of `measure`."""
+        rotation = torch.deg2rad(values[:, [1, 0, 2]])
+        shift = values[:, 3:5] * (self.image_width / 100)
+        view = torch.cat([rotation, shift, torch.zeros_like(shift[:, :1])], dim=1)
+        return self._leaned(view, torch.cat([values[:, 5:7].clamp(0, 1), values[:, 7:]], dim=1), inverse=True)
 
     def upright(
         self, view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"]
@@ -293,8 +332,14 @@ class Decomposer(nn.Module):
         A head that turns about its own upright axis then shows yaw alone; relative to a tilted face it would show roll
         as well.
         """
+        return self._leaned(view, light, inverse=False)
+
+    def _leaned(
+        self, view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"], *, inverse: bool
+    ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
+        """View and light relative to the face pitched by ``tilt``, or back."""
         lean = torch.zeros_like(view[:1])
-        lean[:, 0] = self.tilt
+        lean[:, 0] = -self.tilt if inverse else self.tilt
         (tilted,) = rotation_matrices(lean)
         rotation = rotation_matrices(view) @ tilted.T
         pitch = torch.atan2(rotation[:, 2, 1], rotation[:, 2, 2])

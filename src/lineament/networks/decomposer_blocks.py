@@ -1,9 +1,13 @@
-"""Building blocks of the decomposer's networks."""
+"""Building blocks of the decomposer's networks, and what ties its shapes to a mean head."""
+
+import math
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from lineament.ops.shapes import MEAN_LEAN_DEG, MEAN_RELIEF, head_front
 
 FULL_SIZE_CHANNELS = 16
 
@@ -115,3 +119,45 @@ class ConfidenceNet(nn.Module):
         """Positive standard deviations (unbounded below; the decomposer bounds them)."""
         x = self.to_quarter(self.encoder(image))
         return F.softplus(self.pixel_head(x)), F.softplus(self.feature_head(x))
+
+
+class TiedShape(nn.Module):
+    """Relief and lean of raw depth maps tied to the mean head's, so that degrees of yaw and pitch are degrees.
+
+    The mean shape stands as upright and is as deep as the mean head (`MEAN_RELIEF`, `MEAN_LEAN_DEG`); the shapes of
+    single faces may differ from it in all but these two.
+
+    Args:
+        resolution: side of the square maps in pixels.
+        half_range: depth of one raw unit, in world units.
+        width: width of the image in world units at the face.
+    """
+
+    front: Tensor
+    height: Tensor
+
+    def __init__(self, resolution: int, *, half_range: float, width: float) -> None:
+        super().__init__()
+        self.register_buffer("front", head_front(resolution).float(), persistent=False)
+        height = torch.linspace(-1, 1, resolution, device="cpu")[:, None].expand(resolution, resolution)
+        self.register_buffer("height", height - self._mean(height), persistent=False)
+        self.relief = MEAN_RELIEF * width / half_range
+        self.slope = math.tan(math.radians(MEAN_LEAN_DEG)) * width / 2 / half_range
+
+    def _mean(self, values: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n 1 1"]:
+        """Mean over the front of the head."""
+        return (values * self.front).sum(dim=(-2, -1), keepdim=True) / self.front.sum()
+
+    def _without(self, raw: Float[Tensor, "*n h w"], other: Float[Tensor, "h w"]) -> Float[Tensor, "*n h w"]:
+        """Without its component along another map of mean 0."""
+        return raw - self._mean(raw * other) / self._mean(other.square()).clamp_min(1e-8) * other
+
+    def mean(self, raw: Float[Tensor, "h w"]) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+        """The mean shape, tied, and its relief alone; differentiable."""
+        flat = self._without(raw - self._mean(raw), self.height)
+        relief = flat * (self.relief / self._mean(flat.square()).clamp_min(1e-8).sqrt())
+        return relief + self.slope * self.height, relief
+
+    def rest(self, raw: Float[Tensor, "n h w"], relief: Float[Tensor, "h w"]) -> Float[Tensor, "n h w"]:
+        """Differences of faces from the mean shape, without lean and relief; differentiable."""
+        return self._without(self._without(raw, self.height), relief.detach())

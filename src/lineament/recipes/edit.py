@@ -19,14 +19,18 @@ from lineament.engine.console import console, number, progress_bar
 from lineament.engine.devices import make_fabric
 from lineament.engine.locks import writes
 from lineament.errors import ConfigError
-from lineament.faces.measure import synthesize_edited
+from lineament.faces.carrying import LEAST_SEEN
 from lineament.faces.subjects import NUM_FIRST, Subjects, parse_seeds, photographed, sampled
 from lineament.ops.pixels import to_uint8
 from lineament.records.atlas import Atlas
+from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.settings.edit import EditConfig
 from lineament.store.atlas import atlas_fingerprint
 from lineament.store.pictures import check_size, enlarge, save_png, tile
 from lineament.store.video import need_ffmpeg, save_animation
+
+REACHED = 0.6
+"""Share of an asked change below which a face is named."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +148,7 @@ def recipe_of(config: EditConfig, editor: FaceEditor, subjects: Subjects, names:
         "lineament:edits": " ".join(config.edits),
         "lineament:faces": f"{','.join(map(str, subjects.numbers))}, {subjects.origin}",
         "lineament:step": "plain" if config.plain else f"calibrated, holding {','.join(held) or 'nothing'}",
+        "lineament:like": editor.like,
         "lineament:layers": config.layers or "each direction's own",
         "lineament:atlas": f"{atlas_fingerprint(editor.atlas)} for generator {editor.atlas.generator_fingerprint}, "
         f"decomposer {editor.atlas.decomposer_fingerprint}",
@@ -192,6 +197,39 @@ def _write(
         save_animation(config.out, frames, fps=config.fps, comment="; ".join(f"{k} {v}" for k, v in recipe.items()))
 
 
+def unreached(
+    editor: FaceEditor,
+    names: Sequence[str],
+    changes: Float[np.ndarray, "n m"],
+    achieved: Float[np.ndarray, "n m"],
+    seen: Float[np.ndarray, " n"],
+    subjects: Subjects,
+) -> list[str]:
+    """Lines on the faces that did not get what was asked, and why; only where a decomposer measured them."""
+    lines = []
+    hidden = [name for name, share in zip(subjects.names, seen, strict=True) if share < LEAST_SEEN]
+    if hidden:
+        lines.append(
+            f"less than {LEAST_SEEN:.0%} of the turned face was visible before in {_some(hidden, subjects)}: the "
+            "generator's image is taken"
+        )
+    for k, name in enumerate(names):
+        if editor.decomposer is None or name not in SEMANTIC_NAMES:
+            continue
+        least = REACHED * np.abs(changes[:, k])
+        short = np.sign(changes[:, k]) * achieved[:, k] < least
+        worth = np.abs(changes[:, k]) > 0.1 * editor.atlas.direction(name).std
+        faces = [face for face, one in zip(subjects.names, short & worth, strict=True) if one]
+        if faces:
+            lines.append(f"{name} reached less than {REACHED:.0%} of what was asked in {_some(faces, subjects)}")
+    return lines
+
+
+def _some(faces: Sequence[str], subjects: Subjects) -> str:
+    shown = ", ".join(faces[:8]) + (", …" if len(faces) > 8 else "")
+    return f"{len(faces)} of {len(subjects.names)} faces ({subjects.kind}s {shown})"
+
+
 def _subjects(config: EditConfig, editor: FaceEditor) -> Subjects:
     numbers = None if config.seeds is None else parse_seeds(config.seeds)
     if config.photographs is None:
@@ -229,6 +267,7 @@ def run(config: EditConfig) -> EditResult:
         hold=config.hold,
         plain=config.plain,
         layers=layers,
+        like=config.way,
     )
     atlas, generator = editor.atlas, editor.generator
     for name in names:
@@ -236,7 +275,7 @@ def run(config: EditConfig) -> EditResult:
     subjects = _subjects(config, editor)
     check_picture_size(config, generator.config.resolution, len(subjects.ws))
     ws = subjects.ws
-    untouched = synthesize_edited(generator, ws)
+    untouched = editor.before(subjects, pasted=config.paste_back)
     watched = (*names, *(name for name in atlas.names if name not in names)) if editor.decomposer else names
     before = editor.values(ws, untouched, watched)
     changes = requested_changes(relative, absolute, before[:, : len(names)])
@@ -244,7 +283,10 @@ def run(config: EditConfig) -> EditResult:
     targets = before[:, : len(names)] + changes
     for line in extrapolation_warnings(atlas, names, targets, subjects.names, subjects.kind):
         console.print(f"warning: {line}", soft_wrap=True, markup=False)
-    after = editor.values(ws, synthesize_edited(generator, ws, steps), watched, steps)
+    edited, seen = editor.shown_and_seen(subjects, names, changes, pasted=config.paste_back)
+    after = editor.values(ws, edited, watched, steps)
+    for line in unreached(editor, names, changes, (after - before)[:, : len(names)], seen, subjects):
+        console.print(f"warning: {line}", soft_wrap=True, markup=False)
     _write(config, editor, subjects, names, changes)
     effects = np.median(after - before, axis=0)
     return EditResult(

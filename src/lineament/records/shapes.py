@@ -68,6 +68,13 @@ class DecomposerConfig:
     """Whether the depth and albedo networks see the face from the front. The image is first turned back, using the mean
     shape and the view found, and its mirror image is appended. Then the same pixels show the same part of every face.
     Needs `mean_shape`."""
+    tied_shape: Advanced[bool] = True
+    """Whether relief and lean of the mean shape are those of a mean head, and no face differs from it in these two.
+    Otherwise a flat face that turns far explains small turns as well, and a shape that leans back explains pitch. Needs
+    `mean_shape`."""
+    face_light: Advanced[bool] = True
+    """Whether the light network sees the face alone, from the front. Otherwise the light found depends on what lies
+    outside the face. Needs `aligned`."""
     face_box: tuple[float, float, float, float] = WHOLE_IMAGE
     """Left, top, right and bottom of the face in generated images, as shares of their width and height. The box is cut
     out and shrunk. Photographs must be cut out already."""
@@ -88,9 +95,14 @@ class DecomposerConfig:
                     f"channels {self.channels}, pose_channels {self.pose_channels} and channel_max {self.channel_max} "
                     f"give a layer of {width} channels, which are normalised in groups of four; give multiples of 4"
                 )
-        if self.aligned and not self.mean_shape:
+        if (self.aligned or self.tied_shape) and not self.mean_shape:
             raise ConfigError(
-                "aligned networks look through the mean shape; give --network.no-aligned with --network.no-mean-shape"
+                "aligned networks look through the mean shape, and it is what is tied; give --network.no-aligned and "
+                "--network.no-tied-shape with --network.no-mean-shape"
+            )
+        if self.face_light and not self.aligned:
+            raise ConfigError(
+                "only aligned networks know where the face is; give --network.no-face-light with --network.no-aligned"
             )
 
     def widths(self, base: int) -> list[int]:

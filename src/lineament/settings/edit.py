@@ -12,6 +12,7 @@ from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 from lineament.records.formats import ANIMATION_SUFFIXES
+from lineament.records.like import Like
 
 _CommaSeparated = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -79,6 +80,11 @@ class EditConfig:
     grid: bool = False
     """Draw a square of pictures for each face, for two edits. The first edit grows downwards, the second to the
     right."""
+    like: Like | None = None
+    """How pose and light are edited. carried: the face's own pixels are moved by its depth and shaded anew, and the
+    generator draws what was hidden; so the person stays. linear: the generator draws all. If not given, carried where
+    the decomposer is at hand, and linear with --hold, --layers or --plain. Parts of the face are always drawn by the
+    generator."""
     hold: Annotated[tuple[str, ...] | None, _CommaSeparated] = None
     """Semantics to keep fixed while editing; auto (the default) holds all that can be held. That is all that can be
     held without leaving the region of faces, with steps that differ per layer. Naming semantics uses one step for all
@@ -98,6 +104,12 @@ class EditConfig:
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 
+    @property
+    def way(self) -> Like:
+        """How pose and light are edited."""
+        moved = self.plain or self.hold is not None or self.layers is not None
+        return self.like or ("linear" if moved else "carried")
+
     def __post_init__(self) -> None:
         check_numbers(self)
         if not self.edits:
@@ -108,6 +120,8 @@ class EditConfig:
         check_bounds(self, "truncation", above=0, most=1)
         check_bounds(self, "truncation_cutoff", least=0)
         check_bounds(self, "fps", above=0, most=100)
+        if self.like == "carried" and (self.plain or self.hold is not None or self.layers is not None):
+            raise ConfigError("--like carried changes pose and light alone; leave --hold, --layers and --plain out")
         if self.photographs is not None and self.truncation is not None:
             raise ConfigError("--photographs have their own latents; leave --truncation out")
         if self.grid and (len(self.edits) != 2 or self.out.suffix.lower() != ".png"):

@@ -71,6 +71,9 @@ class TrainDecomposerConfig:
     """Share of generated images in a batch if both sources are given."""
     truncation: Advanced[float] = 0.8
     """Truncation of the generator's samples."""
+    jitter: Advanced[float] = 1.0
+    """Strength of random changes of framing, colour and sharpness, so that pose and light do not depend on the crop and
+    the camera. 0 changes nothing."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
     adam_beta2: Advanced[float] = 0.99
@@ -129,5 +132,6 @@ class TrainDecomposerConfig:
         check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "generated_fraction", "decay", least=0, most=1)
         check_bounds(self, "truncation", above=0, most=1)
+        check_bounds(self, "jitter", least=0, most=2)
         if not 0 <= self.adam_beta2 < 1:
             raise ConfigError(f"adam_beta2 is {self.adam_beta2}, expected 0 to below 1")

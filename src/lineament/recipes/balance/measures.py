@@ -57,7 +57,9 @@ class Meter:
         values = np.empty((len(images), len(self.names)))
         if self._scalars:
             if equivariant:
-                light = network.light(small) if self._lit else small.new_zeros(len(small), 4)
+                light = (
+                    network.light(small, view if self._posed else None) if self._lit else small.new_zeros(len(small), 4)
+                )
                 scalars = network.in_units(*network.upright(view, light))
             else:
                 scalars = network.measure(small)

@@ -21,11 +21,15 @@ from lineament.ops.render import render
 from lineament.ops.shading import shade
 from lineament.ops.shape_metrics import is_convex
 from lineament.ops.warp import warp_image
+from lineament.recipes.train.jitter import Jitter
 from lineament.records.decomposition import Decomposition
 from lineament.settings.train_decomposer import LossConfig
 
 VIEW_SPREAD = (math.radians(10), math.radians(20), math.radians(5), 0.004, 0.004, 0.0)
 """Standard deviations of the rendered views: pitch, yaw, roll, then translation (2 % of the image's width)."""
+
+WIDE_SHARE, WIDE_YAW = 0.5, math.radians(45)
+"""Share of the rendered views whose yaw is uniform up to that angle: with few wide turns, they are read too small."""
 
 LIGHT_RANGE = ((0.2, 0.7), (0.2, 0.8), (-0.9, 0.9), (-0.9, 0.9))
 """Ranges of the rendered lights: ambient, diffuse, and the two slopes of the direction."""
@@ -133,6 +137,8 @@ def random_views_and_lights(
 ) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
     """Random views and lights like those of portraits, and somewhat wider."""
     view = torch.randn(n, 6, generator=rng) * torch.tensor(VIEW_SPREAD)
+    wide = torch.rand(n, generator=rng) < WIDE_SHARE
+    view[:, 1] = torch.where(wide, (torch.rand(n, generator=rng) * 2 - 1) * WIDE_YAW, view[:, 1])
     limit = 0.9 * math.radians(decomposer.config.max_rotation_deg)  # tanh does not reach its ends
     view[:, :3] = view[:, :3].clamp(-limit, limit)
     low, high = torch.tensor(LIGHT_RANGE).unbind(1)
@@ -152,12 +158,15 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
     view, light = random_views_and_lights(len(maps[0]), rng, decomposer)
     with torch.no_grad():
         seen = render(Decomposition(*maps, view, light), decomposer.camera)
-        # Without a surface the warp would fetch a second, displaced face.
-        mean = seen.recon_image.mean(dim=(2, 3), keepdim=True)
-        image = torch.where(seen.recon_mask[:, None], seen.recon_image, mean).clamp(-1, 1)
+        # Without a surface the warp would fetch a second, displaced face. What is there instead must not matter.
+        jitter = Jitter.draw(len(view), 1.0, rng)
+        own, plain = seen.recon_image.mean(dim=(2, 3), keepdim=True), jitter.colour.to(view)[:, :, None, None]
+        filling = own + (plain - own) * jitter.reflected.to(view)[:, None, None, None]
+        image = jitter.on_strips(torch.where(seen.recon_mask[:, None], seen.recon_image, filling)).clamp(-1, 1)
     unit = view.new_tensor(VIEW_SPREAD[:5])
-    turned = ((decomposer.view(image) - view)[:, :5] / unit).abs().mean()
-    return turned + (decomposer.light(image) - light).abs().mean()
+    found = decomposer.view(image)
+    turned = ((found - view)[:, :5] / unit).abs().mean()
+    return turned + (decomposer.light(image, found) - light).abs().mean()
 
 
 def latent_loss(decomposer: Decomposer, parts: Decomposition, moved: Float[Tensor, "k 3 h w"]) -> Float[Tensor, ""]:

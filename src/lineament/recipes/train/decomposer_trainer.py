@@ -63,6 +63,7 @@ def make_stream(config: TrainDecomposerConfig, fabric: Fabric) -> FaceStream:
         paired=config.loss.latent_weight > 0,
         atlas=config.latent_atlas,
         face_box=config.network.face_box,
+        jitter=config.jitter,
     )
 
 
@@ -204,9 +205,12 @@ class DecomposerTrainer:
             clipped_alone=self.decomposer.parts(),
         )
         average_weights(self.ema, self.decomposer, half_life_at(self.step, config.ema_steps))
-        with torch.no_grad():
-            # The EMA's tilt is the mean pitch of its own views; it lags the trained one's by the same half-life.
-            pitch = torch.tensor(math.radians(values["health/pitch_mean_deg"]))
-            self.decomposer.tilt.lerp_(pitch.to(self.decomposer.tilt), TILT_RATE)
-            self.ema.tilt.copy_(self.decomposer.tilt)
+        if not self.decomposer.config.tied_shape:
+            self._follow_pitch(values["health/pitch_mean_deg"])
         return values | {"gradient_norm": norm}
+
+    @torch.no_grad()
+    def _follow_pitch(self, mean_deg: float) -> None:
+        # The EMA's tilt is the mean pitch of its own views; it lags the trained one's by the same half-life.
+        self.decomposer.tilt.lerp_(torch.tensor(math.radians(mean_deg)).to(self.decomposer.tilt), TILT_RATE)
+        self.ema.tilt.copy_(self.decomposer.tilt)

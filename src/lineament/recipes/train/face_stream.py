@@ -20,6 +20,7 @@ from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor
 from lineament.ops.resample import face_of
 from lineament.recipes.train.decomposer_loss import TrueParts
+from lineament.recipes.train.jitter import Jitter
 from lineament.recipes.train.latent_pairs import LatentPairs
 from lineament.records.decomposition import Decomposition
 from lineament.records.shapes import WHOLE_IMAGE
@@ -54,6 +55,9 @@ class FaceStream:
         seed: seed of the order of the images.
         paired: whether samples come in pairs once `pairs` has directions.
         atlas: atlas with these directions; None to find them while training.
+        face_box: where the face lies in the generator's images.
+        jitter: strength of random changes of framing, colour and sharpness (`recipes.train.jitter`); images with their
+            truth are not changed.
 
     Attributes:
         pairs: pairs of latents; None if not ``paired`` or without a generator.
@@ -79,9 +83,10 @@ class FaceStream:
         paired: bool = False,
         atlas: Path | None = None,
         face_box: tuple[float, ...] = WHOLE_IMAGE,
+        jitter: float = 0.0,
     ) -> None:
         self.resolution, self.fabric, self.truth, self.face_box = resolution, fabric, truth, face_box
-        self.truncation, self.seed = truncation, seed
+        self.truncation, self.seed, self.jitter = truncation, seed, jitter
         self.generator: Generator | None = None
         self.photographs: np.ndarray | None = None
         self.pairs: LatentPairs | None = None
@@ -142,7 +147,11 @@ class FaceStream:
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         if moved is not None:
             moved = torch.where(flip[: len(moved), None, None, None], moved.flip(3), moved)
-            moved = moved.contiguous(memory_format=torch.channels_last)
+        if self.jitter and truth is None:
+            jitter = Jitter.draw(count, self.jitter, rng)
+            images = jitter.apply(images)
+            moved = None if moved is None else jitter.first(len(moved)).apply(moved)
+        moved = None if moved is None else moved.contiguous(memory_format=torch.channels_last)
         images = images.contiguous(memory_format=torch.channels_last)
         return Batch(images, truth and mirrored_where(flip, truth), moved)
 
