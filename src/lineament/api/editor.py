@@ -143,7 +143,7 @@ class Faces:
         hold: str | Iterable[str] = "auto",
         layers: Iterable[int] | None = None,
         plain: bool = False,
-        like: Like | None = None,
+        like: str | None = None,
         **named: int | float | to,
     ) -> "Faces":
         """The faces after edits in the atlas's units: ``edit(yaw=+15, light_x=ln.to(0))``.

@@ -129,9 +129,11 @@ class Decomposer(nn.Module):
         if not self.config.aligned:
             return image
         size, camera = self.config.resolution, self.camera
-        shape = self._depth_of(self._mean_raw()[0].detach()).expand(len(image), -1, -1)
+        shape = self._depth_of(self._mean_raw()[0].detach())
+        if self.config.face_light:  # seen through a lopsided shape, the mirror image would have another light
+            shape = (shape + shape.flip(2)) / 2
         view = view.detach() if self.training else view
-        points = view_from_canon(unproject(shape, camera), view, camera)
+        points = view_from_canon(unproject(shape.expand(len(image), -1, -1), camera), view, camera)
         grid = points[..., :2] / points[..., 2:] * (2 * camera.focal_px(size) / (size - 1))
         # The mean with the mirror image seen through the mirrored grid: so that mirroring commutes without rounding.
         face = (warp_image(image, grid) + warp_image(image.flip(3), grid * grid.new_tensor([-1, 1]))) / 2

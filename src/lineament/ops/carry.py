@@ -31,8 +31,8 @@ HIDDEN_FROM, HIDDEN_AT = 0.006, 0.014
 GRAZING, FACING = 0.15, 0.4
 """Cosines between ray and normal in the old view below which a pixel shows too little of the surface, and enough."""
 
-OVAL_INNER, OVAL_OUTER = 0.75, 1.05
-"""The part of the canonical image that is carried (`distance_in_oval`): the face, not hair, ears and background."""
+OVAL_INNER, OVAL_OUTER = 1.0, 1.4
+"""The part of the canonical image that is carried (`distance_in_oval`): the face and the hair next to it."""
 
 EDGE_INNER = 0.94
 """Pixels beyond this, 1 being the image's edge, fade out."""

@@ -13,11 +13,12 @@ from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 
 METHOD_NAMES = (
-    *("ours", "ours, 512 samples", "ours, layers alike"),
+    *("ours", "ours, carried", "ours, 512 samples", "ours, layers alike"),
     *("supervised, pose and light", "supervised, nothing held", "supervised, all held"),
     *("InterFaceGAN", "InterFaceGAN, conditional"),
     *("GANSpace (w)", "GANSpace (w), by layers", "GANSpace (activations)"),
     *("SeFa", "SeFa, by layers", "random"),
+    *("InterFaceGAN, carried", "GANSpace (w), carried", "SeFa, carried"),
 )
 """Rows of the tables. `lineament.recipes.evaluate.direction_methods` defines the methods."""
 

@@ -171,3 +171,30 @@ def test_a_judge_that_reads_nothing_is_refused(tiny_networks) -> None:
     judge = Judge(JudgeConfig(attributes="yaw pitch", resolution=16, channels=2, hidden_dim=2)).eval()
     with pytest.raises(ConfigError, match="reads 0 attributes"):
         Bench(tiny_networks[0], judge, None, 1.0, 5, 4, 2)
+
+
+def test_on_a_bench_that_carries_pose_is_moved_by_what_the_decomposer_sees(
+    world, tiny_networks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench, pure = world
+    _, decomposer = tiny_networks
+    asked: list[dict[str, np.ndarray]] = []
+
+    def measured(_, images: torch.Tensor) -> np.ndarray:
+        return np.outer(images[:, 0].mean(dim=1) @ bench.judge.rows[0], np.ones(9))
+
+    def carried(_, before: torch.Tensor, after: torch.Tensor, changes: dict[str, np.ndarray]):
+        asked.append(changes)
+        return before, np.ones(len(before))
+
+    monkeypatch.setattr(direction_bench, "measure", measured)
+    monkeypatch.setattr(direction_bench, "carried_edit", carried)
+    step = np.repeat(pure[0][None], 10, axis=0)
+    plain = bench.respond(step, (-1.0, 2.0), target="yaw").changes
+    kept = bench.carrying(decomposer).respond(step, (-1.0, 2.0), target="yaw").changes
+    assert plain[..., 0].mean(axis=0) == pytest.approx([-1, 2], rel=1e-3)
+    assert np.abs(kept).max() < 1e-6  # the stand-in for carrying changed nothing
+    assert [set(one) for one in asked] == [{"yaw"}, {"yaw"}]
+    assert asked[1]["yaw"][0] == pytest.approx(-2 * asked[0]["yaw"][0], rel=1e-3)
+    smile = bench.carrying(decomposer).respond(np.repeat(pure[1][None], 10, axis=0), (1.0,), target="smile").changes
+    assert smile[:, 0, 1].mean() == pytest.approx(1, rel=1e-3)

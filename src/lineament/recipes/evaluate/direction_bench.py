@@ -1,5 +1,6 @@
 """The bench on which directions are measured: one generator, one judge, the same faces for every method."""
 
+import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,13 +11,16 @@ from torch import Tensor, nn
 
 from lineament.errors import ConfigError
 from lineament.estimators.direction_measures import moved, smallest_leakage
+from lineament.faces.carrying import carried_edit
 from lineament.faces.labelled import Labeller, chosen_columns, judge_labeller, w_of
-from lineament.faces.measure import read, synthesize_edited
+from lineament.faces.measure import measure, read, synthesize_edited
 from lineament.faces.samples import HELD_OUT, REPORT
+from lineament.networks.decomposer import Decomposer
 from lineament.networks.judge import Judge
 from lineament.networks.stylegan.generator import Generator
 from lineament.records.attributes import NOT_IDENTITY
 from lineament.records.found_directions import FoundDirections
+from lineament.records.semantics import SEMANTIC_NAMES
 
 MAIN = ("yaw", "pitch", "light_x", "light_y")
 """Attributes that are measured at all steps of `GRID`; the others only at `PAIR_OF_STEPS`."""
@@ -139,6 +143,7 @@ class Bench:
         # The distance is 0 if the judge reads no attribute of identity; then divide by 1.
         self.person = float(np.linalg.norm(identity - np.roll(identity, 1, axis=0), axis=1).mean()) or 1.0
         self._fall = 1.0
+        self._carrier: Decomposer | None = None
         if discriminator is not None:
             wild = synthesize_edited(generator, latents(HELD_OUT + POPULATION, POPULATION // 2, 1.0))
             low = np.quantile(self._scores(wild, len(wild)), SCORE_QUANTILE)
@@ -148,14 +153,26 @@ class Bench:
         self._faces = {True: latents(REPORT + faces, screened, truncation), False: latents(REPORT, faces, truncation)}
         self._before = {key: self._readings(synthesize_edited(generator, w)) for key, w in self._faces.items()}
 
+    def carrying(self, decomposer: Decomposer) -> "Bench":
+        """The same bench, on which edits of pose and light are carried by this decomposer."""
+        twin = copy.copy(self)
+        twin._carrier = decomposer
+        return twin
+
     def respond(
-        self, step: Float[np.ndarray, "l d"], amounts: Iterable[float], *, screened: bool = False
+        self, step: Float[np.ndarray, "l d"], amounts: Iterable[float], *, screened: bool = False, target: str = ""
     ) -> EditResponse:
-        """Effect of a step, times each of the amounts, on the measured faces or on the screening faces."""
+        """Effect of a step, times each of the amounts, on the measured faces or on the screening faces.
+
+        On a bench that carries, faces keep their own pixels if ``target`` is a semantic of pose or light: they are
+        moved by as much of it as the decomposer sees in the images of the step, in the mean over the faces.
+        """
         w, before = self._faces[screened], self._before[screened]
         sizes = np.array(list(amounts))
         moves = np.repeat(np.multiply.outer(sizes, step), len(w), axis=0)
         images = synthesize_edited(self.generator, w.repeat(len(sizes), 1), moves)
+        if self._carrier is not None and target in SEMANTIC_NAMES:
+            images = _carried(self._carrier, synthesize_edited(self.generator, w), images, target)
         readings = self._readings(images, len(w))
         values, people, scores = (
             part.reshape(len(sizes), *one.shape) - one for part, one in zip(readings, before, strict=True)
@@ -246,6 +263,19 @@ class Bench:
             return None
         leak = np.delete(np.abs(changes).mean(axis=(0, 1)), target).mean() / effect
         return amount / min(max(effect, 0.5), 2.0), float(leak)
+
+
+def _carried(
+    decomposer: Decomposer, before: Float[Tensor, "n 3 h w"], after: Float[Tensor, "sn 3 h w"], name: str
+) -> Float[Tensor, "sn 3 h w"]:
+    """Edited images of the same faces, one amount after the other, made of the faces' own pixels."""
+    column, n = SEMANTIC_NAMES.index(name), len(before)
+    present = measure(decomposer, before)[:, column].mean()
+    parts = []
+    for images in after.split(n):
+        change = measure(decomposer, images)[:, column].mean() - present
+        parts.append(carried_edit(decomposer, before, images, {name: np.full(n, change)})[0])
+    return torch.cat(parts)
 
 
 def _least_leaking(changes: np.ndarray, left: list[int], pair: np.ndarray, target: int) -> int | None:

@@ -26,7 +26,7 @@ from lineament.records.atlas import Atlas
 from lineament.records.found_directions import FoundDirections
 from lineament.records.peer_settings import Method, PeerSettings
 
-OURS, OURS_AGAIN = "ours", "ours, 512 samples"
+OURS, OURS_CARRIED, OURS_AGAIN = "ours", "ours, carried", "ours, 512 samples"
 FEW_SAMPLES, HELD_OUT_SAMPLES = 512, 32
 """Samples for the fit and held out when our own method is run again to measure its cost. No direction depends on the
 held-out ones."""
@@ -94,12 +94,15 @@ class Compared:
         supervised: whether the method uses labels.
         by_chance: whether another seed gives other directions.
         peer: whether it is an unsupervised method of others; our goal is to be better than these.
+        carried: whether edits of pose and light are carried (`lineament.faces.carrying`); the directions are those of
+            the method of the same name without it.
     """
 
     find: Callable[[Setting], FoundDirections]
     supervised: bool = False
     by_chance: bool = True
     peer: bool = False
+    carried: bool = False
 
 
 def ours(setting: Setting) -> FoundDirections:
@@ -142,6 +145,7 @@ def supervised_like_ours(setting: Setting) -> FoundDirections:
 
 METHODS: dict[str, Compared] = {
     OURS: Compared(ours, by_chance=False),
+    OURS_CARRIED: Compared(ours, by_chance=False, carried=True),
     OURS_AGAIN: Compared(ours_again),
     "ours, layers alike": Compared(ours_alike, by_chance=False),
     "supervised, pose and light": Compared(supervised_like_ours, supervised=True),
@@ -155,6 +159,9 @@ METHODS: dict[str, Compared] = {
     "SeFa": Compared(lambda s: s.peer("sefa"), by_chance=False, peer=True),
     "SeFa, by layers": Compared(lambda s: by_layers(s.peer("sefa"), s.layer_groups), by_chance=False, peer=True),
     "random": Compared(lambda s: s.peer("random")),
+    "InterFaceGAN, carried": Compared(lambda s: s.peer("interfacegan"), supervised=True, carried=True),
+    "GANSpace (w), carried": Compared(lambda s: s.peer("ganspace-w"), carried=True),
+    "SeFa, carried": Compared(lambda s: s.peer("sefa"), by_chance=False, carried=True),
 }
 """Every method by its name in the tables. Those "by layers" also offer each direction in each group of layers alone;
 the judge may choose among all of these."""

@@ -148,12 +148,12 @@ def measure_method(
     for name, one in chosen.items():
         on_progress(name)
         amounts[name] = np.array(GRID if name in MAIN else PAIR_OF_STEPS)
-        responses[name] = bench.respond(one.amount * found.steps[one.index], amounts[name].tolist())
+        responses[name] = bench.respond(one.amount * found.steps[one.index], amounts[name].tolist(), target=name)
         if name in MAIN and one.by_name and found.units[one.index]:
             target, std = bench.names.index(name), float(bench.stds[bench.names.index(name)])
             requests = np.array(ASKED) * std
             steps = [ask(name, float(request)) for request in requests]
-            judged = [bench.respond(step, (1.0,)).changes[:, 0, target] * std for step in steps]
+            judged = [bench.respond(step, (1.0,), target=name).changes[:, 0, target] * std for step in steps]
             asked[name] = (requests, np.stack(judged, axis=1))
     on_progress("all together")
     codes = measure_codes(bench, found, num_codes, seed) if len(found.steps) > 1 and num_codes else None

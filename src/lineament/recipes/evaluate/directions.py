@@ -22,7 +22,7 @@ from lineament.engine.locks import writes
 from lineament.errors import ConfigError, DataError, MismatchError
 from lineament.networks.judge import Judge
 from lineament.recipes.evaluate.direction_bench import Bench
-from lineament.recipes.evaluate.direction_methods import METHODS, OURS, Compared, Setting, asked_step
+from lineament.recipes.evaluate.direction_methods import METHODS, OURS, OURS_CARRIED, Compared, Setting, asked_step
 from lineament.recipes.evaluate.direction_report import write_direction_report
 from lineament.recipes.evaluate.direction_scores import Measured, MethodScores, measure_method, scores_of_method
 from lineament.recipes.evaluate.direction_tables import DirectionsReport, goals_of, plain
@@ -79,9 +79,11 @@ def measured_method(
         ConfigError, DataError: the method cannot work on this generator.
     """
     measured = []
+    if method.carried:
+        bench = bench.carrying(setting.decomposer)
     for number in range(config.seeds if method.by_chance else 1):
         found = method.find(replace(setting, seed=setting.seed + number))
-        atlas = setting.atlas if name == OURS else None
+        atlas = setting.atlas if name in (OURS, OURS_CARRIED) else None
 
         def asked(attribute: str, change: float, atlas: Any = atlas, found: Any = found) -> Any:
             return asked_step(atlas, found, attribute, change)
