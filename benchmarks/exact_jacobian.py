@@ -246,7 +246,7 @@ def _grid_sample(image: Tensor, grid: Tensor, *, mode: str, padding_mode: str, a
     y = ((grid[..., 1] + 1) * ((height - 1) / 2)).clamp(0, height - 1)
     left, top = (x.detach().floor().clamp(max=width - 2), y.detach().floor().clamp(max=height - 2))
     x, y = (x - left)[:, None], (y - top)[:, None]
-    first = (top * width + left).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
+    first = (top * width + left).nan_to_num(0).long().flatten(1)[:, None].expand(-1, image.shape[1], -1)
     pixels = image.flatten(2)
     shape = (*image.shape[:2], *grid.shape[1:3])
     a, b, c, d = (pixels.gather(2, first + offset).view(shape) for offset in (0, 1, width, width + 1))

@@ -36,7 +36,7 @@ def make(folder: Path) -> Path:
 
     inversions.safetensors knows their latents.
     """
-    paths = tiny.save_pair(folder, gain=20.0)
+    paths = tiny.save_pair(folder, gain=20.0, config=tiny.UNTIED)
     generator, decomposer = load_generator(paths[0]), load_decomposer(paths[1])
     with torch.inference_mode():
         w = generator.map(latents(1, range(NUM_FITTED), 8))

@@ -1,5 +1,6 @@
 """Networks and image sets so small that a training step takes milliseconds."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ GENERATOR = GeneratorConfig(resolution=32, z_dim=8, w_dim=8, num_mapping_layers=
 GENERATOR64 = GeneratorConfig(resolution=64, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=128, channel_max=6)
 DISCRIMINATOR = DiscriminatorConfig.matching(GENERATOR)
 DECOMPOSER = DecomposerConfig(channels=4, channel_max=8, code_dim=8, pose_channels=4)
+UNTIED = replace(DECOMPOSER, tied_shape=False, face_light=False)
 
 
 def images(num: int, resolution: int = 32, seed: int = 0) -> np.ndarray:
@@ -60,12 +62,12 @@ def decomposer(config: DecomposerConfig = DECOMPOSER, seed: int = 0, gain: float
     return network
 
 
-def save_pair(folder: Path, gain: float = 20.0) -> tuple[Path, Path]:
+def save_pair(folder: Path, gain: float = 20.0, config: DecomposerConfig = DECOMPOSER) -> tuple[Path, Path]:
     """A generator and a decomposer as files."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "generator.safetensors", folder / "decomposer.safetensors"
     made = generator(GENERATOR64)
     save_network(paths[0], "generator", made, made.config.to_dict(), {})
-    apart = decomposer(gain=gain)
+    apart = decomposer(config, gain=gain)
     save_network(paths[1], "decomposer", apart, apart.config.to_dict(), {})
     return paths

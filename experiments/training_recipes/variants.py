@@ -49,11 +49,14 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
         clip_norm=0.0,
         ema_steps=0.0,
         recover=False,
+        jitter=0.0,
         network={
             "min_sigma": 0.0,
             "mean_shape": False,
             "mean_albedo": False,
             "aligned": False,
+            "tied_shape": False,
+            "face_light": False,
             "equivariant": False,
             "symmetric_depth": False,
             "symmetric_albedo": False,
@@ -76,16 +79,25 @@ VARIANTS: dict[str, Variant] = {
         Variant(
             "no mean shape",
             "the depth network alone gives the shape, which starts at random; faces have no mean shape to align with",
-            _setting(network={"mean_shape": False, "aligned": False}),
+            _setting(network={"mean_shape": False, "aligned": False, "tied_shape": False, "face_light": False}),
         ),
         Variant(
             "no mean albedo", "the albedo network gives all of the albedo", _setting(network={"mean_albedo": False})
         ),
         Variant(
             "not aligned",
-            "the depth and albedo networks see the image as it is",
-            _setting(network={"aligned": False}),
+            "the depth, albedo and light networks see the image as it is",
+            _setting(network={"aligned": False, "face_light": False}),
         ),
+        Variant(
+            "not tied",
+            "relief and lean of the shapes are learned like all else of them",
+            _setting(network={"tied_shape": False}),
+        ),
+        Variant(
+            "light of the image", "the light network sees the whole image", _setting(network={"face_light": False})
+        ),
+        Variant("no jitter", "framing, colour and sharpness are those of the images", _setting(jitter=0.0)),
         Variant("default init", "weights start with PyTorch's default initialisation", _setting(he_init=False)),
         Variant("depth never held", "the depth learns from the first step on", _setting(hold_depth_steps=0)),
         Variant(

@@ -1,6 +1,6 @@
 """Networks to files and back, and files that do not fit."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,25 @@ def test_decomposer_and_discriminator_round_trip(tmp_path: Path) -> None:
     # Files once spoke of the generator as well.
     old = load_discriminator(saved(tmp_path / "o", "discriminator", judge, tiny.GENERATOR))
     assert old.config == tiny.DISCRIMINATOR
+
+
+def test_a_decomposer_of_an_older_release_measures_as_before(tmp_path: Path) -> None:
+    config = replace(tiny.DECOMPOSER, tied_shape=False, face_light=False)
+    network = tiny.decomposer(config, gain=20.0)
+    network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
+    network.tilt.fill_(0.125)
+    known = {k: v for k, v in asdict(config).items() if k not in ("tied_shape", "face_light")}
+    save_network(tmp_path / "old", "decomposer", network, known, {})
+    old = load_decomposer(tmp_path / "old")
+    assert old.config == config
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(old.measure(images), network.measure(images), atol=1e-3, rtol=0)  # degrees and shares
+    torch.testing.assert_close(old.depth(images), network.depth(images))
+    # The same weights under today's defaults say something else.
+    new = load_decomposer(saved(tmp_path / "new", "decomposer", network, tiny.DECOMPOSER))
+    assert new.config == tiny.DECOMPOSER
+    assert not torch.allclose(new.measure(images)[:, 5:], old.measure(images)[:, 5:], atol=1e-3)
+    assert not torch.allclose(new.depth(images), old.depth(images), atol=1e-3)
 
 
 def test_features_from_discriminator_and_from_their_own_file_agree(tmp_path: Path) -> None:

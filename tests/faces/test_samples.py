@@ -55,13 +55,13 @@ def test_what_waits_is_sampled_again_after_a_stop(
 
 
 def test_view_and_light_networks_run_once(
-    tiny_networks: tuple[Generator, Decomposer], monkeypatch: pytest.MonkeyPatch
+    tiny_networks: tuple[Generator, Decomposer], request: pytest.FixtureRequest
 ) -> None:
     generator, decomposer = tiny_networks
     calls: list[str] = []
     for name in ("view", "light"):
-        original = getattr(decomposer, name)
-        monkeypatch.setattr(decomposer, name, lambda image, name=name, f=original: calls.append(name) or f(image))
+        hook = getattr(decomposer, f"{name}_net").layers[-1].register_forward_hook(lambda *_, n=name: calls.append(n))
+        request.addfinalizer(hook.remove)
     numbers = range(MIXED, MIXED + 3)
     _, y, _ = sample_mixed(generator, decomposer, 0, numbers, 0.5, GROUPS)
     assert sorted(calls) == ["light", "view"]

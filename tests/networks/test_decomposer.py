@@ -5,16 +5,19 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from lineament.errors import ConfigError
 from lineament.networks.decomposer import LIGHT_SIGNS, MEAN_GAIN, VIEW_SIGNS, Decomposer
 from lineament.ops.render import render
-from lineament.ops.shapes import ellipsoid_depth
+from lineament.ops.shapes import ellipsoid_depth, face_oval
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.records.shapes import DecomposerConfig
 from tests import tiny
+
+BARE = {"mean_shape": False, "aligned": False, "tied_shape": False, "face_light": False}
 
 
 def noise(n: int = 2, size: int = 64) -> torch.Tensor:
@@ -120,19 +123,22 @@ def test_he_weights_carry_the_image_through() -> None:
             assert 0.2 < float(x.square().mean().sqrt()) < 3
         parts = network(images)
         assert float(parts.view.abs().max()) < 0.3
-        assert float(parts.canon_depth[:, :, 2:-2].std()) < 1e-6
+        assert float(parts.canon_depth.std(dim=0).max()) < 1e-6  # how faces differ is learned
 
 
-def test_start_from_a_shape() -> None:
-    network = Decomposer(tiny.DECOMPOSER)
+@pytest.mark.parametrize("tied", [False, True])
+def test_start_from_a_shape(tied: bool) -> None:
+    network = Decomposer(replace(tiny.DECOMPOSER, tied_shape=tied))
     shape = ellipsoid_depth(64, near=0.95, far=1.05)
     network.start_from(shape)
     depth = network.depth(noise(3)).detach()
     assert torch.equal(depth[0], depth[2])  # how faces differ is learned
     relief, wanted = depth[0, 32, 20:44] - depth[0, 32, 32], shape[32, 20:44] - shape[32, 32]
-    torch.testing.assert_close(relief, wanted, atol=1e-3, rtol=0.1)
+    scale = float(relief @ wanted / (wanted @ wanted))
+    assert (scale < 0.9) is tied  # this ellipsoid is deeper than a head
+    torch.testing.assert_close(relief, wanted * (scale if tied else 1), atol=1e-3, rtol=0.1)
     with pytest.raises(ConfigError, match=r"needs --network\.mean-shape"):
-        small(64, mean_shape=False, aligned=False).start_from(shape)
+        small(64, **BARE).start_from(shape)
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
@@ -155,6 +161,41 @@ def test_measure_mirrors_exactly(equivariant: bool) -> None:
     assert (values.std(dim=0) > 0).all()
 
 
+@pytest.mark.parametrize("lopsided", [{}, {"symmetric_depth": False}, {"face_light": False}])
+def test_light_mirrors_exactly_whatever_the_mean_shape(lopsided: dict[str, bool]) -> None:
+    network, images = small(64, **lopsided), noise(3)
+    assert network.mean_shape is not None
+    network.mean_shape.copy_(noise(1, 16)[0, 0] / 10)
+    light = network.light(images)
+    assert torch.equal(network.light(images.flip(3)), light * torch.tensor(LIGHT_SIGNS))
+    assert float(light.std(dim=0).min()) > 0
+    torch.testing.assert_close(network(images).light, light)
+    torch.testing.assert_close(network.light(images, network.view(images)), light)
+
+
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("face_light", [True, False])
+def test_only_the_face_counts_for_the_light(size: int, face_light: bool) -> None:
+    network, image, ahead = small(size, face_light=face_light), noise(2, size), torch.zeros(2, 6)
+    around = (
+        F.max_pool2d(face_oval(size)[None].float(), 3, stride=1, padding=1) > 0
+    )  # pixels may take of their neighbours
+    assert 0.1 < float((~around).float().mean()) < 0.5
+    other = torch.where(around, image, -image.flip(0))
+    change = float((network.light(other, ahead) - network.light(image, ahead)).abs().max())
+    assert change == 0 if face_light else change > 1e-3
+    inside = torch.where(around, -image.flip(0), image)
+    assert float((network.light(inside, ahead) - network.light(image, ahead)).abs().max()) > 1e-3
+
+
+def test_light_is_read_off_the_face_wherever_it_looks() -> None:
+    network, image = small(64), noise(1)
+    turned = torch.tensor([[0.1, 0.5, 0.1, 0.01, 0.0, 0.0]])
+    assert float((network.light(image, turned) - network.light(image, torch.zeros(1, 6))).abs().max()) > 1e-3
+    plain = small(64, face_light=False)
+    assert torch.equal(plain.light(image, turned), plain.light(image))
+
+
 def test_measure_of_a_symmetric_image_has_no_side() -> None:
     images = noise(2)
     values = small(64).measure(images + images.flip(3))
@@ -168,7 +209,7 @@ def test_measure_units(monkeypatch: pytest.MonkeyPatch) -> None:
     light = torch.tensor([[0.4, 0.5, 0.6, 0.7]])
     mirror_view, mirror_light = view * torch.tensor(VIEW_SIGNS), light * torch.tensor(LIGHT_SIGNS)
     monkeypatch.setattr(network, "view", lambda image: torch.cat([view, mirror_view]))
-    monkeypatch.setattr(network, "light", lambda image: torch.cat([light, mirror_light]))
+    monkeypatch.setattr(network, "light", lambda image, view: torch.cat([light, mirror_light]))
     measured = dict(zip(SEMANTIC_NAMES, network.measure(noise(1))[0].tolist(), strict=True))
     width = 2 * math.tan(math.radians(5))
     expected = {
@@ -251,12 +292,22 @@ def test_aligned_networks_see_a_face_from_the_front() -> None:
     turned, turned_back = ((image - albedo)[middle].abs().mean() for image in (seen, face))
     assert float(turned_back) < 0.1 * float(turned)
     torch.testing.assert_close(mirrored, face.flip(3))
-    assert torch.equal(small(64, aligned=False).front(seen, view), seen)
+    assert torch.equal(small(64, aligned=False, face_light=False).front(seen, view), seen)
 
 
-def test_aligned_needs_a_mean_shape() -> None:
-    with pytest.raises(ConfigError, match=r"--network\.no-aligned"):
-        DecomposerConfig(mean_shape=False)
+@pytest.mark.parametrize(
+    ("off", "said"),
+    [
+        (("mean_shape",), r"--network\.no-aligned and --network\.no-tied-shape with --network\.no-mean-shape"),
+        (("mean_shape", "aligned", "face_light"), r"--network\.no-tied-shape with"),
+        (("mean_shape", "tied_shape"), r"--network\.no-aligned and"),
+        (("aligned",), r"--network\.no-face-light with --network\.no-aligned"),
+    ],
+)
+def test_what_needs_a_setting_is_refused_without_it(off: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as refused:
+        replace(tiny.DECOMPOSER, **dict.fromkeys(off, False))
+    assert "\n" not in str(refused.value)
 
 
 def test_mean_albedo_is_its_own_mirror_image_and_of_all_faces() -> None:
@@ -272,7 +323,7 @@ def test_mean_albedo_is_its_own_mirror_image_and_of_all_faces() -> None:
 
 
 def test_every_parameter_belongs_to_one_part() -> None:
-    for network in (small(64), small(64, mean_shape=False, mean_albedo=False, aligned=False)):
+    for network in (small(64), small(64, mean_albedo=False, **BARE)):
         listed = [id(p) for part in network.parts() for p in part]
         assert sorted(listed) == sorted(id(p) for p in network.parameters())
 

@@ -7,7 +7,7 @@ import torch
 from torch.autograd import gradcheck
 
 from lineament.ops.photometric import gaussian_loss, laplace_loss, masked_mean
-from lineament.ops.shapes import ellipsoid_depth
+from lineament.ops.shapes import FRONT_HALF_WIDTH, ellipsoid_depth, face_oval, head_front
 
 
 def test_masked_mean() -> None:
@@ -58,3 +58,13 @@ def test_ellipsoid() -> None:
     assert depth[45, 32].item() == pytest.approx(1.0 - 0.1 * math.sqrt(1 - (y / 0.4) ** 2), abs=1e-5)
     torch.testing.assert_close(depth, depth.flip(0))
     torch.testing.assert_close(depth, depth.flip(1))
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_front_of_the_head_is_the_oval_without_its_sides(size: int) -> None:
+    front, oval = head_front(size), face_oval(size)
+    columns = torch.linspace(-1, 1, size).abs() < FRONT_HALF_WIDTH
+    assert torch.equal(front[:, columns], oval[:, columns])
+    assert not front[:, ~columns].any()
+    assert oval[:, ~columns].any()
+    assert torch.equal(front, front.flip(1))

@@ -33,7 +33,7 @@ from tests import tiny
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return tiny.save_pair(tmp_path_factory.mktemp("pair"))
+    return tiny.save_pair(tmp_path_factory.mktemp("pair"), config=tiny.UNTIED)
 
 
 WITHOUT = PartsConfig(find=False)

@@ -132,9 +132,9 @@ class FaceEditor:
         """
         images = self._drawn(subjects, names, changes, pasted=pasted)
         carried = [name for name in names if name in SEMANTIC_NAMES]
-        if self.decomposer is None or self.like == "linear" or not carried:
-            return images, np.ones(len(images))
         columns = {name: changes[:, i] for i, name in enumerate(names)}
+        if self.decomposer is None or self.like == "linear" or not any(columns[name].any() for name in carried):
+            return images, np.ones(len(images))
         others = [name for name in names if name not in carried]
         still = np.stack([columns[name] for name in others], axis=1) if others else changes[:, :0]
         before = self._drawn(subjects, others, still, pasted=pasted)

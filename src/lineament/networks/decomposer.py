@@ -222,6 +222,8 @@ class Decomposer(nn.Module):
     def start_from(self, depth: Float[Tensor, "h w"]) -> None:
         """Make this the mean shape, up to a common shift: the raw values are centred in `depth`.
 
+        If the shape is tied, relief and lean become those of the mean head.
+
         Raises:
             ConfigError: the network has no mean shape.
         """

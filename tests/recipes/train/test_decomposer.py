@@ -19,7 +19,7 @@ from lineament.errors import CollapseError, ConfigError, DataError, FileFormatEr
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
 from lineament.ops.shape_metrics import is_convex
-from lineament.ops.shapes import ellipsoid_depth
+from lineament.ops.shapes import MEAN_LEAN_DEG, ellipsoid_depth
 from lineament.recipes.train import decomposer as train_decomposer
 from lineament.recipes.train import decomposer_trainer as decomposer_training
 from lineament.recipes.train.decomposer import run
@@ -388,23 +388,41 @@ def test_images_that_teach_nothing_are_told(sources: Path, tmp_path: Path, capsy
 # Parts
 
 
+@pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("ellipsoid", [True, False])
-def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid: bool) -> None:
-    config = settings(sources, tmp_path, ellipsoid=ellipsoid)
+def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid: bool, tied: bool) -> None:
+    config = settings(sources, tmp_path, ellipsoid=ellipsoid, network=replace(tiny.DECOMPOSER, tied_shape=tied))
     trainer = DecomposerTrainer(config, make_fabric(CPU))
     trainer.start()
     images = torch.from_numpy(tiny.images(3, 64)).permute(0, 3, 1, 2) / 127.5 - 1
+    expected = torch.zeros(64, 60)
+    if ellipsoid:
+        expected = torch.atanh((ellipsoid_depth(64, **ELLIPSOID)[:, 2:-2] - 1) / 0.1)
     for network in (trainer.decomposer, trainer.ema):
-        depth = network.depth(images).detach()[:, :, 2:-2]
-        raw = torch.atanh((depth - 1) / 0.1)
-        expected = torch.zeros(64, 60)
+        depth = network.depth(images).detach()
+        raw = torch.atanh((depth[:, :, 2:-2] - 1) / 0.1)
+        if tied:  # the lean of the mean head is added, and the ellipsoid is scaled to its relief
+            raw = raw - torch.linspace(-1, 1, 64)[:, None] * math.tan(math.radians(MEAN_LEAN_DEG)) * 0.0875 / 0.1
+            if ellipsoid:
+                wanted, found = (x - x.mean() for x in (expected, raw[0]))
+                raw = raw * float((wanted * wanted).sum() / (wanted * found).sum())
         if ellipsoid:
-            expected = torch.atanh((ellipsoid_depth(64, **ELLIPSOID)[:, 2:-2] - 1) / 0.1)
-            assert bool(is_convex(network.depth(images).detach()).all())
+            assert bool(is_convex(depth).all())
         # The same for every image, but for a common shift; the points of the mean shape round off the rim.
         shift = raw - expected
-        assert float((shift - shift.mean()).abs().mean()) < (0.03 if ellipsoid else 1e-6)
+        assert float((shift - shift.mean()).abs().mean()) < (0.03 if ellipsoid else 2e-5 if tied else 1e-6)
         assert float(shift.std(dim=0).max()) < 1e-6
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_only_an_untied_shape_may_be_tilted(sources: Path, tmp_path: Path, tied: bool) -> None:
+    config = settings(sources, tmp_path, network=replace(tiny.DECOMPOSER, tied_shape=tied))
+    trainer, stream = DecomposerTrainer(config, make_fabric(CPU)), make_stream(config, make_fabric(CPU))
+    trainer.start()
+    trainer.train_step(stream.batch(0, 4, trainer.rng()))
+    assert stream.jitter == config.jitter == 1.0
+    for network in (trainer.decomposer, trainer.ema):
+        assert (float(network.tilt) == 0) is tied
 
 
 def test_the_depth_is_held_at_first(sources: Path, tmp_path: Path) -> None:

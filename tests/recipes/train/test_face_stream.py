@@ -13,6 +13,7 @@ from lineament.ops.render import render
 from lineament.ops.seeding import step_generator
 from lineament.recipes.train.decomposer_loss import TrueParts
 from lineament.recipes.train.face_stream import FaceStream, mirrored_where
+from lineament.recipes.train.latent_pairs import LatentPairs
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.devices import Devices
@@ -98,3 +99,51 @@ def test_truth_comes_with_its_images() -> None:
 def test_half_a_truth_is_refused() -> None:
     with pytest.raises(ConfigError, match="needs view, light, canon_depth and canon_albedo"):
         FaceStream(64, FABRIC, truth=replace(truth(), light=None))
+
+
+def test_samples_and_photographs_are_jittered(tmp_path: Path) -> None:
+    tiny.save_pair(tmp_path)
+    tiny.image_folder(tmp_path / "in", resolution=64)
+    plain, jittered, again = (
+        FaceStream(
+            64,
+            FABRIC,
+            generator=tmp_path / "generator.safetensors",
+            images=tmp_path / "in",
+            cache_dir=tmp_path / "cache",
+            jitter=jitter,
+        )
+        .batch(3, 8, step_generator(0, 2, 3))
+        .images
+        for jitter in (0.0, 1.0, 1.0)
+    )
+    assert torch.equal(jittered, again)
+    assert float(jittered.abs().max()) <= 1
+    assert float((jittered - plain).abs().mean(dim=(1, 2, 3)).min()) > 0.005  # all eight, of both sources
+    assert float((jittered - plain).abs().mean()) < 0.5 * float((plain - plain.roll(1, 0)).abs().mean())
+
+
+def test_images_with_truth_are_not_jittered() -> None:
+    plain, jittered = (FaceStream(64, FABRIC, truth=truth(), jitter=jitter) for jitter in (0.0, 1.0))
+    batches = [stream.batch(0, 4, step_generator(0, 2, 0)) for stream in (plain, jittered)]
+    assert torch.equal(batches[0].images, batches[1].images)
+
+
+class Unmoved(LatentPairs):
+    """Pairs whose second face is the first one again."""
+
+    def moved(self, w: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
+        return self.generator.broadcast(w)
+
+
+def test_both_faces_of_a_pair_are_jittered_alike(tmp_path: Path) -> None:
+    tiny.save_pair(tmp_path)
+    stream = FaceStream(64, FABRIC, generator=tmp_path / "generator.safetensors", jitter=1.0)
+    assert stream.generator is not None
+    stream.pairs = Unmoved(stream.generator, seed=0, truncation=0.8)
+    stream.pairs.steps = torch.zeros(1, 1, 8)
+    batch = stream.batch(0, 8, step_generator(0, 2, 0))
+    assert batch.moved is not None
+    torch.testing.assert_close(batch.moved, batch.images, atol=1e-5, rtol=0)
+    stream.jitter = 0.0
+    assert float((stream.batch(0, 8, step_generator(0, 2, 0)).images - batch.images).abs().mean()) > 0.01

@@ -175,7 +175,7 @@ def run(config: TrainDecomposerConfig) -> Path:
 def prepare(trainer: DecomposerTrainer, stream: FaceStream, folder: RunFolder) -> None:
     """Check the images, load the perceptual feature, and restore the saved state or start anew."""
     config, fabric = trainer.config, trainer.fabric
-    sample = stream.batch(0, NUM_CHECKED, step_generator(config.seed, _STREAM_PREVIEW, 1), mirror=False).images
+    sample = stream.batch(0, NUM_CHECKED, step_generator(config.seed, _STREAM_PREVIEW, 1), changed=False).images
     checked = to_uint8(sample)
     warnings = check_images(checked, source=str(config.images or config.supervise or config.generator))
     trainer.monitor = HealthMonitor(baseline_error=baseline_error(checked))

@@ -124,8 +124,8 @@ class FaceStream:
             "the atlas": NONE if atlas is None else atlas_fingerprint(atlas),
         }
 
-    def batch(self, step: int, count: int, rng: torch.Generator, *, mirror: bool = True) -> Batch:
-        """The faces of this step on this process; half of them are mirrored if ``mirror``."""
+    def batch(self, step: int, count: int, rng: torch.Generator, *, changed: bool = True) -> Batch:
+        """The faces of this step on this process; half of them are mirrored, and all jittered, if ``changed``."""
         num_generated = round(count * self.fraction)
         parts: list[Tensor] = []
         truth: TrueParts | None = None
@@ -143,11 +143,11 @@ class FaceStream:
             parts.append(to_tensor(self.photographs[indices]).to(self.fabric.device))
             truth = self._true_parts(indices)
         images = torch.cat(parts)
-        flip = (torch.rand(count, generator=rng) < (0.5 if mirror else 0.0)).to(images.device)
+        flip = (torch.rand(count, generator=rng) < (0.5 if changed else 0.0)).to(images.device)
         images = torch.where(flip[:, None, None, None], images.flip(3), images)
         if moved is not None:
             moved = torch.where(flip[: len(moved), None, None, None], moved.flip(3), moved)
-        if self.jitter and truth is None:
+        if self.jitter and changed and truth is None:
             jitter = Jitter.draw(count, self.jitter, rng)
             images = jitter.apply(images)
             moved = None if moved is None else jitter.first(len(moved)).apply(moved)
