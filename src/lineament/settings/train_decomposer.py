@@ -73,7 +73,7 @@ class TrainDecomposerConfig:
     """Truncation of the generator's samples."""
     jitter: Advanced[float] = 1.0
     """Strength of random changes of framing, colour and sharpness, so that pose and light do not depend on the crop and
-    the camera. 0 changes nothing."""
+    the camera. 0 leaves the images as they are."""
     learning_rate: float = 5e-4
     """Learning rate of Adam."""
     adam_beta2: Advanced[float] = 0.99
