@@ -105,7 +105,8 @@ def test_pose_and_light_are_carried_and_add_up(editor: ln.Editor) -> None:
     assert not torch.allclose(carried.tensor, carried.drawn, atol=0.02)
     twice = faces.edit(yaw=+1).edit({"yaw": 2, "light_x": 0.1})
     assert {name: column.tolist() for name, column in twice.carried.items()} == {"yaw": [3, 3], "light_x": [0.1, 0.1]}
-    assert torch.equal(twice.still_ws, faces.ws) if twice.still_ws is not None else False
+    assert twice.still_ws is not None
+    assert torch.equal(twice.still_ws, faces.ws)
     torch.testing.assert_close(twice[1].tensor, twice.tensor[1:], atol=1e-4, rtol=0)
     assert faces.edit(yaw=+3, plain=True).still_ws is None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, get_args
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from lineament import __version__
 from lineament.api.tables import Atlas, ExtrapolationWarning, Values, finite, to
 from lineament.checkpoints.pairs import find_encoder, find_features
 from lineament.checkpoints.shipped import PAIR, Pair
-from lineament.directions.editor import FaceEditor, extrapolation_warnings, requested_changes
+from lineament.directions.editor import FaceEditor, extrapolation_warnings, put_back, requested_changes
 from lineament.engine.console import quietly
 from lineament.errors import ConfigError, ImageError, InputError
 from lineament.faces.carrying import carried_edit
@@ -30,10 +30,9 @@ from lineament.faces.subjects import sampled
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.encoder import Encoder
 from lineament.networks.stylegan.generator import Generator
-from lineament.ops.paste_back import paste_back
 from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.records.inversion_settings import Align, InversionSettings
-from lineament.records.like import Like
+from lineament.records.like import like_of
 from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.store.images import ImageSource
 from lineament.store.pictures import check_size, enlarge, save_picture, tile
@@ -114,9 +113,8 @@ class Faces:
         return carried_edit(self.editor.decomposer, before, images, self.carried)[0]
 
     def _pasted(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
-        if self.photographs is None or self.inverted_ws is None:
-            return images
-        return paste_back(images, synthesize_edited(self.editor.generator, self.inverted_ws), self.photographs)
+        ws = self.ws if self.inverted_ws is None else self.inverted_ws
+        return put_back(self.editor.generator, images, ws, self.photographs)
 
     @property
     def images(self) -> list[Image.Image]:
@@ -163,8 +161,7 @@ class Faces:
         Raises:
             ConfigError: no atlas, no such name, not a finite number, or an edit that contradicts what is held.
         """
-        if like not in (None, *get_args(Like)):
-            raise ConfigError(f"like is {like!r}, expected carried or linear")
+        way = like_of(like, latents_alone=hold != "auto" or layers is not None or plain)
         wanted = {**(changes or {}), **named}
         if not wanted:
             raise ConfigError("no edit was given; add one such as yaw=+20")
@@ -181,9 +178,8 @@ class Faces:
         done = [f"{name}={value:+g}" for name, value in relative.items()]
         done += [f"{name}=@{value:g}" for name, value in absolute.items()]
         after = replace(self, ws=self.ws + step, edits=(*self.edits, " ".join(done)))
-        linear = hold != "auto" or layers is not None or plain
         moved = [name for name in names if name in SEMANTIC_NAMES]
-        if like == "linear" or (like is None and linear) or self.editor.decomposer is None or not moved:
+        if way == "linear" or self.editor.decomposer is None or not moved:
             return after if self.still_ws is None else replace(after, still_ws=self.still_ws + step)
         return replace(after, **self._carrying(editor, names, asked, moved))
 

@@ -148,10 +148,21 @@ class FaceEditor:
         self, subjects: Subjects, names: Sequence[str], changes: Float[np.ndarray, "n m"], *, pasted: bool
     ) -> Float[Tensor, "n 3 h w"]:
         """Images by the generator alone, with the missing details of photographs put back."""
+        photographs = subjects.photographs if pasted else None
+        if not names and photographs is not None:
+            return photographs
         images = synthesize_edited(self.generator, subjects.ws, self.steps(names, changes) if names else None)
-        if subjects.photographs is None or not pasted:
-            return images
-        return paste_back(images, synthesize_edited(self.generator, subjects.ws), subjects.photographs)
+        return put_back(self.generator, images, subjects.ws, photographs)
+
+
+def put_back(
+    generator: Generator,
+    images: Float[Tensor, "n 3 h w"],
+    ws: Float[Tensor, "n d"] | Float[Tensor, "n l d"],
+    photographs: Float[Tensor, "n 3 h w"] | None,
+) -> Float[Tensor, "n 3 h w"]:
+    """Edited images with the details of photographs that their inversions ``ws`` miss; as they are without any."""
+    return images if photographs is None else paste_back(images, synthesize_edited(generator, ws), photographs)
 
 
 def load_editor(
@@ -190,7 +201,7 @@ def load_editor(
         raise ConfigError(
             f"layer {max(layers)} was asked for, expected some of 0-{generator.num_ws - 1}, the generator's"
         )
-    return FaceEditor(atlas, generator, decomposer, hold, plain, layers, like)
+    return FaceEditor(atlas, generator, decomposer, hold, plain, layers, like if decomposer else "linear")
 
 
 def find_decomposer(path: Path | None, pair: Pair, atlas: Atlas, device: torch.device) -> Decomposer | None:
@@ -264,8 +275,12 @@ def extrapolation_warnings(
         span = atlas.direction(name).range_seen
         outside = [s for s, y in zip(faces, targets[:, k], strict=True) if not span.minimum <= y <= span.maximum]
         if outside:
-            shown = ", ".join(map(str, outside[:8])) + (", …" if len(outside) > 8 else "")
             seen = f"{number(span.minimum)} to {number(span.maximum)} {atlas.direction(name).unit}"
-            count = f"{len(outside)} of {len(faces)} faces ({kind}s {shown})"
-            lines.append(f"{name} leaves the range seen, {seen}, in {count}: an extrapolation")
+            lines.append(f"{name} leaves the range seen, {seen}, in {some(outside, faces, kind)}: an extrapolation")
     return lines
+
+
+def some(chosen: Sequence[object], faces: Sequence[object], kind: str) -> str:
+    """Some of the faces, as text: how many, and the first of them."""
+    shown = ", ".join(map(str, chosen[:8])) + (", …" if len(chosen) > 8 else "")
+    return f"{len(chosen)} of {len(faces)} faces ({kind}s {shown})"

@@ -23,7 +23,7 @@ from lineament.ops.camera import project, rotation_matrices, unproject, view_fro
 from lineament.ops.resample import face_of
 from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.ops.shapes import face_oval
-from lineament.ops.warp import warp_image
+from lineament.ops.warp import grid_of, warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.shapes import DecomposerConfig
@@ -129,7 +129,7 @@ class Decomposer(nn.Module):
         if not self.config.aligned:
             return image
         size, camera = self.config.resolution, self.camera
-        shape = self._depth_of(self._mean_raw()[0].detach())
+        shape = self._depth_of(self._mean_raw()[0].detach()[None])
         if self.config.face_light:  # seen through a lopsided shape, the mirror image would have another light
             shape = (shape + shape.flip(2)) / 2
         view = view.detach() if self.training else view
@@ -162,30 +162,29 @@ class Decomposer(nn.Module):
         """
         size, camera = self.config.resolution, self.camera
         points = view_from_canon(unproject(parts.canon_depth, camera), parts.view, camera)
-        face = warp_image(image, project(points, camera, size, size) * (2 / (size - 1)) - 1)
+        face = warp_image(image, grid_of(project(points, camera, size, size), size))
         shading = lambert_shading(normals_from_depth(parts.canon_depth, camera), parts.light).clamp_min(MIN_SHADING)
         return ((face + 1) / shading[:, None]).clamp_max(2 * MAX_ALBEDO) - 1
 
     def _depth_from(self, front: Float[Tensor, "n c h w"]) -> Float[Tensor, "n h w"]:
-        raw = self.depth_net(front).squeeze(1)
+        raw = self._symmetric(self.depth_net(front).squeeze(1))
         if self.mean_shape is not None:
             mean, relief = self._mean_raw()
-            raw = mean + (raw if self.tie is None else self.tie.rest(self._symmetric(raw), relief))
+            raw = mean + (raw if self.tie is None else self.tie.rest(raw, relief))
         return self._depth_of(raw)
 
-    def _mean_raw(self) -> tuple[Float[Tensor, "1 h w"], Float[Tensor, "h w"]]:
-        """The mean shape before squashing, and its relief alone."""
+    def _mean_raw(self) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
+        """The mean shape before squashing; and its relief alone, if the shape is tied, else the same."""
         assert self.mean_shape is not None
-        raw = MEAN_GAIN * self._resized(self.mean_shape, self.config.resolution)
-        mean, relief = (raw, raw) if self.tie is None else self.tie.mean(self._symmetric(raw))
-        return mean[None], relief
+        raw = self._symmetric(MEAN_GAIN * self._resized(self.mean_shape, self.config.resolution))
+        return (raw, raw) if self.tie is None else self.tie.mean(raw)
 
     def _symmetric(self, raw: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
         return (raw + raw.flip(-1)) / 2 if self.config.symmetric_depth else raw
 
     def _depth_of(self, raw: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
         """Centred, squashed into the camera's interval, fixed at the left and right border."""
-        camera, raw = self.camera, self._symmetric(raw)
+        camera = self.camera
         unit = torch.tanh(raw - raw.mean(dim=(1, 2), keepdim=True))
         depth = (1 + unit) / 2 * camera.max_depth + (1 - unit) / 2 * camera.min_depth
         return depth * (1 - self.border) + camera.border_depth * self.border

@@ -5,12 +5,12 @@ Source:
     every band of frequencies is joined over a width like its own wavelength.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-_TAPS = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)
+from lineament.ops.resample import binomial_blur, stretched
+
 _LEAST_SIDE = 8
 
 
@@ -29,17 +29,6 @@ def multi_band(
     """
     if min(first.shape[2:]) < 2 * _LEAST_SIDE:
         return second + weight * (first - second)
-    small = [F.avg_pool2d(_blurred(x), 2, ceil_mode=True) for x in (first, second, weight)]
-    coarse = [_enlarged(x, first) for x in (multi_band(*small), *small[:2])]
+    small = [F.avg_pool2d(binomial_blur(x), 2, ceil_mode=True) for x in (first, second, weight)]
+    coarse = [stretched(x, first) for x in (multi_band(*small), *small[:2])]
     return coarse[0] + weight * (first - coarse[1]) + (1 - weight) * (second - coarse[2])
-
-
-def _enlarged(image: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(image, like.shape[2:], mode="bilinear", align_corners=False)
-
-
-def _blurred(image: Tensor) -> Tensor:
-    channels = image.shape[1]
-    taps = torch.tensor(_TAPS, dtype=image.dtype, device=image.device).expand(channels, 1, 1, -1)
-    image = F.conv2d(F.pad(image, (2, 2, 2, 2), mode="replicate"), taps, groups=channels)
-    return F.conv2d(image, taps.mT, groups=channels)

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from lineament.ops.camera import canon_from_view, project, rotation_matrices, unproject, view_from_canon
 from lineament.ops.rasterizer import rasterize_depth
+from lineament.ops.render import depth_in_view
+from lineament.ops.resample import stretched
 from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.ops.shapes import distance_in_oval
-from lineament.ops.warp import inverse_warp_grid, warp_image
+from lineament.ops.warp import grid_of, warp_image
 from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 
@@ -76,11 +78,10 @@ def carry(
         The pixels at the images' own resolution. With the old view and light, the images themselves.
     """
     size = parts.canon_depth.shape[-1]
-    margin = (camera.max_depth - camera.min_depth) / 2
-    depth, covered = rasterize_depth(parts.canon_depth, view, camera)
-    depth = depth.clamp(camera.min_depth - margin, camera.max_depth + margin)
-    canon = inverse_warp_grid(depth, view, camera)
-    points = view_from_canon(canon_from_view(unproject(depth, camera), view, camera), parts.view, camera)
+    depth, covered = depth_in_view(parts.canon_depth, view, camera)
+    surface = canon_from_view(unproject(depth, camera), view, camera)
+    canon = grid_of(project(surface, camera, size, size), size)
+    points = view_from_canon(surface, parts.view, camera)
     pixels = project(points, camera, size, size)
     normals = normals_from_depth(parts.canon_depth, camera)
 
@@ -90,8 +91,8 @@ def carry(
     old, new = (lambert_shading(normals, one).clamp_min(MIN_SHADING) for one in (parts.light, light))
     ratio = warp_image((new / old).clamp(*RATIO_RANGE)[:, None], canon)
     moved = _fetched(images, pixels)
-    moved = ((moved + 1) * _resized(ratio, images) - 1).clamp(-1, 1)
-    return Carried(moved, _resized(_feathered(weight[:, None]), images), seen)
+    moved = ((moved + 1) * stretched(ratio, images) - 1).clamp(-1, 1)
+    return Carried(moved, stretched(_feathered(weight[:, None]), images), seen)
 
 
 def _seen(
@@ -103,7 +104,7 @@ def _seen(
     camera: Camera,
 ) -> Float[Tensor, "n h w"]:
     """How well the old view saw points: not hidden, not at a grazing angle, not outside of the image."""
-    grid = pixels * (2 / (z.shape[-1] - 1)) - 1
+    grid = grid_of(pixels, z.shape[-1])
     front, _ = rasterize_depth(parts.canon_depth, parts.view, camera)
     behind = z - warp_image(front[:, None], grid)[:, 0]
     cosine = torch.einsum("nchw,nc->nhw", normals, rotation_matrices(parts.view)[:, 2])
@@ -133,12 +134,8 @@ def _fetched(images: Float[Tensor, "n c h w"], pixels: Float[Tensor, "n r r 2"])
     size, (height, width) = pixels.shape[1], images.shape[2:]
     own = torch.arange(size, dtype=pixels.dtype, device=pixels.device)
     shift = torch.stack([pixels[..., 0] - own, pixels[..., 1] - own[:, None]], dim=1)
-    shift = _resized(shift, images) * (2 / size)  # in [-1, 1] across the image
+    shift = stretched(shift, images) * (2 / size)  # in [-1, 1] across the image
     x = (torch.arange(width, dtype=shift.dtype, device=shift.device) * 2 + 1) / width - 1
     y = (torch.arange(height, dtype=shift.dtype, device=shift.device) * 2 + 1) / height - 1
     grid = torch.stack([x + shift[:, 0], y[:, None] + shift[:, 1]], dim=-1)
     return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False)
-
-
-def _resized(maps: Tensor, like: Tensor) -> Tensor:
-    return F.interpolate(maps, like.shape[2:], mode="bilinear", align_corners=False)

@@ -6,6 +6,8 @@ Source:
 """
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from lineament.ops.rasterizer import rasterize_depth
 from lineament.ops.shading import lambert_shading, normals_from_depth, shade
@@ -29,12 +31,22 @@ def render(parts: Decomposition, camera: Camera, *, max_slope: float | None = No
     normal = normals_from_depth(parts.canon_depth, camera)
     shading = lambert_shading(normal, parts.light)
     image = shade(parts.canon_albedo, shading)
-    depth, covered = rasterize_depth(parts.canon_depth, parts.view, camera, max_slope=max_slope)
-    # Depth outside of the camera's interval only occurs at folds of the border columns; keep the warp sane there.
-    margin = (camera.max_depth - camera.min_depth) / 2
-    depth = depth.clamp(camera.min_depth - margin, camera.max_depth + margin)
+    depth, covered = depth_in_view(parts.canon_depth, parts.view, camera, max_slope=max_slope)
     grid = inverse_warp_grid(depth, parts.view, camera)
     recon = warp_image(image, grid)
     inside = (grid.detach().abs() <= 1).all(dim=-1)
     mask = torch.logical_and(covered, inside)
     return Rendering(normal, shading, image, depth, mask, recon, grid)
+
+
+def depth_in_view(
+    canon_depth: Float[Tensor, "n h w"], view: Float[Tensor, "n 6"], camera: Camera, *, max_slope: float | None = None
+) -> tuple[Float[Tensor, "n h w"], Bool[Tensor, "n h w"]]:
+    """Depth of the surface as a view sees it, fit to fetch colours by, and where the surface is; see `rasterize_depth`.
+
+    Depth outside of the camera's interval only occurs at folds of the border columns; it is bounded there, so that what
+    is computed from it stays sane.
+    """
+    depth, covered = rasterize_depth(canon_depth, view, camera, max_slope=max_slope)
+    margin = (camera.max_depth - camera.min_depth) / 2
+    return depth.clamp(camera.min_depth - margin, camera.max_depth + margin), covered

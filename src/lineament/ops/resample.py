@@ -48,6 +48,20 @@ def downsample_fir(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
     return F.conv2d(x, kernel, stride=2, padding=1, groups=channels)
 
 
+def binomial_blur(
+    images: Float[Tensor, "n c h w"], *, gain: float = 1.0, padding_mode: str = "replicate"
+) -> Float[Tensor, "n c h w"]:
+    """Blur with the filter [1, 4, 6, 4, 1] / 16 along both axes, times ``gain``; edges as ``padding_mode`` says."""
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=images.dtype, device=images.device) / 16
+    kernel = (taps[:, None] * taps[None] * gain).expand(images.shape[1], 1, 5, 5)
+    return F.conv2d(F.pad(images, (2, 2, 2, 2), mode=padding_mode), kernel, groups=images.shape[1])
+
+
+def stretched(maps: Float[Tensor, "n c _h _w"], like: Float[Tensor, "n m h w"]) -> Float[Tensor, "n c h w"]:
+    """Maps at the size of other ones, interpolated bilinearly between the centres of pixels."""
+    return F.interpolate(maps, like.shape[2:], mode="bilinear", align_corners=False)
+
+
 def shrink(images: Float[Tensor, "n c h w"], resolution: int) -> Float[Tensor, "n c r r"]:
     """Antialiased resize to a square; images of that size are returned unchanged."""
     if images.shape[2:] == (resolution, resolution):

@@ -6,18 +6,13 @@ Source:
 """
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from lineament.ops.resample import binomial_blur
+
 PATCH = 7
 COARSEST = 16
-
-
-def _blur(x: Tensor, gain: float) -> Tensor:
-    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=x.dtype, device=x.device) / 16
-    kernel = (taps[:, None] * taps[None] * gain).expand(x.shape[1], 1, 5, 5)
-    return F.conv2d(F.pad(x, (2, 2, 2, 2), mode="reflect"), kernel, groups=x.shape[1])
 
 
 def laplacian_pyramid(images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n c _h _w"]]:
@@ -25,10 +20,10 @@ def laplacian_pyramid(images: Float[Tensor, "n c h w"]) -> list[Float[Tensor, "n
     levels = []
     current = images
     while current.shape[-1] > COARSEST:
-        smaller = _blur(current, 1.0)[:, :, ::2, ::2]
+        smaller = binomial_blur(current, padding_mode="reflect")[:, :, ::2, ::2]
         stuffed = torch.zeros_like(current)
         stuffed[:, :, ::2, ::2] = smaller
-        levels.append(current - _blur(stuffed, 4.0))
+        levels.append(current - binomial_blur(stuffed, gain=4.0, padding_mode="reflect"))
         current = smaller
     return [*levels, current]
 

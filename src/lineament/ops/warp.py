@@ -47,6 +47,11 @@ def inverse_warp_grid(
     return torch.stack([x * per_unit / (width - 1), y * per_unit / (height - 1)], dim=-1)
 
 
+def grid_of(pixels: Float[Tensor, "n h w 2"], size: int) -> Float[Tensor, "n h w 2"]:
+    """Pixels of a square image of that side as a grid for `warp_image`."""
+    return pixels * (2 / (size - 1)) - 1
+
+
 def warp_image(canon_image: Float[Tensor, "n c h1 w1"], grid: Float[Tensor, "n h w 2"]) -> Float[Tensor, "n c h w"]:
     """The canonical image seen through a grid, interpolated bilinearly.
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lineament import __version__
-from lineament.directions.editor import FaceEditor, extrapolation_warnings, load_editor, requested_changes
+from lineament.directions.editor import FaceEditor, extrapolation_warnings, load_editor, requested_changes, some
 from lineament.directions.steps import step_length
 from lineament.engine.console import console, number, progress_bar
 from lineament.engine.devices import make_fabric
@@ -210,8 +210,8 @@ def unreached(
     hidden = [name for name, share in zip(subjects.names, seen, strict=True) if share < LEAST_SEEN]
     if hidden:
         lines.append(
-            f"less than {LEAST_SEEN:.0%} of the turned face was visible before in {_some(hidden, subjects)}: the "
-            "generator's image is taken"
+            f"less than {LEAST_SEEN:.0%} of the turned face was visible before in "
+            f"{some(hidden, subjects.names, subjects.kind)}: the generator's image is taken"
         )
     for k, name in enumerate(names):
         if editor.decomposer is None or name not in SEMANTIC_NAMES:
@@ -221,13 +221,9 @@ def unreached(
         worth = np.abs(changes[:, k]) > 0.1 * editor.atlas.direction(name).std
         faces = [face for face, one in zip(subjects.names, short & worth, strict=True) if one]
         if faces:
-            lines.append(f"{name} reached less than {REACHED:.0%} of what was asked in {_some(faces, subjects)}")
+            which = some(faces, subjects.names, subjects.kind)
+            lines.append(f"{name} reached less than {REACHED:.0%} of what was asked in {which}")
     return lines
-
-
-def _some(faces: Sequence[str], subjects: Subjects) -> str:
-    shown = ", ".join(faces[:8]) + (", …" if len(faces) > 8 else "")
-    return f"{len(faces)} of {len(subjects.names)} faces ({subjects.kind}s {shown})"
 
 
 def _subjects(config: EditConfig, editor: FaceEditor) -> Subjects:

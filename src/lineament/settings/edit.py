@@ -12,7 +12,7 @@ from lineament.records.advanced import Advanced
 from lineament.records.bounds import check_bounds, check_numbers
 from lineament.records.devices import Device
 from lineament.records.formats import ANIMATION_SUFFIXES
-from lineament.records.like import Like
+from lineament.records.like import Like, like_of
 
 _CommaSeparated = tyro.constructors.PrimitiveConstructorSpec(
     nargs=1,
@@ -105,10 +105,14 @@ class EditConfig:
     """Where to compute."""
 
     @property
+    def latents_alone(self) -> bool:
+        """Whether there are settings that only an edit by latents has."""
+        return self.plain or self.hold is not None or self.layers is not None
+
+    @property
     def way(self) -> Like:
         """How pose and light are edited."""
-        moved = self.plain or self.hold is not None or self.layers is not None
-        return self.like or ("linear" if moved else "carried")
+        return like_of(self.like, latents_alone=self.latents_alone)
 
     def __post_init__(self) -> None:
         check_numbers(self)
@@ -120,7 +124,7 @@ class EditConfig:
         check_bounds(self, "truncation", above=0, most=1)
         check_bounds(self, "truncation_cutoff", least=0)
         check_bounds(self, "fps", above=0, most=100)
-        if self.like == "carried" and (self.plain or self.hold is not None or self.layers is not None):
+        if self.like == "carried" and self.latents_alone:
             raise ConfigError("--like carried changes pose and light alone; leave --hold, --layers and --plain out")
         if self.photographs is not None and self.truncation is not None:
             raise ConfigError("--photographs have their own latents; leave --truncation out")

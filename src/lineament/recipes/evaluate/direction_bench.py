@@ -153,6 +153,11 @@ class Bench:
         self._faces = {True: latents(REPORT + faces, screened, truncation), False: latents(REPORT, faces, truncation)}
         self._before = {key: self._readings(synthesize_edited(generator, w)) for key, w in self._faces.items()}
 
+    @property
+    def carries(self) -> bool:
+        """Whether edits of pose and light are carried."""
+        return self._carrier is not None
+
     def carrying(self, decomposer: Decomposer) -> "Bench":
         """The same bench, on which edits of pose and light are carried by this decomposer."""
         twin = copy.copy(self)

@@ -25,6 +25,7 @@ from lineament.ops.seeding import philox
 from lineament.recipes.evaluate.direction_bench import GRID, MAIN, PAIR_OF_STEPS, SIDE, Bench, Chosen, EditResponse
 from lineament.records.attributes import is_local
 from lineament.records.found_directions import FoundDirections
+from lineament.records.semantics import SEMANTIC_NAMES
 
 _STREAM_BOOTSTRAP, _STREAM_CODES, _STREAM_SPLIT = 41, 42, 43
 
@@ -134,6 +135,8 @@ def measure_method(
 ) -> Measured:
     """Choose directions, edit the faces, and have them judged.
 
+    On a bench that carries, only pose and light are measured: everything else is as on one that does not.
+
     Args:
         bench: holds the faces and the judge.
         found: the method's directions.
@@ -144,6 +147,8 @@ def measure_method(
     """
     on_progress("choosing")
     chosen = bench.choose(found)
+    if bench.carries:
+        chosen, num_codes = {name: one for name, one in chosen.items() if name in SEMANTIC_NAMES}, 0
     amounts, responses, asked = {}, {}, {}
     for name, one in chosen.items():
         on_progress(name)

@@ -5,7 +5,7 @@ outside the face, its elevation of the light changed. So every face is seen thro
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 import torch.nn.functional as F
@@ -66,7 +66,7 @@ class Jitter:
 
     def first(self, k: int) -> "Jitter":
         """The changes of the first k images."""
-        return Jitter(*(getattr(self, name)[:k] for name in self.__dataclass_fields__))
+        return Jitter(*(getattr(self, field.name)[:k] for field in fields(self)))
 
     def apply(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 h w"]:
         """The changed images, in [-1, 1]."""
@@ -75,9 +75,9 @@ class Jitter:
     def _placed(self, images: Tensor) -> Tensor:
         """Shifted, turned and zoomed; what comes from outside is reflected, or repeats the edge."""
         grid = F.affine_grid(self.place.to(images), list(images.shape), align_corners=False)
-        modes = ("border", "reflection")
-        edge, mirror = (F.grid_sample(images, grid, padding_mode=mode, align_corners=False) for mode in modes)
-        return torch.where(self.reflected.to(images)[:, None, None, None] > 0, mirror, edge)
+        inside = 1 - ((grid + 1) % 4 - 2).abs()  # reflected at the edges, which lie at -1 and 1
+        grid = torch.where(self.reflected.to(images)[:, None, None, None] > 0, inside, grid)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
     def _coloured(self, images: Tensor) -> Tensor:
         white = ((images + 1) / 2).clamp(1e-4, 1) ** self.gamma.to(images)[:, None, None, None]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -28,6 +27,7 @@ from lineament.errors import ConfigError, DataError, NonFiniteError
 from lineament.faces.measure import read
 from lineament.networks.judge import Judge
 from lineament.ops.pixels import to_tensor
+from lineament.ops.resample import binomial_blur
 from lineament.ops.seeding import philox, step_generator
 from lineament.records.attributes import MIRRORED, attribute_table
 from lineament.records.proportions import PROPORTIONS
@@ -138,9 +138,7 @@ def shifted(images: UInt8[np.ndarray, "n h w 3"], most: int, rng: np.random.Gene
 def spoilt(images: Float[Tensor, "n 3 h w"], blur: float, noise: float, rng: torch.Generator) -> Tensor:
     """Images mixed with their blurred copies and with noise, each image by its own random shares."""
     shares = torch.rand(2, len(images), 1, 1, 1, generator=rng)
-    binomial = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    kernel = (binomial[:, None] * binomial).expand(3, 1, 5, 5)
-    soft = F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
+    soft = binomial_blur(images)
     spots = torch.randn(images.shape, generator=rng) * (shares[1] * noise)
     return (images.lerp(soft, shares[0] * blur) + spots).clamp(-1, 1)
 
