@@ -197,10 +197,10 @@ def test_on_a_bench_that_carries_pose_is_moved_by_what_the_decomposer_sees(
     assert [set(one) for one in asked] == [{"yaw"}, {"yaw"}]
     assert asked[1]["yaw"][0] == pytest.approx(-2 * asked[0]["yaw"][0], rel=1e-3)
     named = directions(pure[:2], ("yaw", "smile"))
-    carrying = measure_method(bench.carrying(decomposer), named, lambda *_: step, 8, 0, lambda _: None)
+    carrying = measure_method(bench.carrying(decomposer), named, lambda *_: step, 40, 0, lambda _: None)
     assert set(carrying.responses) <= {"yaw", "light_x"}  # all else is as without carrying
     assert "yaw" in carrying.responses
     assert carrying.codes is None
-    assert "smile" in measure_method(bench, named, lambda *_: step, 8, 0, lambda _: None).responses
+    assert "smile" in measure_method(bench, named, lambda *_: step, 40, 0, lambda _: None).responses
     smile = bench.carrying(decomposer).respond(np.repeat(pure[1][None], 10, axis=0), (1.0,), target="smile").changes
     assert smile[:, 0, 1].mean() == pytest.approx(1, rel=1e-3)
