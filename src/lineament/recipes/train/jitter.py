@@ -1,7 +1,8 @@
 """Random changes of framing, colour and sharpness of the faces that a decomposer is trained on.
 
-A decomposer that has seen one kind of crop and camera takes their traces for pose and light: with another filling
-outside the face, its elevation of the light changed. So every face is seen through another crop and camera each time.
+A decomposer that has seen only one kind of crop and camera reads pose and light off their traces, too: when what is
+outside the face changed, the light that it found moved up or down. So every face comes in another crop and from another
+camera each time.
 """
 
 import math
