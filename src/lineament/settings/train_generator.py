@@ -27,8 +27,8 @@ class TrainGeneratorConfig:
     """Shape of the generator (and of the discriminator)."""
     start_from: Path | None = None
     """Generator file of Lineament to start from; random weights if not given. If there is a discriminator.safetensors
-    beside it, that is used, too. From a generator of lower resolution the features are kept, and their colours are
-    learned anew."""
+    beside it, that is used, too. From a generator of lower resolution or with fewer channels the features are kept,
+    and their colours are learned anew."""
     warmup_kimg: Advanced[float] = 0.0
     """Train the discriminator alone first, for this many thousands of images. It has Adam's usual momentum and no
     penalty, so that a trained generator meets an equally good discriminator. Below 12, a fresh discriminator cannot yet

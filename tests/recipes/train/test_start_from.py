@@ -57,6 +57,35 @@ def test_a_larger_one_keeps_all_features_but_forgets_their_colours(trained: Path
         torch.testing.assert_close(large.map(z, 0.5), small.map(z, 0.5))
 
 
+def test_a_wider_one_computes_the_same_features_in_its_first_channels(trained: Path) -> None:
+    small = load_generator(trained)
+    torch.manual_seed(1)
+    wide = StyleGAN2(replace(tiny.GENERATOR, channel_base=4 * tiny.GENERATOR.channel_base, channel_max=16))
+    colours = [block.to_rgb.weight.clone() for block in wide.synthesis_blocks() if block.to_rgb is not None]
+    start_generator(wide, trained)
+    ws = small.broadcast(small.map(torch.randn(2, tiny.GENERATOR.z_dim)))
+    assert isinstance(small, StyleGAN2)
+
+    def features(network: StyleGAN2) -> list[torch.Tensor]:
+        found, x = [], None
+        for block in network.synthesis_blocks():
+            noises = [layer.noise(2, "const", None) for layer in block.layers()]
+            x, _ = block(x, None, ws[:, :3], noises)
+            found.append(x)
+        return found
+
+    with torch.no_grad():
+        for before, after in zip(features(small), features(wide), strict=True):
+            assert after.shape[1] > before.shape[1]
+            torch.testing.assert_close(after[:, : before.shape[1]], before)
+            assert float(after[:, before.shape[1] :].std()) > 0.1  # the new ones are not idle
+    for block, colour in zip(wide.synthesis_blocks(), colours, strict=True):
+        assert block.to_rgb is not None
+        assert torch.equal(block.to_rgb.weight, colour)
+    with pytest.raises(MismatchError, match="choose the same widths"):
+        start_generator(StyleGAN2(replace(tiny.GENERATOR, channel_max=2)), trained)
+
+
 def test_one_of_the_same_size_begins_with_the_same_images(trained: Path) -> None:
     same, z = StyleGAN2(tiny.GENERATOR), torch.randn(2, tiny.GENERATOR.z_dim)
     start_generator(same, trained)
