@@ -4,8 +4,8 @@ Source:
     Wu et al., "Unsupervised Learning of Probably Symmetric Deformable 3D Objects from Images in the Wild", CVPR 2020,
     section 3 and its supplement (Unsup3D). Deviations, each switchable (`DecomposerConfig`): fewer channels; the
     standard deviations of the confidence maps are bounded below; view and light of the mirror image are those of the
-    image, mirrored, by construction; the canonical depth is its own mirror image and starts from a mean shape, whose
-    relief and lean are a mean head's; the light network sees the face alone.
+    image, mirrored, by construction; the canonical depth is its own mirror image and differs from a mean head, or from
+    a learned mean shape whose relief and lean are a mean head's; the light network sees the face alone.
 """
 
 import math
@@ -57,6 +57,7 @@ class Decomposer(nn.Module):
         `lineament.records.decomposition`.
     """
 
+    mean_shape: Tensor | None
     border: Tensor
     oval: Tensor
     tilt: Tensor
@@ -69,10 +70,13 @@ class Decomposer(nn.Module):
         wide, slim = config.widths(config.channels), config.widths(config.pose_channels)
         seen = 6 if config.aligned else 3
         self.depth_net = EncoderDecoder(seen, 1, wide, config.code_dim)
-        self.mean_shape: nn.Parameter | None = None
+        size = config.resolution if config.mean_head else config.resolution // MEAN_SHAPE_SPACING
+        shape = torch.zeros(size, size) if config.mean_shape else None
+        if config.mean_head:
+            self.register_buffer("mean_shape", shape)  # given, not learned
+        else:
+            self.register_parameter("mean_shape", None if shape is None else nn.Parameter(shape))
         if config.mean_shape:
-            coarse = config.resolution // MEAN_SHAPE_SPACING
-            self.mean_shape = nn.Parameter(torch.zeros(coarse, coarse))
             for parameter in self.depth_net.head.parameters():
                 nn.init.zeros_(parameter)
         self.tie: TiedShape | None = None
@@ -108,7 +112,7 @@ class Decomposer(nn.Module):
     def parts(self) -> tuple[list[nn.Parameter], ...]:
         """The parameters in groups that are trained separately: shape, albedo, view, light and confidence."""
         shape, albedo = list(self.depth_net.parameters()), list(self.albedo_net.parameters())
-        shape += [] if self.mean_shape is None else [self.mean_shape]
+        shape += [self.mean_shape] if isinstance(self.mean_shape, nn.Parameter) else []
         albedo += [] if self.mean_albedo is None else [self.mean_albedo]
         others = (self.view_net, self.light_net, self.confidence_net)
         return shape, albedo, *(list(net.parameters()) for net in others if net is not None)
@@ -176,6 +180,8 @@ class Decomposer(nn.Module):
     def _mean_raw(self) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
         """The mean shape before squashing; and its relief alone, if the shape is tied, else the same."""
         assert self.mean_shape is not None
+        if self.config.mean_head:
+            return self.mean_shape, self.mean_shape if self.tie is None else self.tie.relief_of(self.mean_shape)
         raw = self._symmetric(MEAN_GAIN * self._resized(self.mean_shape, self.config.resolution))
         return (raw, raw) if self.tie is None else self.tie.mean(raw)
 
@@ -221,7 +227,8 @@ class Decomposer(nn.Module):
     def start_from(self, depth: Float[Tensor, "h w"]) -> None:
         """Make this the mean shape, up to a common shift: the raw values are centred in `depth`.
 
-        If the shape is tied, relief and lean become those of the mean head.
+        With `mean_head` it stays as it is given; else it is only begun with, and if the shape is tied, relief and lean
+        become those of the mean head.
 
         Raises:
             ConfigError: the network has no mean shape.
@@ -231,7 +238,8 @@ class Decomposer(nn.Module):
         camera = self.camera
         unit = (2 * depth - camera.max_depth - camera.min_depth) / (camera.max_depth - camera.min_depth)
         raw = torch.atanh(unit.clamp(-0.99, 0.99))
-        self.mean_shape.copy_(self._resized(raw, len(self.mean_shape)) / MEAN_GAIN)
+        gain = 1.0 if self.config.mean_head else MEAN_GAIN
+        self.mean_shape.copy_(self._resized(raw, len(self.mean_shape)) / gain)
 
     @staticmethod
     def _resized(raw: Tensor, size: int) -> Tensor:

@@ -152,9 +152,13 @@ class TiedShape(nn.Module):
         """Without its component along another map of mean 0."""
         return raw - self._mean(raw * other) / self._mean(other.square()).clamp_min(1e-8) * other
 
+    def relief_of(self, raw: Float[Tensor, "h w"]) -> Float[Tensor, "h w"]:
+        """A map without its lean; its mean over the front is 0."""
+        return self._without(raw - self._mean(raw), self.height)
+
     def mean(self, raw: Float[Tensor, "h w"]) -> tuple[Float[Tensor, "h w"], Float[Tensor, "h w"]]:
         """The mean shape, tied, and its relief alone; differentiable."""
-        flat = self._without(raw - self._mean(raw), self.height)
+        flat = self.relief_of(raw)
         relief = flat * (self.relief / self._mean(flat.square()).clamp_min(1e-8).sqrt())
         return relief + self.slope * self.height, relief
 

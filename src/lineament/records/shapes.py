@@ -72,6 +72,9 @@ class DecomposerConfig:
     """Whether relief and lean of the mean shape are those of a mean head, and no face differs from it in these two.
     Otherwise a flat face that turns far explains small turns as well, and a shape that leans back explains pitch. Needs
     `mean_shape`."""
+    mean_head: Advanced[bool] = True
+    """Whether the mean shape is a mean head, laid over the mean of the images, instead of learned. Faces alone need no
+    other; for anything else turn it off. Needs `mean_shape`."""
     face_light: Advanced[bool] = True
     """Whether the light network sees the face alone, from the front. Otherwise the light found depends on what lies
     outside the face. Needs `aligned`."""
@@ -95,10 +98,10 @@ class DecomposerConfig:
                     f"channels {self.channels}, pose_channels {self.pose_channels} and channel_max {self.channel_max} "
                     f"give a layer of {width} channels, which are normalised in groups of four; give multiples of 4"
                 )
-        if (self.aligned or self.tied_shape) and not self.mean_shape:
+        if (self.aligned or self.tied_shape or self.mean_head) and not self.mean_shape:
             raise ConfigError(
-                "aligned networks look through the mean shape, and it is what is tied; give --network.no-aligned and "
-                "--network.no-tied-shape with --network.no-mean-shape"
+                "aligned networks look through the mean shape, it is what is tied, and a mean head is one; give "
+                "--network.no-aligned, --network.no-tied-shape and --network.no-mean-head with --network.no-mean-shape"
             )
         if self.face_light and not self.aligned:
             raise ConfigError(

@@ -86,12 +86,12 @@ class TrainDecomposerConfig:
     decay: Advanced[float] = 0.4
     """Share of the steps, at the end, in which the learning rate falls to a twentieth. 0 keeps it constant."""
     init: Path | None = None
-    """Decomposer file to start from; an ellipsoid if not given. Its confidence is learned anew."""
+    """Decomposer file to start from; a mean head or an ellipsoid if not given. Its confidence is learned anew."""
     he_init: Advanced[bool] = True
     """Initialise weights by `Decomposer.init_he` instead of PyTorch's default."""
     ellipsoid: Advanced[bool] = True
-    """Start the mean shape as an ellipsoid instead of flat. An ellipsoid is convex, so the shape is never a hollow
-    mask."""
+    """Start a learned mean shape as an ellipsoid instead of flat. An ellipsoid is convex, so the shape is never a
+    hollow mask."""
     hold_depth_steps: Advanced[int] = 200
     """Number of first steps in which the depth is kept as it starts. Otherwise the depth grows before the view network
     has learned to turn. Half the rotation of a face twice as deep looks much the same (the bas-relief ambiguity)."""

@@ -68,7 +68,7 @@ def test_the_cycle_adds_its_weight() -> None:
     decomposer, faces = tiny.decomposer(), images()
     plain, _ = decomposition_loss(decomposer, faces, None, NONE, rng())
     weighted, _ = decomposition_loss(decomposer, faces, None, LossConfig(cycle_weight=2.0), rng())
-    term = cycle_loss(decomposer, decomposer(faces), rng())
+    term = cycle_loss(decomposer, decomposer(faces), faces, rng())
     torch.testing.assert_close(weighted - plain, 2 * term, atol=1e-5, rtol=1e-3)
 
 

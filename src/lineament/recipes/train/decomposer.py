@@ -5,8 +5,8 @@ its last healthy snapshot with half the learning rate.
 
 Source:
     Wu et al., CVPR 2020 (Unsup3D). Deviations, all switchable: the perceptual feature is the GAN's discriminator, the
-    depth starts as an ellipsoid (Pan et al., "Do 2D GANs Know 3D Shape?", ICLR 2021), gradients are clipped, the
-    weights are averaged, and no weight decay is used. `lineament.recipes.train.decomposer_loss` and
+    mean shape is a mean head or starts as an ellipsoid (Pan et al., "Do 2D GANs Know 3D Shape?", ICLR 2021), gradients
+    are clipped, the weights are averaged, and no weight decay is used. `lineament.recipes.train.decomposer_loss` and
     `lineament.networks.decomposer` list further deviations.
 """
 
@@ -187,7 +187,7 @@ def prepare(trainer: DecomposerTrainer, stream: FaceStream, folder: RunFolder) -
     if fabric.is_global_zero:
         for warning in warnings:
             console.print(f"warning: {warning}")
-    trainer.start()
+    trainer.start(sample)
     if fabric.is_global_zero:
         folder.save_state(*trainer.state(), name=_HEALTHY)
 

@@ -20,6 +20,7 @@ from lineament.ops.photometric import gaussian_loss, laplace_loss, masked_mean
 from lineament.ops.render import render
 from lineament.ops.shading import shade
 from lineament.ops.shape_metrics import is_convex
+from lineament.ops.shapes import distance_in_oval
 from lineament.ops.warp import warp_image
 from lineament.recipes.train.jitter import Jitter
 from lineament.records.decomposition import Decomposition
@@ -33,6 +34,11 @@ WIDE_SHARE, WIDE_YAW = 0.5, math.radians(45)
 
 LIGHT_RANGE = ((0.2, 0.7), (0.2, 0.8), (-0.9, 0.9), (-0.9, 0.9))
 """Ranges of the rendered lights: ambient, diffuse, and the two slopes of the direction."""
+
+STRANGE_SHARE, STRANGE_FROM, STRANGE_EDGE = 0.5, (0.7, 1.3), 0.1
+"""Share of the rendered faces around which another image is seen, the range of the ovals (1 is the face's own; see
+`distance_in_oval`) within which they are still seen themselves, and the width of the edge. Hair and background do not
+turn as the canonical image does, so that pose and light must be read off the face."""
 
 CYCLE_STRIDE = 2
 """Every so many faces of a batch are rendered anew for the cycle; view and light learn as much from half of them."""
@@ -121,7 +127,7 @@ def decomposition_loss(
         terms["loss/features"] = likelihoods[0]
         loss = loss + config.perceptual_weight * sum(w * x for w, x in zip(weights, likelihoods, strict=False))
     if config.cycle_weight:
-        terms["loss/cycle"] = cycle_loss(decomposer, made.parts, rng)
+        terms["loss/cycle"] = cycle_loss(decomposer, made.parts, images, rng)
         loss = loss + config.cycle_weight * terms["loss/cycle"]
     if moved is not None and config.latent_weight:
         terms["loss/latent"] = latent_loss(decomposer, made.parts, moved)
@@ -146,7 +152,9 @@ def random_views_and_lights(
     return view.to(decomposer.tilt.device), light.to(decomposer.tilt.device)
 
 
-def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generator) -> Float[Tensor, ""]:
+def cycle_loss(
+    decomposer: Decomposer, parts: Decomposition, images: Float[Tensor, "n 3 h w"], rng: torch.Generator
+) -> Float[Tensor, ""]:
     """Error of the predicted view and light on images that we rendered, so that the true view and light are known.
 
     The reconstruction loss alone learns rotations that are too small: while the canonical face is blurred or wrong,
@@ -162,7 +170,14 @@ def cycle_loss(decomposer: Decomposer, parts: Decomposition, rng: torch.Generato
         jitter = Jitter.draw(len(view), 1.0, rng)
         own, plain = seen.recon_image.mean(dim=(2, 3), keepdim=True), jitter.colour.to(view)[:, :, None, None]
         filling = own + (plain - own) * jitter.reflected.to(view)[:, None, None, None]
-        image = jitter.on_strips(torch.where(seen.recon_mask[:, None], seen.recon_image, filling)).clamp(-1, 1)
+        weight = seen.recon_mask[:, None].to(view)
+        strange = (torch.rand(len(view), generator=rng) < STRANGE_SHARE).to(view.device)[:, None, None, None]
+        low, high = STRANGE_FROM
+        limit = (low + (high - low) * torch.rand(len(view), generator=rng)).to(view)[:, None, None]
+        around = torch.sigmoid((distance_in_oval(seen.grid) - limit) / STRANGE_EDGE)[:, None]
+        filling = torch.where(strange, images.roll(1, 0)[::CYCLE_STRIDE], filling)
+        weight = torch.where(strange, weight * (1 - around), weight)
+        image = jitter.on_strips(filling + (seen.recon_image - filling) * weight).clamp(-1, 1)
     unit = view.new_tensor(VIEW_SPREAD[:5])
     found = decomposer.view(image)
     turned = ((found - view)[:, :5] / unit).abs().mean()

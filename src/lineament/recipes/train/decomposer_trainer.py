@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from lineament.checkpoints.mean_head import load_mean_head
 from lineament.checkpoints.opening import file_beside
 from lineament.checkpoints.ours import load_decomposer
 from lineament.engine.optimise import average_weights, descend, half_life_at, warm_and_falling_rate
 from lineament.engine.state import flatten_module, flatten_optimizer, restore_module, restore_optimizer
-from lineament.errors import MismatchError
+from lineament.errors import ConfigError, MismatchError
 from lineament.networks.decomposer import Decomposer
+from lineament.ops.mean_head import LEAST_LIKENESS, find_head, head_at
 from lineament.ops.seeding import philox, step_generator
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes.train.decomposer_health import HealthMonitor
@@ -157,16 +160,33 @@ class DecomposerTrainer:
         stream += 16 * self.fabric.global_rank + 4096 * len(self.recoveries)
         return step_generator(self.config.seed, stream, self.step)
 
-    def start(self) -> None:
-        """Start from another decomposer, or from an ellipsoid."""
+    def start(self, images: Float[Tensor, "n 3 h w"]) -> None:
+        """Start from another decomposer, from a mean head laid over the mean of these images, or from an ellipsoid.
+
+        Raises:
+            ConfigError: there is no face in the mean of the images.
+        """
         config = self.config
         if config.init is not None:
             begun = begun_with(config.init, config.network).state_dict()
             self.decomposer.load_state_dict(self.decomposer.state_dict() | begun)
+        elif config.network.mean_head:
+            self.decomposer.start_from(self._head_of(images).to(self.fabric.device))
         elif config.ellipsoid and config.network.mean_shape:
             shape = ellipsoid_depth(config.network.resolution, **ELLIPSOID)
             self.decomposer.start_from(shape.to(self.fabric.device))
         self.ema.load_state_dict(self.decomposer.state_dict())
+
+    def _head_of(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "h w"]:
+        head, mean = load_mean_head(), images.mean(dim=0).float().cpu()
+        place = find_head(head, mean)
+        if place.likeness < LEAST_LIKENESS:
+            raise ConfigError(
+                f"the mean of the images does not look like a face from the front ({place.likeness:.2f}, expected "
+                f"{LEAST_LIKENESS} at least): give aligned faces, or --network.face-box, or, for anything but faces, "
+                "--network.no-mean-head"
+            )
+        return head_at(head, place, self.config.network.resolution, self.decomposer.camera)
 
     def refresh_pairs(self) -> None:
         """Find the directions of pose and light anew, if pairs are used and a refresh is due.

@@ -1,0 +1,157 @@
+"""A mean head, laid over the mean of images of faces.
+
+A decomposer that sees single photographs cannot know how far a face turns before it knows the shape that turns, and the
+other way round (the bas-relief ambiguity; `ops.shapes`). Where the mean shape is that of a mean head, only its place in
+the images is left to find, and that needs no label: the mean of aligned faces is a face.
+
+Source:
+    The registration is ours: normalised correlation over zoom and height, the only two unknowns of mirror images.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from lineament.records.camera import Camera
+
+ZOOMS, HEIGHTS = (0.5, 2.0), (-0.6, 0.6)
+"""Range of the zoom, and of the height at which the head's centre is looked for (1 is half of the image)."""
+
+REGIONS = ((0.15, 0.55, 0.55), (0.05, 0.75, 0.85))
+"""Height of the centre and half axes (1 is half of the head's image) of the superellipses in which images are compared.
+The first one, from the brows to the lower lip, says the place to a hundredth, but may take one feature for another; the
+second one, the whole face, is seldom taken in, but hair and background draw it aside."""
+
+REGION_EXPONENT, REGION_FILL = 2.5, 0.845
+"""Exponent of the superellipses, and their area as a share of their bounding boxes'."""
+
+MIN_COVERED = 0.75
+"""Least share of a region that must lie within the image."""
+
+COMPARED_SIZE = 64
+"""Side of the images that are compared, in pixels."""
+
+BRIGHTNESS_BLUR = 6
+"""Standard deviation, in pixels, of the blur that is taken off: the light on both means differs."""
+
+LEAST_LIKENESS = 0.35
+"""Mean correlation below which a mean image does not show a face from the front."""
+
+MAX_UNIT = 0.97
+"""Limit of depths, as a share of the camera's interval: farther out, tanh has almost no gradient left."""
+
+_COARSE, _FINE, _AROUND = 0.04, 0.01, 0.2
+
+
+@dataclass(frozen=True)
+class MeanHead:
+    """Depth and image of a mean head from the front, through the default `Camera`; both are their own mirror images."""
+
+    depth: Float[Tensor, "h h"]
+    image: Float[Tensor, "h h"]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a head lies: zoom, height of its centre (1 is half of the image, down), and how alike the images are."""
+
+    zoom: float
+    height: float
+    likeness: float
+
+
+def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
+    """The zoom and the height at which a mean head looks most like a mean image.
+
+    Args:
+        head: the mean head.
+        mean_image: mean of many aligned faces; its mirror image counts as much as itself.
+    """
+    wanted = _without_brightness(_resized((mean_image + mean_image.flip(2)).mean(dim=0) / 2, COMPARED_SIZE))
+    rough, likeness = _best(head, wanted, [torch.arange(a, b + 1e-6, _COARSE) for a, b in (ZOOMS, HEIGHTS)], REGIONS)
+    around = [x + torch.arange(-_AROUND, _AROUND + 1e-6, _FINE) for x in rough]
+    (zoom, height), _ = _best(head, wanted, around, REGIONS[:1])
+    return Placement(zoom, height, likeness)
+
+
+def _best(
+    head: MeanHead, wanted: Float[Tensor, "h w"], axes: list[Tensor], regions: tuple[tuple[float, ...], ...]
+) -> tuple[tuple[float, float], float]:
+    """The zoom and height, of those on these axes, of the largest mean likeness; and that likeness."""
+    tried = torch.cartesian_prod(*axes)
+    alike = [torch.cat([_likeness(head, wanted, part, region) for part in tried.split(256)]) for region in regions]
+    values = torch.stack(alike).mean(dim=0)
+    i = int(values.argmax())
+    return (float(tried[i, 0]), float(tried[i, 1])), float(values[i])
+
+
+def head_at(head: MeanHead, placement: Placement, size: int, camera: Camera) -> Float[Tensor, "n n"]:
+    """Depth map of a head of another size and at another height, and as deep as it is wide.
+
+    The values are centred in the camera's interval as `networks.decomposer` centres them, and limited to it.
+    Perspective changes by a hundredth at most and is ignored.
+    """
+    depth = _placed(head.depth, torch.tensor([[placement.zoom, placement.height]]), size, padding="border")[0, 0]
+    half = (camera.max_depth - camera.min_depth) / 2
+    unit = (depth - camera.center_depth) * placement.zoom / half
+
+    def squashed(shift: float) -> Tensor:
+        return torch.atanh((unit + shift).clamp(-MAX_UNIT, MAX_UNIT))
+
+    low, high = -2.0, 2.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if float(squashed(middle).mean()) < 0 else (low, middle)
+    return (camera.max_depth + camera.min_depth) / 2 + half * torch.tanh(squashed(low))
+
+
+def _resized(grey: Float[Tensor, "h w"], size: int) -> Float[Tensor, "n n"]:
+    return F.interpolate(grey[None, None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
+
+
+def _placed(
+    map_: Float[Tensor, "h h"], placements: Float[Tensor, "n 2"], size: int, *, padding: str = "zeros"
+) -> Float[Tensor, "n 1 s s"]:
+    grid = _sources(placements, size).to(map_)
+    return F.grid_sample(map_.expand(len(grid), 1, -1, -1), grid, padding_mode=padding, align_corners=True)
+
+
+def _sources(placements: Float[Tensor, "n 2"], size: int) -> Float[Tensor, "n s s 2"]:
+    """The point of the head's image that each pixel shows."""
+    axis = torch.linspace(-1, 1, size)
+    places = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
+    zoom, height = placements.unbind(1)
+    return (places - torch.stack([torch.zeros_like(height), height], dim=1)[:, None, None]) / zoom[:, None, None, None]
+
+
+def _without_brightness(grey: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
+    reach = 3 * BRIGHTNESS_BLUR
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / BRIGHTNESS_BLUR).square())
+    taps = (taps / taps.sum()).to(grey)
+    flat = grey.reshape(-1, 1, *grey.shape[-2:])
+    wide = F.pad(flat, (reach, reach, reach, reach), mode="replicate")
+    blurred = F.conv2d(F.conv2d(wide, taps[None, None, :, None]), taps[None, None, None, :])
+    return (flat - blurred).view_as(grey)
+
+
+def _likeness(
+    head: MeanHead, wanted: Float[Tensor, "h w"], placements: Float[Tensor, "n 2"], region: tuple[float, ...]
+) -> Float[Tensor, " n"]:
+    """Correlation within a region of the head; -1 if too little of it lies within the image."""
+    centre, half_width, half_height = region
+    sources = _sources(placements, len(wanted)).to(wanted)
+    x, y = sources[..., 0].abs() / half_width, (sources[..., 1] - centre).abs() / half_height
+    inside = (x**REGION_EXPONENT + y**REGION_EXPONENT <= 1).to(wanted)
+    shown = _without_brightness(_placed(head.image.to(wanted), placements, len(wanted))[:, 0])
+    count = inside.sum(dim=(1, 2)).clamp_min(1)
+
+    def centred(values: Tensor) -> Tensor:
+        return (values - ((values * inside).sum(dim=(1, 2)) / count)[:, None, None]) * inside
+
+    a, b = centred(shown), centred(wanted.expand_as(shown))
+    product = (a.square().sum(dim=(1, 2)) * b.square().sum(dim=(1, 2))).sqrt().clamp_min(1e-12)
+    whole = placements[:, 0].square().to(wanted) * (REGION_FILL * half_width * half_height * len(wanted) ** 2)
+    return torch.where(count > MIN_COVERED * whole, (a * b).sum(dim=(1, 2)) / product, -1.0)
