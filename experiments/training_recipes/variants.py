@@ -56,6 +56,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
             "mean_albedo": False,
             "aligned": False,
             "tied_shape": False,
+            "mean_head": False,
             "face_light": False,
             "equivariant": False,
             "symmetric_depth": False,
@@ -75,11 +76,20 @@ VARIANTS: dict[str, Variant] = {
     variant.name: variant
     for variant in (
         Variant("full", "our recipe", _setting()),
-        Variant("no ellipsoid", "the depth starts flat", _setting(ellipsoid=False)),
+        Variant(
+            "no mean head",
+            "the mean shape is learned, and starts as an ellipsoid",
+            _setting(network={"mean_head": False}),
+        ),
+        Variant(
+            "no ellipsoid",
+            "the mean shape is learned, and starts flat",
+            _setting(ellipsoid=False, network={"mean_head": False}),
+        ),
         Variant(
             "no mean shape",
             "the depth network alone gives the shape, which starts at random; faces have no mean shape to align with",
-            _setting(network={"mean_shape": False, "aligned": False, "tied_shape": False, "face_light": False}),
+            _setting(network=dict.fromkeys(("mean_shape", "aligned", "tied_shape", "face_light", "mean_head"), False)),
         ),
         Variant(
             "no mean albedo", "the albedo network gives all of the albedo", _setting(network={"mean_albedo": False})
@@ -91,8 +101,8 @@ VARIANTS: dict[str, Variant] = {
         ),
         Variant(
             "not tied",
-            "relief and lean of the shapes are learned like all else of them",
-            _setting(network={"tied_shape": False}),
+            "the mean shape is learned, and relief and lean of the shapes like all else of them",
+            _setting(network={"tied_shape": False, "mean_head": False}),
         ),
         Variant(
             "light of the image", "the light network sees the whole image", _setting(network={"face_light": False})

@@ -13,16 +13,18 @@ BASE = TrainDecomposerConfig(out=Path("run"), images=Path("faces"), recover=Fals
 
 CHANGES = {
     "full": {},
-    "no ellipsoid": {"ellipsoid": False},
+    "no mean head": {"network.mean_head": False},
+    "no ellipsoid": {"ellipsoid": False, "network.mean_head": False},
     "no mean shape": {
         "network.mean_shape": False,
         "network.aligned": False,
         "network.tied_shape": False,
         "network.face_light": False,
+        "network.mean_head": False,
     },
     "no mean albedo": {"network.mean_albedo": False},
     "not aligned": {"network.aligned": False, "network.face_light": False},
-    "not tied": {"network.tied_shape": False},
+    "not tied": {"network.tied_shape": False, "network.mean_head": False},
     "light of the image": {"network.face_light": False},
     "no jitter": {"jitter": 0.0},
     "default init": {"he_init": False},
@@ -54,6 +56,7 @@ PUBLISHED = {
     "network.aligned": False,
     "network.tied_shape": False,
     "network.face_light": False,
+    "network.mean_head": False,
     "jitter": 0.0,
     "clip_norm": 0.0,
     "ema_steps": 0.0,

@@ -17,7 +17,7 @@ from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.records.shapes import DecomposerConfig
 from tests import tiny
 
-BARE = {"mean_shape": False, "aligned": False, "tied_shape": False, "face_light": False}
+BARE = dict.fromkeys(("mean_shape", "aligned", "tied_shape", "face_light", "mean_head"), False)
 
 
 def noise(n: int = 2, size: int = 64) -> torch.Tensor:
@@ -237,8 +237,13 @@ def test_parameter_count_of_the_default() -> None:
     # A pin: a change makes every saved decomposer unreadable.
     with torch.device("meta"):
         network = Decomposer(DecomposerConfig())
-    means, mirror_images = 16**2 + 3 * 64**2, 2 * 3 * 24 * 4**2
+    means, mirror_images = 3 * 64**2, 2 * 3 * 24 * 4**2
     assert sum(p.numel() for p in network.parameters()) == 3_953_618 + means + mirror_images
+    assert network.mean_shape is not None
+    assert network.mean_shape.shape == (64, 64)
+    with torch.device("meta"):
+        learned = Decomposer(DecomposerConfig(mean_head=False))
+    assert sum(p.numel() for p in learned.parameters()) == 3_953_618 + 16**2 + means + mirror_images
 
 
 def test_wrong_resolution() -> None:
@@ -298,9 +303,12 @@ def test_aligned_networks_see_a_face_from_the_front() -> None:
 @pytest.mark.parametrize(
     ("off", "said"),
     [
-        (("mean_shape",), r"--network\.no-aligned and --network\.no-tied-shape with --network\.no-mean-shape"),
-        (("mean_shape", "aligned", "face_light"), r"--network\.no-tied-shape with"),
-        (("mean_shape", "tied_shape"), r"--network\.no-aligned and"),
+        (
+            ("mean_shape",),
+            r"--network\.no-aligned, --network\.no-tied-shape and --network\.no-mean-head with --network\.no-mean-sh",
+        ),
+        (("mean_shape", "aligned", "face_light"), r"--network\.no-tied-shape and"),
+        (("mean_shape", "tied_shape"), r"--network\.no-aligned, "),
         (("aligned",), r"--network\.no-face-light with --network\.no-aligned"),
     ],
 )

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lineament.records.camera import Camera
 
-ZOOMS, HEIGHTS = (0.5, 2.0), (-0.6, 0.6)
+ZOOMS, HEIGHTS = (0.6, 2.0), (-0.6, 0.6)
 """Range of the zoom, and of the height at which the head's centre is looked for (1 is half of the image)."""
 
 REGIONS = ((0.15, 0.55, 0.55), (0.05, 0.75, 0.85))
@@ -31,11 +31,11 @@ REGION_EXPONENT, REGION_FILL = 2.5, 0.845
 MIN_COVERED = 0.75
 """Least share of a region that must lie within the image."""
 
-COMPARED_SIZE = 64
-"""Side of the images that are compared, in pixels."""
+COMPARED_SIZES = (32, 64)
+"""Side of the images that are compared, in pixels, at first and at last."""
 
-BRIGHTNESS_BLUR = 6
-"""Standard deviation, in pixels, of the blur that is taken off: the light on both means differs."""
+BRIGHTNESS_BLUR = 3 / 32
+"""Standard deviation of the blur that is taken off (1 is the whole image): the light on both means differs."""
 
 LEAST_LIKENESS = 0.35
 """Mean correlation below which a mean image does not show a face from the front."""
@@ -43,7 +43,8 @@ LEAST_LIKENESS = 0.35
 MAX_UNIT = 0.97
 """Limit of depths, as a share of the camera's interval: farther out, tanh has almost no gradient left."""
 
-_COARSE, _FINE, _AROUND = 0.04, 0.01, 0.2
+_STEPS = (0.04, 0.01)
+_REACH = (0.2, 0.04)
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,14 @@ def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
         head: the mean head.
         mean_image: mean of many aligned faces; its mirror image counts as much as itself.
     """
-    wanted = _without_brightness(_resized((mean_image + mean_image.flip(2)).mean(dim=0) / 2, COMPARED_SIZE))
-    rough, likeness = _best(head, wanted, [torch.arange(a, b + 1e-6, _COARSE) for a, b in (ZOOMS, HEIGHTS)], REGIONS)
-    around = [x + torch.arange(-_AROUND, _AROUND + 1e-6, _FINE) for x in rough]
-    (zoom, height), _ = _best(head, wanted, around, REGIONS[:1])
-    return Placement(zoom, height, likeness)
+    grey = (mean_image + mean_image.flip(2)).mean(dim=0) / 2
+    small, wanted = (_without_brightness(_resized(grey, size)) for size in COMPARED_SIZES)
+    place, likeness = _best(head, small, [torch.arange(a, b + 1e-6, _STEPS[0]) for a, b in (ZOOMS, HEIGHTS)], REGIONS)
+    for step, reach in zip(_STEPS, _REACH, strict=True):
+        around = [x + torch.arange(-reach, reach + 1e-6, step) for x in place]
+        around[0] = around[0].clamp(*ZOOMS)
+        place, _ = _best(head, wanted, around, REGIONS[:1])
+    return Placement(*place, likeness)
 
 
 def _best(
@@ -128,8 +132,9 @@ def _sources(placements: Float[Tensor, "n 2"], size: int) -> Float[Tensor, "n s 
 
 
 def _without_brightness(grey: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    reach = 3 * BRIGHTNESS_BLUR
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / BRIGHTNESS_BLUR).square())
+    sigma = BRIGHTNESS_BLUR * grey.shape[-1]
+    reach = round(3 * sigma)
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma).square())
     taps = (taps / taps.sum()).to(grey)
     flat = grey.reshape(-1, 1, *grey.shape[-2:])
     wide = F.pad(flat, (reach, reach, reach, reach), mode="replicate")

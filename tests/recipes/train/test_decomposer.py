@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
+from lineament.checkpoints.mean_head import load_mean_head
 from lineament.checkpoints.ours import load_decomposer, load_features, save_network
 from lineament.engine import run_folder
 from lineament.engine.devices import make_fabric
 from lineament.errors import CollapseError, ConfigError, DataError, FileFormatError, MismatchError, StorageError
 from lineament.networks.decomposer import Decomposer
 from lineament.networks.stylegan.discriminator import Discriminator, DiscriminatorConfig
+from lineament.ops.mean_head import find_head, head_at
 from lineament.ops.shape_metrics import is_convex
 from lineament.ops.shapes import MEAN_LEAN_DEG, ellipsoid_depth
 from lineament.recipes.train import decomposer as train_decomposer
@@ -393,7 +396,7 @@ def test_images_that_teach_nothing_are_told(sources: Path, tmp_path: Path, capsy
 def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid: bool, tied: bool) -> None:
     config = settings(sources, tmp_path, ellipsoid=ellipsoid, network=replace(tiny.DECOMPOSER, tied_shape=tied))
     trainer = DecomposerTrainer(config, make_fabric(CPU))
-    trainer.start()
+    trainer.start(torch.zeros(1, 3, 64, 64))
     images = torch.from_numpy(tiny.images(3, 64)).permute(0, 3, 1, 2) / 127.5 - 1
     expected = torch.zeros(64, 60)
     if ellipsoid:
@@ -414,11 +417,39 @@ def test_start_is_the_ellipsoid_or_flat(sources: Path, tmp_path: Path, ellipsoid
         assert float(shift.std(dim=0).max()) < 1e-6
 
 
+@pytest.mark.parametrize("size", [64, 128])
+def test_a_mean_head_is_laid_over_the_mean_of_the_images_and_kept(sources: Path, tmp_path: Path, size: int) -> None:
+    network = replace(tiny.DECOMPOSER, mean_head=True, resolution=size)
+    config = settings(sources, tmp_path, network=network, hold_depth_steps=0)
+    trainer, stream = DecomposerTrainer(config, make_fabric(CPU)), make_stream(config, make_fabric(CPU))
+    head = load_mean_head()
+    faces = F.interpolate(head.image[None, None], (size, size), mode="bilinear").expand(2, 3, -1, -1)
+    trainer.start(faces)
+    place = find_head(head, faces[0])
+    assert place.zoom == pytest.approx(1, abs=0.02)
+    expected = head_at(head, place, size, trainer.ema.camera)
+    images = torch.from_numpy(tiny.images(3, size)).permute(0, 3, 1, 2) / 127.5 - 1
+    inner = (slice(None), slice(None), slice(2, -2))
+    for network in (trainer.decomposer, trainer.ema):
+        torch.testing.assert_close(network.depth(images)[inner], expected.expand(3, -1, -1)[inner], atol=1e-4, rtol=0)
+    shape = trainer.decomposer.mean_shape
+    assert shape is not None
+    before = shape.clone()
+    for step in range(2):
+        trainer.train_step(stream.batch(step, 4, trainer.rng()))
+    assert torch.equal(shape, before)
+    assert (
+        float((trainer.decomposer.depth(images).detach() - expected)[inner].abs().max()) > 1e-5
+    )  # single faces differ
+    with pytest.raises(ConfigError, match="does not look like a face from the front .*--network.no-mean-head"):
+        DecomposerTrainer(config, make_fabric(CPU)).start(torch.zeros(1, 3, size, size))
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_only_an_untied_shape_may_be_tilted(sources: Path, tmp_path: Path, tied: bool) -> None:
     config = settings(sources, tmp_path, network=replace(tiny.DECOMPOSER, tied_shape=tied))
     trainer, stream = DecomposerTrainer(config, make_fabric(CPU)), make_stream(config, make_fabric(CPU))
-    trainer.start()
+    trainer.start(torch.zeros(1, 3, 64, 64))
     trainer.train_step(stream.batch(0, 4, trainer.rng()))
     assert stream.jitter == config.jitter == 1.0
     for network in (trainer.decomposer, trainer.ema):
@@ -428,7 +459,7 @@ def test_only_an_untied_shape_may_be_tilted(sources: Path, tmp_path: Path, tied:
 def test_the_depth_is_held_at_first(sources: Path, tmp_path: Path) -> None:
     config = settings(sources, tmp_path, hold_depth_steps=2)
     trainer, stream = DecomposerTrainer(config, make_fabric(CPU)), make_stream(config, make_fabric(CPU))
-    trainer.start()
+    trainer.start(torch.zeros(1, 3, 64, 64))
     before = [p.detach().clone() for p in trainer.decomposer.parts()[0]]
     others = [p.detach().clone() for p in trainer.decomposer.view_net.parameters()]
     for step in range(3):
