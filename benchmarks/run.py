@@ -123,7 +123,7 @@ def training_actions(
     """
     plain = TrainDecomposerConfig(
         out=Path(),
-        images=Path(),
+        images=(Path(),),
         batch_size=n,
         network=DecomposerConfig(resolution=resolution),
         loss=LossConfig(perceptual_weight=0.0),

@@ -29,6 +29,7 @@ from lineament.recipes.train import decomposer as train_decomposer
 from lineament.recipes.train.decomposer_health import ONLY_SAID, healthy
 from lineament.records.bounds import check_bounds
 from lineament.records.devices import Device, Devices
+from lineament.records.image_paths import ImagePaths
 from lineament.records.shapes import DecomposerConfig
 from lineament.records.truth import FaceTruth
 from lineament.settings.train_decomposer import TrainDecomposerConfig
@@ -58,8 +59,8 @@ class CompareRecipesConfig:
     """Folder of faces with their truth to score every decomposer on. These faces are never trained on."""
     generator: Path | None = None
     """Generator file whose samples are trained on; only --images if not given."""
-    images: Path | None = None
-    """Folder or zip of images to train on, instead of samples or with them; only samples if not given."""
+    images: ImagePaths = ()
+    """Folders and zips of images to train on, instead of samples or with them; only samples if not given."""
     features: Path | None = None
     """Discriminator (or its features) for the perceptual term; the one beside the generator if not given."""
     variants: tuple[str, ...] = tuple(VARIANTS)

@@ -9,7 +9,7 @@ import pytest
 from experiments.training_recipes.variants import VARIANTS
 from lineament.settings.train_decomposer import LossConfig, TrainDecomposerConfig
 
-BASE = TrainDecomposerConfig(out=Path("run"), images=Path("faces"), recover=False)
+BASE = TrainDecomposerConfig(out=Path("run"), images=(Path("faces"),), recover=False)
 
 CHANGES = {
     "full": {},

@@ -52,7 +52,7 @@ def settings(sources: Path, out: Path, **changes: Any) -> CompareRecipesConfig:
     config = CompareRecipesConfig(
         out=out,
         truth=sources / "truth",
-        images=sources / "in",
+        images=(sources / "in",),
         variants=FAST,
         seeds=2,
         steps=2,
@@ -312,7 +312,7 @@ def test_wrong_inputs(sources: Path, tmp_path: Path) -> None:
         ({"seeds": 0}, "seeds is 0"),
         ({"faces": 1}, "faces is 1"),
         ({"steps": 0}, "steps is 0"),
-        ({"images": None}, "nothing to train on"),
+        ({"images": ()}, "nothing to train on"),
     ):
         with pytest.raises(ConfigError, match=said):
             settings(sources, tmp_path, **changes)

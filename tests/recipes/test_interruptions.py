@@ -33,7 +33,7 @@ if __name__ == "__main__":
 
 def endless(folder: Path, count: int = 1) -> TrainGeneratorConfig:
     config = TrainGeneratorConfig(
-        images=folder / "in",
+        images=(folder / "in",),
         out=folder / "run",
         network=tiny.GENERATOR,
         kimg=1000.0,

@@ -10,8 +10,10 @@ import pytest
 from PIL import Image
 
 from lineament.errors import ConfigError, ImageError, StorageError
+from lineament.records.image_paths import check_image_paths
 from lineament.store import images as module
 from lineament.store.images import ReadingReport, decode_image, decode_whole, load_image_array
+from tests import tiny
 from tests.image_makers import encoded, folder_of, picture, zip_of
 
 
@@ -353,3 +355,36 @@ def test_a_whole_image_keeps_its_size() -> None:
     np.testing.assert_array_equal(decode_whole(encoded(Image.fromarray(array))), array)
     with pytest.raises(ImageError, match="not a readable"):
         decode_whole(b"")
+
+
+def test_several_sources_are_read_as_one(tmp_path: Path) -> None:
+    first, second = tiny.image_folder(tmp_path / "a", 3, 16), tiny.image_folder(tmp_path / "b", 2, 16)
+    with zipfile.ZipFile(tmp_path / "c.zip", "w") as archive:
+        for file in sorted(second.iterdir())[::-1]:
+            archive.writestr(file.name, file.read_bytes())
+    (second / "bad.png").write_bytes(b"no image")
+    reports: list[ReadingReport] = []
+    paths = (first, second, tmp_path / "c.zip")
+    together = load_image_array(paths, 16, tmp_path / "cache", on_report=reports.append)
+    apart = [load_image_array(path, 16, tmp_path / "cache") for path in paths]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
+    assert list(reports[0].skipped) == ["2: bad.png"]
+    # Decoded once; another order or a change of any is another set.
+    caches = set((tmp_path / "cache").glob("*.npy"))
+    load_image_array(paths, 16, tmp_path / "cache")
+    assert set((tmp_path / "cache").glob("*.npy")) == caches
+    np.testing.assert_array_equal(
+        load_image_array(paths[::-1], 16, tmp_path / "cache"), np.concatenate([apart[2], apart[1], apart[0]])
+    )
+    (first / "000.png").unlink()
+    assert len(load_image_array(paths, 16, tmp_path / "cache")) == len(together) - 1
+
+
+def test_sources_that_are_missing_or_none_are_told(tmp_path: Path) -> None:
+    folder = tiny.image_folder(tmp_path / "a", 1, 16)
+    with pytest.raises(ImageError, match="missing does not exist"):
+        load_image_array((folder, tmp_path / "missing"), 16, tmp_path / "cache")
+    with pytest.raises(ConfigError, match="give --images a folder or a zip"):
+        load_image_array((), 16, tmp_path / "cache")
+    with pytest.raises(ConfigError, match="twice"):
+        check_image_paths((folder, folder))

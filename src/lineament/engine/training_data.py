@@ -1,5 +1,6 @@
 """Training images as batches."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,11 @@ def batch_indices(seed: int, num_images: int, start: int, count: int) -> list[in
     return indices
 
 
-def load_images(path: Path, resolution: int, cache_dir: Path, fabric: Fabric) -> np.ndarray:
-    """Load all images as one array. The first process decodes them; the others wait and read the cache."""
+def load_images(path: Path | Sequence[Path], resolution: int, cache_dir: Path, fabric: Fabric) -> np.ndarray:
+    """Load all images of one or several sources as one array.
+
+    The first process decodes them; the others wait and read the cache.
+    """
     with fabric.rank_zero_first(), progress_bar(disable=not fabric.is_global_zero) as bar:
         task = bar.add_task("reading images", total=None, note="")
         return load_image_array(

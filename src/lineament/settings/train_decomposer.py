@@ -10,6 +10,7 @@ from lineament.errors import ConfigError
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Devices
+from lineament.records.image_paths import ImagePaths, check_image_paths
 from lineament.records.shapes import DecomposerConfig
 
 
@@ -46,8 +47,8 @@ class TrainDecomposerConfig:
     """Run folder; the same command continues a stopped run."""
     generator: Path | None = None
     """Generator file whose samples are trained on; only --images if not given."""
-    images: Path | None = None
-    """Folder or zip of images to train on, instead of samples or with them; only samples if not given."""
+    images: ImagePaths = ()
+    """Folders and zips of images to train on, instead of samples or with them; only samples if not given."""
     supervise: Advanced[Path | None] = None
     """Folder of faces with truth to train on, instead of --generator and --images; none if not given. This is not our
     method, but a bound to measure it against."""
@@ -118,9 +119,10 @@ class TrainDecomposerConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
-        if self.generator is None and self.images is None and self.supervise is None:
+        check_image_paths(self.images)
+        if self.generator is None and not self.images and self.supervise is None:
             raise ConfigError("nothing to train on: give --generator, --images or both")
-        if self.supervise is not None and (self.generator is not None or self.images is not None):
+        if self.supervise is not None and (self.generator is not None or self.images):
             raise ConfigError("--supervise trains with the truth alone; leave --generator and --images out")
         if self.latent_atlas is not None and self.generator is None:
             raise ConfigError("--latent-atlas makes pairs of a generator's samples; give its --generator")

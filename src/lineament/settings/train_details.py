@@ -10,6 +10,7 @@ from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Device
+from lineament.records.image_paths import ImagePaths, check_image_paths
 from lineament.records.shapes import UpsamplerConfig
 
 
@@ -21,8 +22,8 @@ class TrainDetailsConfig:
     Example: ``lineament train details --images faces.zip --out runs/faces128``
     """
 
-    images: Path
-    """Folder or zip of photographs of at least twice the generator's size."""
+    images: ImagePaths
+    """Folders and zips of photographs of at least twice the generator's size."""
     out: Path
     """Run folder; the same command continues a stopped run."""
     generator: Path | None = None
@@ -69,6 +70,7 @@ class TrainDetailsConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_image_paths(self.images)
         check_bounds(
             self,
             "learning_rate",

@@ -10,6 +10,7 @@ from lineament.checkpoints.shipped import PAIR, Pair
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import Devices
+from lineament.records.image_paths import ImagePaths, check_image_paths
 from lineament.records.inversion_settings import LikenessConfig
 from lineament.records.shapes import EncoderConfig
 
@@ -24,8 +25,8 @@ class TrainEncoderConfig:
 
     out: Path
     """Run folder; the same command continues a stopped run."""
-    images: Path | None = None
-    """Folder or zip of photographs to refine the encoder on; only the generator's samples if not given."""
+    images: ImagePaths = ()
+    """Folders and zips of photographs to refine the encoder on; only the generator's samples if not given."""
     generator: Path | None = None
     """Generator file; the shipped one if not given. The encoder predicts its latents."""
     pair: Pair = PAIR
@@ -74,6 +75,7 @@ class TrainEncoderConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_image_paths(self.images)
         check_bounds(self, "steps", "learning_rate", "snapshot_steps", "ema_steps", above=0)
         check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
         check_bounds(self, "latent_steps", "held_out", "distance_weight", "offset_weight", least=0)

@@ -9,18 +9,19 @@ import tyro
 from lineament.records.advanced import Advanced
 from lineament.records.bounds import MAX_BATCH, check_bounds, check_numbers
 from lineament.records.devices import TrainingDevices
+from lineament.records.image_paths import ImagePaths, check_image_paths
 from lineament.records.shapes import GeneratorConfig
 
 
 @dataclass(frozen=True)
 class TrainGeneratorConfig:
-    """Train a StyleGAN2 generator on a folder or zip of images. The defaults suit 64 px on a CPU.
+    """Train a StyleGAN2 generator on folders and zips of images. The defaults suit 64 px on a CPU.
 
     Example: ``lineament train generator --images faces.zip --out runs/faces``
     """
 
-    images: Path
-    """Folder or zip of images."""
+    images: ImagePaths
+    """Folders and zips of images."""
     out: Path
     """Run folder; the same command continues a stopped run."""
     network: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -73,6 +74,7 @@ class TrainGeneratorConfig:
 
     def __post_init__(self) -> None:
         check_numbers(self)
+        check_image_paths(self.images)
         check_bounds(self, "warmup_kimg", least=0)
         check_bounds(
             self,

@@ -5,8 +5,8 @@ import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -174,6 +174,57 @@ class ImageSource:
         return digest.hexdigest()[:16]
 
 
+class ImageSources:
+    """The images of several folders and zips, one source after the other; like one `ImageSource`.
+
+    Args:
+        paths: folders, zips or images, at least one.
+
+    Attributes:
+        names: as in `ImageSource`; with several sources, the number of the source (from 1) and a colon come first.
+
+    Raises:
+        ConfigError: there is no path.
+        ImageError: as in `ImageSource`, for any of the paths.
+    """
+
+    def __init__(self, paths: Sequence[str | Path]) -> None:
+        if not paths:
+            raise ConfigError("no images are named; give --images a folder or a zip")
+        self._sources = [ImageSource(path) for path in paths]
+        self._places = {
+            name if len(paths) == 1 else f"{i}: {name}": (i - 1, name)
+            for i, source in enumerate(self._sources, start=1)
+            for name in source.names
+        }
+        self.names = list(self._places)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __str__(self) -> str:
+        return ", ".join(str(source.path) for source in self._sources)
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[str], bytes]]:
+        """As `ImageSource.reader`."""
+        with ExitStack() as stack:
+            readers = [stack.enter_context(source.reader()) for source in self._sources]
+
+            def read(name: str) -> bytes:
+                i, own = self._places[name]
+                return readers[i](own)
+
+            yield read
+
+    def signature(self) -> str:
+        """As `ImageSource.signature`."""
+        signatures = [source.signature() for source in self._sources]
+        if len(signatures) == 1:
+            return signatures[0]
+        return hashlib.sha256("\n".join(signatures).encode()).hexdigest()[:16]
+
+
 def decode_image(data: bytes, resolution: int, report: ReadingReport | None = None) -> UInt8[np.ndarray, "h w 3"]:
     """One image as RGB, centre-cropped to a square and resized with antialiasing; otherwise as `decode_whole`.
 
@@ -199,7 +250,7 @@ def halved(images: UInt8[np.ndarray, "n h w 3"]) -> UInt8[np.ndarray, "n h2 w2 3
     return np.array(rows, np.uint8).reshape(n, height // 2, width // 2, 3)
 
 
-def typical_side(source: ImageSource, count: int = 100) -> float:
+def typical_side(source: ImageSource | ImageSources, count: int = 100) -> float:
     """Median shorter side of up to ``count`` images, in pixels, from their headers; 0 if no header can be read."""
     chosen = source.names[:: -(-len(source.names) // count)]
     sides: list[int] = []
@@ -276,17 +327,17 @@ def _to_bytes(values: np.ndarray) -> UInt8[np.ndarray, "h w"]:
 
 
 def load_image_array(
-    path: str | Path,
+    path: str | Path | Sequence[str | Path],
     resolution: int,
     cache_dir: str | Path,
     *,
     on_progress: Callable[[int, int], None] | None = None,
     on_report: Callable[[ReadingReport], None] | None = None,
 ) -> UInt8[np.ndarray, "n h w 3"]:
-    """All usable images of a folder or zip as one memory-mapped array, decoded once and then cached.
+    """All usable images of folders or zips as one memory-mapped array, decoded once and then cached.
 
     Args:
-        path: folder or zip.
+        path: folder or zip, or several of them.
         resolution: side of the square images.
         cache_dir: folder of the decoded array, which is used again as long as the source does not change.
         on_progress: called with (images done, images in all).
@@ -298,7 +349,7 @@ def load_image_array(
     """
     if resolution < 1:
         raise ConfigError(f"resolution is {resolution}, expected at least 1")
-    source = ImageSource(path)
+    source = ImageSources([path] if isinstance(path, (str, Path)) else path)
     cache = Path(cache_dir) / f"images-{resolution}px-{source.signature()}.npy"
     found = _cached(cache, resolution)
     if found is None:
@@ -324,7 +375,7 @@ def _cached(cache: Path, resolution: int) -> tuple[UInt8[np.ndarray, "n h w 3"],
 
 
 def _decode_all(
-    source: ImageSource, resolution: int, on_progress: Callable[[int, int], None] | None
+    source: ImageSources, resolution: int, on_progress: Callable[[int, int], None] | None
 ) -> tuple[UInt8[np.ndarray, "n h w 3"], ReadingReport]:
     images = np.empty((len(source), resolution, resolution, 3), np.uint8)
     count, report = 0, ReadingReport()
@@ -338,7 +389,7 @@ def _decode_all(
             if on_progress:
                 on_progress(done, len(source))
     if not count:
-        raise ImageError(f"{source.path} has no usable image among {len(source)}: {report.summary()}")
+        raise ImageError(f"{source} has no usable image among {len(source)}: {report.summary()}")
     return images[:count], report
 
 

@@ -37,7 +37,7 @@ def settings(files: tuple[Path, Path], out: Path, **changes: Any) -> TrainDetail
     config = TrainDetailsConfig(
         out=out,
         generator=files[0],
-        images=files[1],
+        images=(files[1],),
         upsampler=UpsamplerConfig(channels=4, num_blocks=1),
         upsampler_steps=5,
         pixel_steps=2,

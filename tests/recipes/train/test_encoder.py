@@ -37,7 +37,7 @@ def settings(files: tuple[Path, Path], out: Path, **changes: Any) -> TrainEncode
     config = TrainEncoderConfig(
         out=out,
         generator=files[0],
-        images=files[1],
+        images=(files[1],),
         network=EncoderConfig(channels=4, channel_max=6, offset_dim=4),
         steps=6,
         latent_steps=3,
@@ -97,7 +97,7 @@ def test_stopped_and_resumed_is_as_uninterrupted(
 
 def test_it_learns_the_latents(files: tuple[Path, Path], tmp_path: Path) -> None:
     config = settings(
-        files, tmp_path / "run", images=None, steps=80, latent_steps=80, snapshot_steps=80, batch_size=16,
+        files, tmp_path / "run", images=(), steps=80, latent_steps=80, snapshot_steps=80, batch_size=16,
         network=EncoderConfig(channels=12, channel_max=24), least_truncation=1.0, ema_steps=10.0,
     )  # fmt: skip
     run(config)

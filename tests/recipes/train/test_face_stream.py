@@ -30,7 +30,7 @@ def test_sources_are_mixed_in_the_given_share(tmp_path: Path) -> None:
         64,
         FABRIC,
         generator=tmp_path / "generator.safetensors",
-        images=tmp_path / "in",
+        images=(tmp_path / "in",),
         cache_dir=tmp_path / "cache",
         fraction=0.25,
     )
@@ -109,7 +109,7 @@ def test_samples_and_photographs_are_jittered(tmp_path: Path) -> None:
             64,
             FABRIC,
             generator=tmp_path / "generator.safetensors",
-            images=tmp_path / "in",
+            images=(tmp_path / "in",),
             cache_dir=tmp_path / "cache",
             jitter=jitter,
         )

@@ -34,7 +34,7 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def settings(faces: Path, out: Path, steps: int = 6, **changes: Any) -> TrainGeneratorConfig:
     config = TrainGeneratorConfig(
-        images=faces,
+        images=(faces,),
         out=out,
         network=tiny.GENERATOR,
         kimg=steps * 4 / 1000,
@@ -281,7 +281,7 @@ def test_odd_batches(faces: Path, tmp_path: Path, batch_size: int) -> None:
 )
 def test_settings_out_of_range(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=f"{name} is {value}"):
-        TrainGeneratorConfig(images=Path("in"), out=Path("out"), **{name: value})
+        TrainGeneratorConfig(images=(Path("in"),), out=Path("out"), **{name: value})
 
 
 # --------------------------------------------------------------------------------------------------------------------

@@ -123,7 +123,7 @@ def test_what_comes_from_outside_repeats_the_edge_or_is_reflected(reflected: flo
 @pytest.mark.parametrize("strength", [3.0, -1.0, float("nan")])
 def test_a_strength_out_of_bounds_is_refused_in_one_line(strength: float) -> None:
     with pytest.raises(ConfigError, match=r"jitter is .*expected 0 to") as refused:
-        TrainDecomposerConfig(out=Path("run"), images=Path("faces"), jitter=strength)
+        TrainDecomposerConfig(out=Path("run"), images=(Path("faces"),), jitter=strength)
     assert "\n" not in str(refused.value)
 
 

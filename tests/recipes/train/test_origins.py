@@ -32,28 +32,28 @@ def save_generator(path: Path, seed: int, config: Any = tiny.GENERATOR) -> None:
 
 def generator_settings(world: Path, out: Path) -> TrainGeneratorConfig:
     return TrainGeneratorConfig(
-        world / "faces", out, tiny.GENERATOR, start_from=world / "generator.safetensors", kimg=0.002, batch_size=2,
+        (world / "faces",), out, tiny.GENERATOR, start_from=world / "generator.safetensors", kimg=0.002, batch_size=2,
         snapshot_kimg=0.002, eval_images=2, devices=TrainingDevices("cpu"),
     )  # fmt: skip
 
 
 def details_settings(world: Path, out: Path) -> TrainDetailsConfig:
     return TrainDetailsConfig(
-        world / "faces", out, world / "generator.safetensors", upsampler=UpsamplerConfig(4, 1), upsampler_steps=1,
+        (world / "faces",), out, world / "generator.safetensors", upsampler=UpsamplerConfig(4, 1), upsampler_steps=1,
         block_steps=0, batch_size=2, eval_images=2, devices=Device("cpu"),
     )  # fmt: skip
 
 
 def decomposer_settings(world: Path, out: Path) -> TrainDecomposerConfig:
     return TrainDecomposerConfig(
-        out, world / "generator64.safetensors", world / "faces", network=tiny.DECOMPOSER, steps=1, batch_size=2,
+        out, world / "generator64.safetensors", (world / "faces",), network=tiny.DECOMPOSER, steps=1, batch_size=2,
         init=world / "decomposer.safetensors", features=world / "features.safetensors", devices=Devices("cpu"),
     )  # fmt: skip
 
 
 def encoder_settings(world: Path, out: Path) -> TrainEncoderConfig:
     return TrainEncoderConfig(
-        out, world / "faces", world / "generator.safetensors", network=EncoderConfig(channels=4, channel_max=6),
+        out, (world / "faces",), world / "generator.safetensors", network=EncoderConfig(channels=4, channel_max=6),
         steps=1, latent_steps=1, batch_size=2, devices=Devices("cpu"),
     )  # fmt: skip
 

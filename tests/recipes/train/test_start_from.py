@@ -143,7 +143,7 @@ def test_training_goes_on_from_there(faces: Path, trained: Path, tmp_path: Path)
 
 def test_the_discriminator_warms_up_with_momentum_and_contests_without(tmp_path: Path) -> None:
     config = TrainGeneratorConfig(
-        tmp_path,
+        (tmp_path,),
         tmp_path / "out",
         replace(tiny.GENERATOR, resolution=32),
         warmup_kimg=0.032,
@@ -174,7 +174,7 @@ def test_a_warm_up_leaves_the_generator_alone(faces: Path, trained: Path, tmp_pa
 
 
 def test_the_discriminator_may_learn_faster(tmp_path: Path) -> None:
-    config = TrainGeneratorConfig(tmp_path, tmp_path / "out", tiny.GENERATOR, discriminator_rate=2.5)
+    config = TrainGeneratorConfig((tmp_path,), tmp_path / "out", tiny.GENERATOR, discriminator_rate=2.5)
     trainer = GeneratorTrainer(config, Fabric(accelerator="cpu", devices=1))
     ours, theirs = (o.param_groups[0]["lr"] for o in (trainer.g_optimizer, trainer.d_optimizer))
     assert ours == pytest.approx(config.learning_rate * 8 / 9)

@@ -34,6 +34,7 @@ from lineament.recipes.train.decomposer_trainer import DecomposerTrainer, featur
 from lineament.recipes.train.face_stream import Batch, FaceStream, truth_signature
 from lineament.recipes.train.image_checks import baseline_error, check_images
 from lineament.recipes.train.origin_files import fingerprint_of_file, fingerprint_of_start
+from lineament.records.image_paths import names_of
 from lineament.reports.figures import decomposition_rows
 from lineament.settings.train_decomposer import TrainDecomposerConfig
 from lineament.store.pictures import save_png
@@ -69,13 +70,13 @@ def write_snapshot(
 ) -> None:
     """Write the averaged decomposer and a picture of its decompositions."""
     config = trainer.config
-    source = config.images or config.supervise
+    sources = (config.supervise,) if config.supervise else config.images
     provenance = {
         "lineament": __version__,
         "steps": trainer.step,
         "batch_size": config.batch_size,
         "hours": round(trainer.seconds / 3600, 3),
-        "images": source.name if source else None,
+        "images": names_of(sources),
         "supervised": config.supervise is not None,
         "generator": network_fingerprint(stream.generator) if stream.generator else None,
         "init": config.init.name if config.init else None,
@@ -177,7 +178,8 @@ def prepare(trainer: DecomposerTrainer, stream: FaceStream, folder: RunFolder) -
     config, fabric = trainer.config, trainer.fabric
     sample = stream.batch(0, NUM_CHECKED, step_generator(config.seed, _STREAM_PREVIEW, 1), changed=False).images
     checked = to_uint8(sample)
-    warnings = check_images(checked, source=str(config.images or config.supervise or config.generator))
+    named = ", ".join(str(path) for path in config.images)
+    warnings = check_images(checked, source=named or str(config.supervise or config.generator))
     trainer.monitor = HealthMonitor(baseline_error=baseline_error(checked))
     if (features := features_path(config)) is not None:
         trainer.features = load_features(features, sample[:64], fabric.device)

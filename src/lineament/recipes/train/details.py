@@ -45,8 +45,9 @@ from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.resample import shrink, upsample_fir
 from lineament.ops.seeding import latents, philox, step_generator
 from lineament.recipes.train.sample_scores import evaluate_samples, sample_grid
+from lineament.records.image_paths import names_of
 from lineament.settings.train_details import TrainDetailsConfig
-from lineament.store.images import ImageSource, halved, typical_side
+from lineament.store.images import ImageSources, halved, typical_side
 from lineament.store.pictures import save_png, tile
 
 _STREAM_INIT, _STREAM_STEP = 1, 2
@@ -255,7 +256,7 @@ def write_snapshot(
         raise NonFiniteError(f"a score is not finite at step {trainer.step}")
     provenance = {
         "lineament": __version__,
-        "images": config.images.name,
+        "images": names_of(config.images),
         "num_images": len(whole),
         "held_out": len(held_out),
         "started_from": start.name,
@@ -307,10 +308,11 @@ def train(config: TrainDetailsConfig, fabric: Fabric, folder: RunFolder) -> Path
             f"{start} draws grey images or classes, expected a generator of coloured faces without classes"
         )
     size = generator.config.resolution
-    side = typical_side(ImageSource(config.images))
+    side = typical_side(ImageSources(config.images))
     if 0 < side < 2 * size:
         raise DataError(
-            f"{config.images} holds images of {side:g} px, expected at least {2 * size}: enlarged ones hold no detail"
+            f"{names_of(config.images)} holds images of {side:g} px, expected at least {2 * size}: enlarged ones hold "
+            "no detail"
         )
     whole = load_images(config.images, 2 * size, config.out / "cache", fabric)
     folder.check_origins({"the images": array_signature(whole), "the generator": network_fingerprint(generator)})

@@ -42,6 +42,7 @@ from lineament.ops.pixels import to_tensor, to_uint8
 from lineament.ops.seeding import latents, philox, step_generator
 from lineament.ops.ssim import ssim
 from lineament.recipes.train.origin_files import fingerprint_of_file
+from lineament.records.image_paths import names_of
 from lineament.records.shapes import EncoderConfig
 from lineament.settings.train_encoder import TrainEncoderConfig
 from lineament.store.pictures import save_png, tile
@@ -215,7 +216,7 @@ def write_snapshot(trainer: EncoderTrainer, folder: RunFolder, num_images: int, 
         "steps": trainer.step,
         "batch_size": config.batch_size,
         "hours": round(trainer.seconds / 3600, 3),
-        "images": config.images.name if config.images else None,
+        "images": names_of(config.images),
         "num_images": num_images,
         "held_out": num_images - len(split_held_out(num_images, config.held_out, config.seed)[0]),
         "seed": config.seed,
@@ -251,11 +252,11 @@ def train(config: TrainEncoderConfig, fabric: Fabric, folder: RunFolder) -> Path
     trainer, lead = EncoderTrainer(config, fabric), fabric.is_global_zero
     size = trainer.generator.config.resolution
     photographs = np.empty((0, size, size, 3), np.uint8)
-    if config.images is not None:
+    if config.images:
         photographs = load_images(config.images, size, config.cache or config.out / "cache", fabric)
     seen, unseen = split_held_out(len(photographs), config.held_out, config.seed)
-    if config.images is not None and not len(seen):
-        raise DataError(f"{config.images} gives no images to learn from, expected thousands")
+    if config.images and not len(seen):
+        raise DataError(f"{names_of(config.images)} gives no images to learn from, expected thousands")
     folder.check_origins(trainer.origins() | {"the images": array_signature(photographs)})
     held_out = photographs[unseen]
     if folder.resume(trainer.restore):

@@ -1,5 +1,6 @@
 """Batches of faces for training a decomposer: a generator's samples, photographs, both, or renders with their truth."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -47,7 +48,7 @@ class FaceStream:
         resolution: side of the images in pixels.
         fabric: where to compute, and which of several processes this is.
         generator: file of the generator that draws the samples.
-        images: folder or zip of images, instead of samples or in addition.
+        images: folders and zips of images, instead of samples or in addition.
         truth: faces with their truth, instead of samples and images.
         cache_dir: where decoded images are kept.
         fraction: share of samples in a batch if there are samples and images.
@@ -74,7 +75,7 @@ class FaceStream:
         fabric: Fabric,
         *,
         generator: Path | None = None,
-        images: Path | None = None,
+        images: Sequence[Path] = (),
         truth: FaceTruth | None = None,
         cache_dir: Path | None = None,
         fraction: float = 0.5,
@@ -96,8 +97,8 @@ class FaceStream:
                     "training with the truth needs view, light, canon_depth and canon_albedo of each face"
                 )
             self.photographs = truth.images
-        elif images is not None:
-            self.photographs = load_images(images, resolution, cache_dir or images.parent, fabric)
+        elif images:
+            self.photographs = load_images(images, resolution, cache_dir or images[0].parent, fabric)
         if generator is not None and truth is None:
             self.generator = open_generator(generator, fabric.device)
             found = self.generator.config.resolution

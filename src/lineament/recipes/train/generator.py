@@ -40,6 +40,7 @@ from lineament.ops.seeding import philox, step_generator
 from lineament.recipes.train.origin_files import fingerprint_of_start
 from lineament.recipes.train.sample_scores import evaluate_samples, sample_grid
 from lineament.recipes.train.start_from import start_discriminator, start_generator
+from lineament.records.image_paths import names_of
 from lineament.settings.train_generator import TrainGeneratorConfig
 from lineament.store.pictures import save_png
 
@@ -251,7 +252,7 @@ def write_snapshot(trainer: GeneratorTrainer, folder: RunFolder, images: np.ndar
         raise NonFiniteError(f"the generated images hold NaN or infinity at step {trainer.step}")
     provenance = {
         "lineament": __version__,
-        "images": Path(config.images).name,
+        "images": names_of(config.images),
         "num_images": len(images),
         "kimg": kimg,
         "hours": round(trainer.seconds / 3600, 3),
