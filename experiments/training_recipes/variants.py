@@ -57,6 +57,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
             "aligned": False,
             "tied_shape": False,
             "mean_head": False,
+            "shape_points": 0,
             "face_light": False,
             "equivariant": False,
             "symmetric_depth": False,
@@ -80,6 +81,11 @@ VARIANTS: dict[str, Variant] = {
             "no mean head",
             "the mean shape is learned, and starts as an ellipsoid",
             _setting(network={"mean_head": False}),
+        ),
+        Variant(
+            "fine shapes",
+            "shapes of single faces differ from the mean shape in every pixel",
+            _setting(network={"shape_points": 0}),
         ),
         Variant(
             "no ellipsoid",

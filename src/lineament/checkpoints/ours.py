@@ -26,13 +26,14 @@ from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan.stylegan3 import StyleGAN3
 from lineament.networks.stylegan.stylegan3_plan import StyleGAN3Config
+from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.records.shapes import DecomposerConfig, EncoderConfig, GeneratorConfig, JudgeConfig
 from lineament.store.tensors import check_kind, fingerprint, load_tensors, read_header, save_tensors
 
 SCHEMA_VERSION = 1
 _YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
 _YOUNG += ("tied_shape", "face_light", "mean_head")
-_BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False)}
+_BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False) | {"shape_points": 0}}
 """Values assumed for settings missing from older files."""
 
 _OF_GENERATORS = ("z_dim", "w_dim", "num_mapping_layers")
@@ -210,7 +211,15 @@ def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminato
 
 def load_decomposer(path: str | Path, device: Device = "cpu") -> Decomposer:
     """A decomposer of ours, ready for inference."""
-    return _load(path, "decomposer", DecomposerConfig, Decomposer, device)
+    calibrated = "yardstick" in read_header(path).tensors
+
+    def build(config: DecomposerConfig) -> Decomposer:
+        network = Decomposer(config)
+        if calibrated:
+            network.calibrate(torch.zeros(len(SEMANTIC_NAMES)), torch.ones(len(SEMANTIC_NAMES)))
+        return network
+
+    return _load(path, "decomposer", DecomposerConfig, build, device)
 
 
 def load_encoder(path: str | Path, device: Device = "cpu") -> Encoder:

@@ -50,7 +50,7 @@ def _show_renderables(result: Any) -> int:
 
     # In a terminal, tables are cut to its width; in a file or a pipe, nothing should be cut.
     console = PlainConsole(width=None if sys.stdout.isatty() else 160)
-    for part in result.renderables():
+    for part in () if result is None else result.renderables():  # some write files and have nothing to say
         if isinstance(part, str):
             print(harmless(part))  # so that paths are not wrapped
         else:
@@ -103,6 +103,13 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "lineament.settings.train_judge",
         "TrainJudgeConfig",
         _show_path,
+    ),
+    ("calibrate",): Command(
+        "Correct a decomposer's degrees by faces of known pose and light.",
+        "lineament.recipes.calibrate",
+        "lineament.settings.calibrate",
+        "CalibrateConfig",
+        _show_renderables,
     ),
     ("discover",): Command(
         "Find a generator's directions: an atlas and a report.",

@@ -5,10 +5,11 @@ other way round (the bas-relief ambiguity; `ops.shapes`). Where the mean shape i
 the images is left to find, and that needs no label: the mean of aligned faces is a face.
 
 Source:
-    The registration is ours: normalised correlation over zoom and height, the only two unknowns of mirror images.
+    The registration is ours: normalised correlation over the zoom, the stretch and the height, the only unknowns of
+    upright faces that are their own mirror images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,8 +18,9 @@ from torch import Tensor
 
 from lineament.records.camera import Camera
 
-ZOOMS, HEIGHTS = (0.6, 2.0), (-0.6, 0.6)
-"""Range of the zoom, and of the height at which the head's centre is looked for (1 is half of the image)."""
+ZOOMS, HEIGHTS, STRETCHES = (0.6, 2.0), (-0.6, 0.6), (0.75, 1.25)
+"""Ranges of the zoom, of the height at which the head's centre is looked for (1 is half of the image), and of the zoom
+along the height as a share of that across: smiles and a crop's own habits make mean faces longer or shorter."""
 
 REGIONS = ((0.15, 0.55, 0.55), (0.05, 0.75, 0.85))
 """Height of the centre and half axes (1 is half of the head's image) of the superellipses in which images are compared.
@@ -44,12 +46,17 @@ MAX_UNIT = 0.97
 """Limit of depths, as a share of the camera's interval: farther out, tanh has almost no gradient left."""
 
 _STEPS = (0.04, 0.01)
-_REACH = (0.2, 0.04)
+_REACH = ((0.2, 0.2, 0.08), (0.04, 0.04, 0.03))
+"""Steps of the search, and how far it goes about the last place along zoom, stretch and height."""
 
 
 @dataclass(frozen=True)
 class MeanHead:
-    """Depth and image of a mean head from the front, through the default `Camera`; both are their own mirror images."""
+    """Depth and image of a mean head from the front, through the default `Camera`; both are their own mirror images.
+
+    The light comes from above, as in most photographs: by the shadows of nose and chin alone, faces are found that
+    brows, eyes and lips leave in doubt.
+    """
 
     depth: Float[Tensor, "h h"]
     image: Float[Tensor, "h h"]
@@ -57,15 +64,23 @@ class MeanHead:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a head lies: zoom, height of its centre (1 is half of the image, down), and how alike the images are."""
+    """Where a head lies.
+
+    Attributes:
+        zoom: its width and depth, as a multiple of the mean head's.
+        stretch: its height, as a multiple of ``zoom`` times the mean head's.
+        height: of its centre; 1 is half of the image, down.
+        likeness: correlation of the images.
+    """
 
     zoom: float
+    stretch: float
     height: float
     likeness: float
 
 
 def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
-    """The zoom and the height at which a mean head looks most like a mean image.
+    """The place at which a mean head looks most like a mean image.
 
     Args:
         head: the mean head.
@@ -73,32 +88,51 @@ def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
     """
     grey = (mean_image + mean_image.flip(2)).mean(dim=0) / 2
     small, wanted = (_without_brightness(_resized(grey, size)) for size in COMPARED_SIZES)
-    place, likeness = _best(head, small, [torch.arange(a, b + 1e-6, _STEPS[0]) for a, b in (ZOOMS, HEIGHTS)], REGIONS)
-    for step, reach in zip(_STEPS, _REACH, strict=True):
-        around = [x + torch.arange(-reach, reach + 1e-6, step) for x in place]
-        around[0] = around[0].clamp(*ZOOMS)
+    zooms, heights = (torch.arange(low, high + 1e-6, _STEPS[0]) for low, high in (ZOOMS, HEIGHTS))
+    place, likeness = _best(head, small, [zooms, torch.ones(1), heights], REGIONS)
+    for step, reaches in zip(_STEPS, _REACH, strict=True):
+        around = [x + torch.arange(-reach, reach + 1e-6, step) for x, reach in zip(place, reaches, strict=True)]
+        around = [x.clamp(*limits) for x, limits in zip(around, (ZOOMS, STRETCHES, HEIGHTS), strict=True)]
         place, _ = _best(head, wanted, around, REGIONS[:1])
     return Placement(*place, likeness)
 
 
+def moved_to(
+    images: Float[Tensor, "n c h w"], now: Placement, wanted: Placement, size: int
+) -> Float[Tensor, "n c s s"]:
+    """Images of heads, zoomed and shifted from where the heads are to where they should be; edges are repeated.
+
+    A zoom for both directions, so that faces keep their proportions; they are as wide as they should be.
+    """
+    wanted = replace(wanted, stretch=now.stretch)
+    own = _sources(_numbers(wanted), size)  # points of the head
+    grid = own * torch.tensor([now.zoom, now.zoom * now.stretch]) + torch.tensor([0.0, now.height])
+    shrunk = images
+    while shrunk.shape[-1] * wanted.zoom / now.zoom >= 2 * size:
+        shrunk = F.avg_pool2d(shrunk, 2)
+    return F.grid_sample(
+        shrunk, grid.to(images).expand(len(images), -1, -1, -1), padding_mode="border", align_corners=True
+    )
+
+
 def _best(
     head: MeanHead, wanted: Float[Tensor, "h w"], axes: list[Tensor], regions: tuple[tuple[float, ...], ...]
-) -> tuple[tuple[float, float], float]:
-    """The zoom and height, of those on these axes, of the largest mean likeness; and that likeness."""
+) -> tuple[tuple[float, ...], float]:
+    """The zoom, stretch and height, of those on these axes, of the largest mean likeness; and that likeness."""
     tried = torch.cartesian_prod(*axes)
     alike = [torch.cat([_likeness(head, wanted, part, region) for part in tried.split(256)]) for region in regions]
     values = torch.stack(alike).mean(dim=0)
     i = int(values.argmax())
-    return (float(tried[i, 0]), float(tried[i, 1])), float(values[i])
+    return tuple(tried[i].tolist()), float(values[i])
 
 
 def head_at(head: MeanHead, placement: Placement, size: int, camera: Camera) -> Float[Tensor, "n n"]:
-    """Depth map of a head of another size and at another height, and as deep as it is wide.
+    """Depth map of a head of another size and at another height; as deep as it is wide, so that it turns like a head.
 
     The values are centred in the camera's interval as `networks.decomposer` centres them, and limited to it.
     Perspective changes by a hundredth at most and is ignored.
     """
-    depth = _placed(head.depth, torch.tensor([[placement.zoom, placement.height]]), size, padding="border")[0, 0]
+    depth = _placed(head.depth, _numbers(placement), size, padding="border")[0, 0]
     half = (camera.max_depth - camera.min_depth) / 2
     unit = (depth - camera.center_depth) * placement.zoom / half
 
@@ -116,19 +150,24 @@ def _resized(grey: Float[Tensor, "h w"], size: int) -> Float[Tensor, "n n"]:
     return F.interpolate(grey[None, None], (size, size), mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
+def _numbers(placement: Placement) -> Float[Tensor, "1 3"]:
+    return torch.tensor([[placement.zoom, placement.stretch, placement.height]])
+
+
 def _placed(
-    map_: Float[Tensor, "h h"], placements: Float[Tensor, "n 2"], size: int, *, padding: str = "zeros"
+    map_: Float[Tensor, "h h"], placements: Float[Tensor, "n 3"], size: int, *, padding: str = "zeros"
 ) -> Float[Tensor, "n 1 s s"]:
     grid = _sources(placements, size).to(map_)
     return F.grid_sample(map_.expand(len(grid), 1, -1, -1), grid, padding_mode=padding, align_corners=True)
 
 
-def _sources(placements: Float[Tensor, "n 2"], size: int) -> Float[Tensor, "n s s 2"]:
+def _sources(placements: Float[Tensor, "n 3"], size: int) -> Float[Tensor, "n s s 2"]:
     """The point of the head's image that each pixel shows."""
     axis = torch.linspace(-1, 1, size)
     places = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1)
-    zoom, height = placements.unbind(1)
-    return (places - torch.stack([torch.zeros_like(height), height], dim=1)[:, None, None]) / zoom[:, None, None, None]
+    zoom, stretch, height = placements.unbind(1)
+    scale, shift = torch.stack([zoom, zoom * stretch], dim=1), torch.stack([torch.zeros_like(height), height], dim=1)
+    return (places - shift[:, None, None]) / scale[:, None, None]
 
 
 def _without_brightness(grey: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
@@ -143,7 +182,7 @@ def _without_brightness(grey: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"
 
 
 def _likeness(
-    head: MeanHead, wanted: Float[Tensor, "h w"], placements: Float[Tensor, "n 2"], region: tuple[float, ...]
+    head: MeanHead, wanted: Float[Tensor, "h w"], placements: Float[Tensor, "n 3"], region: tuple[float, ...]
 ) -> Float[Tensor, " n"]:
     """Correlation within a region of the head; -1 if too little of it lies within the image."""
     centre, half_width, half_height = region
@@ -158,5 +197,7 @@ def _likeness(
 
     a, b = centred(shown), centred(wanted.expand_as(shown))
     product = (a.square().sum(dim=(1, 2)) * b.square().sum(dim=(1, 2))).sqrt().clamp_min(1e-12)
-    whole = placements[:, 0].square().to(wanted) * (REGION_FILL * half_width * half_height * len(wanted) ** 2)
+    whole = (placements[:, 0].square() * placements[:, 1]).to(wanted) * (
+        REGION_FILL * half_width * half_height * len(wanted) ** 2
+    )
     return torch.where(count > MIN_COVERED * whole, (a * b).sum(dim=(1, 2)) / product, -1.0)
