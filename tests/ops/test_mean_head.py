@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lineament.checkpoints.mean_head import load_mean_head, save_mean_head
 from lineament.errors import FileFormatError, InputError
-from lineament.ops.mean_head import LEAST_LIKENESS, MAX_UNIT, MeanHead, Placement, find_head, head_at
+from lineament.ops.mean_head import LEAST_LIKENESS, MAX_UNIT, MeanHead, Placement, find_head, head_at, moved_to
 from lineament.records.camera import Camera
 
 
@@ -17,9 +17,10 @@ def head() -> MeanHead:
     return load_mean_head()
 
 
-def shown(head: MeanHead, zoom: float, height: float, size: int = 64) -> torch.Tensor:
+def shown(head: MeanHead, zoom: float, height: float, size: int = 64, stretch: float = 1.0) -> torch.Tensor:
     """The head in another crop, darker, coloured, lit from the side, before something else."""
-    theta = torch.tensor([[[1 / zoom, 0, 0], [0, 1 / zoom, -height / zoom]]])
+    tall = zoom * stretch
+    theta = torch.tensor([[[1 / zoom, 0, 0], [0, 1 / tall, -height / tall]]])
     grid = F.affine_grid(theta, [1, 1, size, size], align_corners=True)
     face = F.grid_sample(head.image[None, None], grid, align_corners=True)[0]
     slope = torch.linspace(0.7, 1.3, size)
@@ -29,10 +30,20 @@ def shown(head: MeanHead, zoom: float, height: float, size: int = 64) -> torch.T
 
 
 @pytest.mark.parametrize(
-    ("zoom", "height", "size"), [(1.0, 0.0, 64), (1.26, -0.22, 64), (0.7, 0.2, 64), (1.5, -0.05, 128), (0.8, -0.3, 96)]
+    ("zoom", "height", "size", "stretch"),
+    [
+        (1.0, 0.0, 64, 1.0),
+        (1.26, -0.22, 64, 1.0),
+        (0.7, 0.2, 64, 1.0),
+        (1.5, -0.05, 128, 1.0),
+        (0.8, -0.3, 96, 1.0),
+        (1.3, -0.2, 64, 0.85),
+        (0.9, 0.1, 64, 1.12),
+    ],
 )
-def test_a_head_is_found_at_its_zoom_and_height(head: MeanHead, zoom: float, height: float, size: int) -> None:
-    found = find_head(head, shown(head, zoom, height, size))
+def test_a_head_is_found_where_it_is(head: MeanHead, zoom: float, height: float, size: int, stretch: float) -> None:
+    found = find_head(head, shown(head, zoom, height, size, stretch))
+    assert found.stretch == pytest.approx(stretch, abs=0.04)
     assert found.zoom == pytest.approx(zoom, abs=0.03)
     assert found.height == pytest.approx(height, abs=0.03)
     assert found.likeness > 0.8
@@ -53,7 +64,7 @@ def test_no_head_is_found_in_noise_or_nothing(head: MeanHead, seed: int) -> None
 @pytest.mark.parametrize(("zoom", "size"), [(1.0, 128), (1.3, 64), (0.6, 64), (2.0, 64)])
 def test_its_depth_is_as_deep_as_it_is_wide(head: MeanHead, zoom: float, size: int) -> None:
     camera = Camera()
-    depth = head_at(head, Placement(zoom, 0.0, 1.0), size, camera)
+    depth = head_at(head, Placement(zoom, 1.0, 0.0, 1.0), size, camera)
     unit = (depth - 1) / 0.1
     # The decomposer centres raw values and squashes them: this shape it gives as it is.
     raw = torch.atanh(unit)
@@ -81,3 +92,16 @@ def test_a_head_is_written_and_read(head: MeanHead, tmp_path: Path, monkeypatch:
     monkeypatch.setattr("lineament.checkpoints.mean_head.mean_head_path", lambda: tmp_path / "gone")
     with pytest.raises(InputError, match="install lineament again"):
         load_mean_head()
+
+
+def test_heads_are_moved_to_where_others_stand(head: MeanHead) -> None:
+    images = torch.stack([shown(head, 0.9, 0.1, 128), shown(head, 0.9, 0.1, 128).flip(2)])
+    now, wanted = find_head(head, images.mean(0)), find_head(head, shown(head, 1.3, -0.2, stretch=0.85))
+    moved = moved_to(images, now, wanted, 64)
+    assert moved.shape == (2, 3, 64, 64)
+    found = find_head(head, moved.mean(0))
+    assert found.zoom == pytest.approx(wanted.zoom, abs=0.04)
+    assert found.height == pytest.approx(wanted.height, abs=0.04)
+    assert found.stretch == pytest.approx(1, abs=0.04)  # proportions stay
+    torch.testing.assert_close(moved[0], moved[1].flip(2), atol=1e-3, rtol=0)
+    torch.testing.assert_close(moved_to(images, now, now, 128), images, atol=1e-4, rtol=0)

@@ -39,7 +39,7 @@ COMPARED_SIZES = (32, 64)
 BRIGHTNESS_BLUR = 3 / 32
 """Standard deviation of the blur that is taken off (1 is the whole image): the light on both means differs."""
 
-LEAST_LIKENESS = 0.35
+LEAST_LIKENESS = 0.5
 """Mean correlation below which a mean image does not show a face from the front."""
 
 MAX_UNIT = 0.97
@@ -89,12 +89,13 @@ def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
     grey = (mean_image + mean_image.flip(2)).mean(dim=0) / 2
     small, wanted = (_without_brightness(_resized(grey, size)) for size in COMPARED_SIZES)
     zooms, heights = (torch.arange(low, high + 1e-6, _STEPS[0]) for low, high in (ZOOMS, HEIGHTS))
-    place, likeness = _best(head, small, [zooms, torch.ones(1), heights], REGIONS)
+    (zoom, stretch, height), likeness = _best(head, small, [zooms, torch.ones(1), heights], REGIONS)
     for step, reaches in zip(_STEPS, _REACH, strict=True):
-        around = [x + torch.arange(-reach, reach + 1e-6, step) for x, reach in zip(place, reaches, strict=True)]
+        now = zip((zoom, stretch, height), reaches, strict=True)
+        around = [x + torch.arange(-reach, reach + 1e-6, step) for x, reach in now]
         around = [x.clamp(*limits) for x, limits in zip(around, (ZOOMS, STRETCHES, HEIGHTS), strict=True)]
-        place, _ = _best(head, wanted, around, REGIONS[:1])
-    return Placement(*place, likeness)
+        (zoom, stretch, height), _ = _best(head, wanted, around, REGIONS[:1])
+    return Placement(zoom, stretch, height, likeness)
 
 
 def moved_to(
@@ -117,13 +118,14 @@ def moved_to(
 
 def _best(
     head: MeanHead, wanted: Float[Tensor, "h w"], axes: list[Tensor], regions: tuple[tuple[float, ...], ...]
-) -> tuple[tuple[float, ...], float]:
+) -> tuple[tuple[float, float, float], float]:
     """The zoom, stretch and height, of those on these axes, of the largest mean likeness; and that likeness."""
     tried = torch.cartesian_prod(*axes)
     alike = [torch.cat([_likeness(head, wanted, part, region) for part in tried.split(256)]) for region in regions]
     values = torch.stack(alike).mean(dim=0)
     i = int(values.argmax())
-    return tuple(tried[i].tolist()), float(values[i])
+    zoom, stretch, height = tried[i].tolist()
+    return (zoom, stretch, height), float(values[i])
 
 
 def head_at(head: MeanHead, placement: Placement, size: int, camera: Camera) -> Float[Tensor, "n n"]:
