@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 from lineament.checkpoints.mean_head import load_mean_head, save_mean_head
 from lineament.errors import FileFormatError, InputError
-from lineament.ops.mean_head import LEAST_LIKENESS, MAX_UNIT, MeanHead, Placement, find_head, head_at, moved_to
+from lineament.ops.mean_head import LEAST_LIKENESS, MAX_UNIT, MeanHead, Placement, find_head, head_at
 from lineament.records.camera import Camera
 
 
@@ -92,16 +92,3 @@ def test_a_head_is_written_and_read(head: MeanHead, tmp_path: Path, monkeypatch:
     monkeypatch.setattr("lineament.checkpoints.mean_head.mean_head_path", lambda: tmp_path / "gone")
     with pytest.raises(InputError, match="install lineament again"):
         load_mean_head()
-
-
-def test_heads_are_moved_to_where_others_stand(head: MeanHead) -> None:
-    images = torch.stack([shown(head, 0.9, 0.1, 128), shown(head, 0.9, 0.1, 128).flip(2)])
-    now, wanted = find_head(head, images.mean(0)), find_head(head, shown(head, 1.3, -0.2, stretch=0.85))
-    moved = moved_to(images, now, wanted, 64)
-    assert moved.shape == (2, 3, 64, 64)
-    found = find_head(head, moved.mean(0))
-    assert found.zoom == pytest.approx(wanted.zoom, abs=0.04)
-    assert found.height == pytest.approx(wanted.height, abs=0.04)
-    assert found.stretch == pytest.approx(1, abs=0.04)  # proportions stay
-    torch.testing.assert_close(moved[0], moved[1].flip(2), atol=1e-3, rtol=0)
-    torch.testing.assert_close(moved_to(images, now, now, 128), images, atol=1e-4, rtol=0)

@@ -26,7 +26,6 @@ from lineament.networks.stylegan.stylegan1 import StyleGAN1, StyleGAN1Config
 from lineament.networks.stylegan.stylegan2 import StyleGAN2, StyleGAN2Config
 from lineament.networks.stylegan.stylegan3 import StyleGAN3
 from lineament.networks.stylegan.stylegan3_plan import StyleGAN3Config
-from lineament.records.semantics import SEMANTIC_NAMES
 from lineament.records.shapes import DecomposerConfig, EncoderConfig, GeneratorConfig, JudgeConfig
 from lineament.store.tensors import check_kind, fingerprint, load_tensors, read_header, save_tensors
 
@@ -211,15 +210,7 @@ def load_discriminator(path: str | Path, device: Device = "cpu") -> Discriminato
 
 def load_decomposer(path: str | Path, device: Device = "cpu") -> Decomposer:
     """A decomposer of ours, ready for inference."""
-    calibrated = "yardstick" in read_header(path).tensors
-
-    def build(config: DecomposerConfig) -> Decomposer:
-        network = Decomposer(config)
-        if calibrated:
-            network.calibrate(torch.zeros(len(SEMANTIC_NAMES)), torch.ones(len(SEMANTIC_NAMES)))
-        return network
-
-    return _load(path, "decomposer", DecomposerConfig, build, device)
+    return _load(path, "decomposer", DecomposerConfig, Decomposer, device)
 
 
 def load_encoder(path: str | Path, device: Device = "cpu") -> Encoder:

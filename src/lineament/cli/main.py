@@ -104,13 +104,6 @@ COMMANDS: dict[tuple[str, ...], Command] = {
         "TrainJudgeConfig",
         _show_path,
     ),
-    ("calibrate",): Command(
-        "Correct a decomposer's degrees by faces of known pose and light.",
-        "lineament.recipes.calibrate",
-        "lineament.settings.calibrate",
-        "CalibrateConfig",
-        _show_renderables,
-    ),
     ("discover",): Command(
         "Find a generator's directions: an atlas and a report.",
         "lineament.recipes.discover",

@@ -58,7 +58,6 @@ class Decomposer(nn.Module):
     """
 
     mean_shape: Tensor | None
-    yardstick: Tensor | None
     border: Tensor
     oval: Tensor
     tilt: Tensor
@@ -104,8 +103,6 @@ class Decomposer(nn.Module):
         # then tilts it back. The mean pitch of the training views is stored, and `measure` gives angles and light
         # relative to it.
         self.register_buffer("tilt", torch.zeros(()))
-        # Offset and slope of the readings of each scalar semantic on faces of known truth; None before `calibrate`.
-        self.register_buffer("yardstick", None)
 
     @property
     def image_width(self) -> float:
@@ -323,41 +320,24 @@ class Decomposer(nn.Module):
             parts: of these images, if they are known: their view and light are then not computed again.
         """
         if self.config.equivariant and parts is not None:
-            return self.readings(parts.view, parts.light)
+            return self.in_units(*self.upright(parts.view, parts.light))
         both = image if self.config.equivariant else torch.cat([image, image.flip(3)])
         view = self.view(both)
-        light = self.light(both, view)
-        if self.config.equivariant:
-            return self.readings(view, light)
-        view, light = self.upright(view, light)
+        view, light = self.upright(view, self.light(both, view))
         if not self.config.equivariant:
             n = len(image)
             view = (view[:n] + view[n:] * view.new_tensor(VIEW_SIGNS)) / 2
             light = (light[:n] + light[n:] * light.new_tensor(LIGHT_SIGNS)) / 2
-        return self._calibrated(self.in_units(view, light))
-
-    def readings(self, view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"]) -> Float[Tensor, "n m"]:
-        """Predicted views and lights as `SCALAR_SEMANTICS`, corrected by the yardstick if there is one."""
-        return self._calibrated(self.in_units(*self.upright(view, light)))
-
-    def calibrate(self, offset: Float[Tensor, " m"], slope: Float[Tensor, " m"]) -> None:
-        """From now on correct readings that are ``offset + slope * truth``; 0 and 1 leave a reading as it is.
-
-        The geometry stays as it is: a surface that is turned by ten degrees turns by ten degrees.
-        """
-        self.yardstick = torch.stack([offset, slope]).to(self.tilt)
-
-    def _calibrated(self, values: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-        return values if self.yardstick is None else (values - self.yardstick[0]) / self.yardstick[1]
+        return self.in_units(view, light)
 
     def in_units(self, view: Float[Tensor, "n 6"], light: Float[Tensor, "n 4"]) -> Float[Tensor, "n m"]:
-        """Upright views and lights in the units of `SCALAR_SEMANTICS`, as the network sees them."""
+        """Upright views and lights as `SCALAR_SEMANTICS`."""
         rotation = torch.rad2deg(view[:, [1, 0, 2]])
         shift = view[:, 3:5] * (100 / self.image_width)
         return torch.cat([rotation, shift, light], dim=1)
 
     def from_units(self, values: Float[Tensor, "n m"]) -> tuple[Float[Tensor, "n 6"], Float[Tensor, "n 4"]]:
-        """Views and lights in the canonical frame: the inverse of `in_units` of `upright`."""
+        """Views and lights in the canonical frame, from `SCALAR_SEMANTICS`: the inverse of `measure`."""
         rotation = torch.deg2rad(values[:, [1, 0, 2]])
         shift = values[:, 3:5] * (self.image_width / 100)
         view = torch.cat([rotation, shift, torch.zeros_like(shift[:, :1])], dim=1)

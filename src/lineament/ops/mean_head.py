@@ -9,7 +9,7 @@ Source:
     upright faces that are their own mirror images.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -96,24 +96,6 @@ def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
         around = [x.clamp(*limits) for x, limits in zip(around, (ZOOMS, STRETCHES, HEIGHTS), strict=True)]
         (zoom, stretch, height), _ = _best(head, wanted, around, REGIONS[:1])
     return Placement(zoom, stretch, height, likeness)
-
-
-def moved_to(
-    images: Float[Tensor, "n c h w"], now: Placement, wanted: Placement, size: int
-) -> Float[Tensor, "n c s s"]:
-    """Images of heads, zoomed and shifted from where the heads are to where they should be; edges are repeated.
-
-    A zoom for both directions, so that faces keep their proportions; they are as wide as they should be.
-    """
-    wanted = replace(wanted, stretch=now.stretch)
-    own = _sources(_numbers(wanted), size)  # points of the head
-    grid = own * torch.tensor([now.zoom, now.zoom * now.stretch]) + torch.tensor([0.0, now.height])
-    shrunk = images
-    while shrunk.shape[-1] * wanted.zoom / now.zoom >= 2 * size:
-        shrunk = F.avg_pool2d(shrunk, 2)
-    return F.grid_sample(
-        shrunk, grid.to(images).expand(len(images), -1, -1, -1), padding_mode="border", align_corners=True
-    )
 
 
 def _best(

@@ -60,7 +60,7 @@ class Meter:
                 light = (
                     network.light(small, view if self._posed else None) if self._lit else small.new_zeros(len(small), 4)
                 )
-                scalars = network.readings(view, light)
+                scalars = network.in_units(*network.upright(view, light))
             else:
                 scalars = network.measure(small)
             columns = [SEMANTIC_NAMES.index(name) for name in self._scalars]

@@ -78,7 +78,6 @@ def begun_with(path: Path, network: DecomposerConfig) -> Decomposer:
         MismatchError: its settings differ from those of the network that is to be trained.
     """
     found = load_decomposer(path).for_use()
-    found.yardstick = None  # what it says once it has learned more must be measured anew
     own, wanted = (asdict(replace(one, confidence=False)) for one in (found.config, network))
     if other := [name for name in own if own[name] != wanted[name]]:
         name = other[0]
