@@ -2,7 +2,7 @@
 
 RENDERS is a folder of heads with their truth (`lineament.store.truth`), made without photographs: the heads of the
 package's file are MakeHuman's (CC0). The median of their depths from the front, so that open mouths and long hair of a
-few do not show, and the mean of their albedos in a light from above.
+few do not show, and the mean of their albedos.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,7 @@ from lineament.checkpoints.mean_head import mean_head_path, save_mean_head
 from lineament.errors import ConfigError
 from lineament.ops.mean_head import MeanHead
 from lineament.ops.resample import binomial_blur
-from lineament.ops.shading import lambert_shading, normals_from_depth
-from lineament.records.camera import Camera
 from lineament.store.truth import load_truth
-
-LIGHT = (0.4, 0.6, 0.0, 0.6)
-"""The light of the image: ambient, diffuse, and the slopes of its direction."""
 
 FARTHEST = 1.045
 """Depth behind which nothing counts as the head: ears and hair at the sides, the neck, the background."""
@@ -49,9 +44,8 @@ def mean_head(depth: np.ndarray, mask: np.ndarray, albedo: np.ndarray) -> MeanHe
     median = torch.from_numpy(np.median(np.minimum(np.where(mask, depth, far), far), axis=0)).float()
     smooth = binomial_blur(median[None, None])[0, 0]
     smooth = (smooth + smooth.flip(1)) / 2
-    (shading,) = lambert_shading(normals_from_depth(smooth[None], Camera()), torch.tensor([LIGHT]))
-    image = torch.from_numpy(albedo.mean(axis=(0, 3))).float() * shading
-    return MeanHead(smooth, (image + image.flip(1)) / 2)
+    mean = torch.from_numpy(albedo.mean(axis=(0, 3))).float()
+    return MeanHead(smooth, (mean + mean.flip(1)) / 2)
 
 
 def run(config: MeanHeadConfig) -> None:

@@ -17,7 +17,7 @@ from lineament.records.shapes import DecomposerConfig, GeneratorConfig
 GENERATOR = GeneratorConfig(resolution=32, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=64, channel_max=6)
 GENERATOR64 = GeneratorConfig(resolution=64, z_dim=8, w_dim=8, num_mapping_layers=2, channel_base=128, channel_max=6)
 DISCRIMINATOR = DiscriminatorConfig.matching(GENERATOR)
-DECOMPOSER = DecomposerConfig(channels=4, channel_max=8, code_dim=8, pose_channels=4, mean_head=False, shape_points=0)
+DECOMPOSER = DecomposerConfig(channels=4, channel_max=8, code_dim=8, pose_channels=4, mean_head=False, shape_blur=0.0)
 UNTIED = replace(DECOMPOSER, tied_shape=False, face_light=False)
 
 

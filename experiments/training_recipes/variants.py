@@ -57,7 +57,7 @@ def _published(config: TrainDecomposerConfig) -> TrainDecomposerConfig:
             "aligned": False,
             "tied_shape": False,
             "mean_head": False,
-            "shape_points": 0,
+            "shape_blur": 0.0,
             "face_light": False,
             "equivariant": False,
             "symmetric_depth": False,
@@ -85,7 +85,7 @@ VARIANTS: dict[str, Variant] = {
         Variant(
             "fine shapes",
             "shapes of single faces differ from the mean shape in every pixel",
-            _setting(network={"shape_points": 0}),
+            _setting(network={"shape_blur": 0.0}),
         ),
         Variant(
             "no ellipsoid",

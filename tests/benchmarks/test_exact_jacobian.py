@@ -22,7 +22,7 @@ from tests import tiny
 
 PLAIN = DecomposerConfig(
     channels=4, channel_max=8, code_dim=8, pose_channels=4, aligned=False, mean_shape=False, mean_albedo=False,
-    equivariant=False, symmetric_depth=False, tied_shape=False, face_light=False, mean_head=False, shape_points=0,
+    equivariant=False, symmetric_depth=False, tied_shape=False, face_light=False, mean_head=False, shape_blur=0.0,
 )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def test_a_decomposer_of_an_older_release_measures_as_before(tmp_path: Path) -> 
     network.load_state_dict({k: v.half().float() for k, v in network.state_dict().items()})
     network.tilt.fill_(0.125)
     known = {
-        k: v for k, v in asdict(config).items() if k not in ("tied_shape", "face_light", "mean_head", "shape_points")
+        k: v for k, v in asdict(config).items() if k not in ("tied_shape", "face_light", "mean_head", "shape_blur")
     }
     save_network(tmp_path / "old", "decomposer", network, known, {})
     old = load_decomposer(tmp_path / "old")

@@ -14,7 +14,7 @@ BASE = TrainDecomposerConfig(out=Path("run"), images=(Path("faces"),), recover=F
 CHANGES = {
     "full": {},
     "no mean head": {"network.mean_head": False},
-    "fine shapes": {"network.shape_points": 0},
+    "fine shapes": {"network.shape_blur": 0.0},
     "no ellipsoid": {"ellipsoid": False, "network.mean_head": False},
     "no mean shape": {
         "network.mean_shape": False,
@@ -58,7 +58,7 @@ PUBLISHED = {
     "network.tied_shape": False,
     "network.face_light": False,
     "network.mean_head": False,
-    "network.shape_points": 0,
+    "network.shape_blur": 0.0,
     "jitter": 0.0,
     "clip_norm": 0.0,
     "ema_steps": 0.0,

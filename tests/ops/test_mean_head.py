@@ -85,7 +85,7 @@ def test_a_head_is_written_and_read(head: MeanHead, tmp_path: Path, monkeypatch:
     save_mean_head(tmp_path / "head", head, {"heads": 3})
     again = load_mean_head(tmp_path / "head")
     torch.testing.assert_close(again.depth, head.depth)
-    torch.testing.assert_close(again.image, head.image)
+    torch.testing.assert_close(again.albedo, head.albedo)
     (tmp_path / "bad").write_bytes(b"nothing")
     with pytest.raises(FileFormatError):
         load_mean_head(tmp_path / "bad")

@@ -25,10 +25,10 @@ def load_mean_head(path: str | Path | None = None) -> MeanHead:
     if path is None and not mean_head_path().exists():
         raise InputError("this installation has no weights/mean_head.safetensors; install lineament again")
     tensors, _ = load_tensors(path or mean_head_path(), kind=KIND, framework="pt")
-    return MeanHead(tensors["depth"].float(), tensors["image"].float())
+    return MeanHead(tensors["depth"].float(), tensors["albedo"].float())
 
 
 def save_mean_head(path: str | Path, head: MeanHead, provenance: dict[str, object]) -> None:
     """Write a mean head."""
-    tensors = {"depth": head.depth, "image": head.image.half()}
+    tensors = {"depth": head.depth, "albedo": head.albedo.half()}
     save_tensors(path, tensors, kind=KIND, schema_version=SCHEMA_VERSION, header={"provenance": provenance})

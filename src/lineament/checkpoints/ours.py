@@ -32,7 +32,7 @@ from lineament.store.tensors import check_kind, fingerprint, load_tensors, read_
 SCHEMA_VERSION = 1
 _YOUNG = ("mean_shape", "mean_albedo", "aligned", "equivariant", "symmetric_depth", "symmetric_albedo")
 _YOUNG += ("tied_shape", "face_light", "mean_head")
-_BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False) | {"shape_points": 0}}
+_BEFORE = {"decomposer": dict.fromkeys(_YOUNG, False) | {"shape_blur": 0.0}}
 """Values assumed for settings missing from older files."""
 
 _OF_GENERATORS = ("z_dim", "w_dim", "num_mapping_layers")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lineament.errors import ConfigError
 from lineament.networks.decomposer_blocks import ConfidenceNet, EncoderDecoder, ScalarEncoder, TiedShape
 from lineament.ops.camera import project, rotation_matrices, unproject, view_from_canon
-from lineament.ops.resample import face_of
+from lineament.ops.resample import face_of, gaussian_blur
 from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.ops.shapes import face_oval
 from lineament.ops.warp import grid_of, warp_image
@@ -186,12 +186,9 @@ class Decomposer(nn.Module):
         return (raw, raw) if self.tie is None else self.tie.mean(raw)
 
     def _smooth(self, raw: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
-        """As fine as `shape_points` allow."""
-        points, size = self.config.shape_points, self.config.resolution
-        if not points:
-            return raw
-        coarse = F.interpolate(raw[:, None], (points, points), mode="area")
-        return F.interpolate(coarse, (size, size), mode="bicubic", align_corners=False)[:, 0]
+        """Blurred as `shape_blur` says."""
+        sigma = self.config.shape_blur * self.config.resolution
+        return gaussian_blur(raw[:, None], sigma)[:, 0] if sigma else raw
 
     def _symmetric(self, raw: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
         return (raw + raw.flip(-1)) / 2 if self.config.symmetric_depth else raw

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from lineament.ops.resample import gaussian_blur
+from lineament.ops.shading import lambert_shading, normals_from_depth
 from lineament.records.camera import Camera
 
 ZOOMS, HEIGHTS, STRETCHES = (0.6, 2.0), (-0.6, 0.6), (0.75, 1.25)
@@ -32,6 +34,9 @@ REGION_EXPONENT, REGION_FILL = 2.5, 0.845
 
 MIN_COVERED = 0.75
 """Least share of a region that must lie within the image."""
+
+LIGHT = (0.4, 0.6, 0.0, 0.6)
+"""Light in which the head is looked for: ambient, diffuse, and the slopes of its direction."""
 
 COMPARED_SIZES = (32, 64)
 """Side of the images that are compared, in pixels, at first and at last."""
@@ -52,14 +57,19 @@ _REACH = ((0.2, 0.2, 0.08), (0.04, 0.04, 0.03))
 
 @dataclass(frozen=True)
 class MeanHead:
-    """Depth and image of a mean head from the front, through the default `Camera`; both are their own mirror images.
-
-    The light comes from above, as in most photographs: by the shadows of nose and chin alone, faces are found that
-    brows, eyes and lips leave in doubt.
-    """
+    """Depth and albedo of a mean head from the front, through the default `Camera`; both their own mirror images."""
 
     depth: Float[Tensor, "h h"]
-    image: Float[Tensor, "h h"]
+    albedo: Float[Tensor, "h h"]
+
+    @property
+    def image(self) -> Float[Tensor, "h h"]:
+        """The head in a light from above, as in most photographs.
+
+        By the shadows of nose and chin faces are found that brows, eyes and lips leave in doubt.
+        """
+        (shading,) = lambert_shading(normals_from_depth(self.depth[None], Camera()), torch.tensor([LIGHT]))
+        return self.albedo * shading
 
 
 @dataclass(frozen=True)
@@ -155,14 +165,8 @@ def _sources(placements: Float[Tensor, "n 3"], size: int) -> Float[Tensor, "n s 
 
 
 def _without_brightness(grey: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"]:
-    sigma = BRIGHTNESS_BLUR * grey.shape[-1]
-    reach = round(3 * sigma)
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma).square())
-    taps = (taps / taps.sum()).to(grey)
     flat = grey.reshape(-1, 1, *grey.shape[-2:])
-    wide = F.pad(flat, (reach, reach, reach, reach), mode="replicate")
-    blurred = F.conv2d(F.conv2d(wide, taps[None, None, :, None]), taps[None, None, None, :])
-    return (flat - blurred).view_as(grey)
+    return (flat - gaussian_blur(flat, BRIGHTNESS_BLUR * grey.shape[-1])).view_as(grey)
 
 
 def _likeness(

@@ -57,6 +57,16 @@ def binomial_blur(
     return F.conv2d(F.pad(images, (2, 2, 2, 2), mode=padding_mode), kernel, groups=images.shape[1])
 
 
+def gaussian_blur(images: Float[Tensor, "n c h w"], sigma: float) -> Float[Tensor, "n c h w"]:
+    """Blur by a Gaussian of that standard deviation in pixels, up to three of them; edges are repeated."""
+    reach = max(round(3 * sigma), 1)
+    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / sigma).square())
+    taps = (taps / taps.sum()).to(images.dtype)
+    flat = F.pad(images, (reach, reach, reach, reach), mode="replicate").flatten(0, 1)[:, None]
+    flat = F.conv2d(F.conv2d(flat, taps[None, None, :, None]), taps[None, None, None, :])
+    return flat[:, 0].view_as(images)
+
+
 def stretched(maps: Float[Tensor, "n c _h _w"], like: Float[Tensor, "n m h w"]) -> Float[Tensor, "n c h w"]:
     """Maps at the size of other ones, interpolated bilinearly between the centres of pixels."""
     return F.interpolate(maps, like.shape[2:], mode="bilinear", align_corners=False)

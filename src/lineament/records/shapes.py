@@ -75,10 +75,10 @@ class DecomposerConfig:
     mean_head: Advanced[bool] = True
     """Whether the mean shape is a mean head, laid over the mean of the images, instead of learned. Faces alone need no
     other; for anything else turn it off. Needs `mean_shape`."""
-    shape_points: Advanced[int] = 16
-    """Number of points along a side in which shapes of single faces differ from the mean shape; between them the
-    difference is smooth. Otherwise brows, eyes and lips are carved into the shape, and a light from above that is not
-    there makes them dark. 0 for every pixel."""
+    shape_blur: Advanced[float] = 0.03
+    """Blur of the differences of single shapes from the mean shape: standard deviation, as a share of the image's
+    width. Without it, brows, eyes and lips are carved into the shape, and a light from above that is not there makes
+    them dark."""
     face_light: Advanced[bool] = True
     """Whether the light network sees the face alone, from the front. Otherwise the light found depends on what lies
     outside the face. Needs `aligned`."""
@@ -93,7 +93,7 @@ class DecomposerConfig:
         if self.resolution not in (64, 128):
             raise ConfigError(f"resolution is {self.resolution}, expected 64 or 128")
         check_bounds(self, "channels", "channel_max", "code_dim", "pose_channels", least=1, most=MAX_WIDTH)
-        check_bounds(self, "shape_points", least=0, most=self.resolution)
+        check_bounds(self, "shape_blur", least=0, most=0.2)
         check_bounds(self, "max_rotation_deg", above=0, most=180)
         check_bounds(self, "max_translation", least=0, most=10)
         check_bounds(self, "min_sigma", least=0, most=1000)
