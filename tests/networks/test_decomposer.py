@@ -126,6 +126,23 @@ def test_he_weights_carry_the_image_through() -> None:
         assert float(parts.canon_depth.std(dim=0).max()) < 1e-6  # how faces differ is learned
 
 
+@pytest.mark.parametrize("resolution", [64, 128])
+def test_single_shapes_differ_smoothly(resolution: int) -> None:
+    raw = torch.randn(2, resolution, resolution, generator=torch.Generator().manual_seed(0))
+    image = torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(1))
+
+    def roughness(blur: float) -> float:
+        network = Decomposer(replace(tiny.DECOMPOSER, resolution=resolution, shape_blur=blur)).eval()
+        network.depth_net.forward = lambda front: raw[:, None]  # pyright: ignore[reportAttributeAccessIssue]
+        depth = network.depth(image).detach()[:, :, 4:-4]
+        return float((depth[:, 1:] - depth[:, :-1]).square().mean() / depth.var(dim=(1, 2)).mean())
+
+    assert roughness(0.0) > 1.5  # as rough as noise
+    assert roughness(0.03) < 4 / (0.03 * resolution) ** 2
+    depth = Decomposer(replace(tiny.DECOMPOSER, shape_blur=0.03)).depth(torch.randn(1, 3, 64, 64))
+    torch.testing.assert_close(depth, depth.flip(2))
+
+
 @pytest.mark.parametrize("tied", [False, True])
 def test_start_from_a_shape(tied: bool) -> None:
     network = Decomposer(replace(tiny.DECOMPOSER, tied_shape=tied))

@@ -4,7 +4,15 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from lineament.ops.resample import crop_box, downsample_fir, face_of, fir_filter, fir_kernel, upsample_fir
+from lineament.ops.resample import (
+    crop_box,
+    downsample_fir,
+    face_of,
+    fir_filter,
+    fir_kernel,
+    gaussian_blur,
+    upsample_fir,
+)
 from tests.twins.resample_twin import downsample_loop, filter_loop, upsample_by_zeros
 
 
@@ -74,3 +82,17 @@ def test_face_of_cuts_out_shrinks_and_colours() -> None:
     assert face_of(torch.zeros(1, 4, 64, 64), 16, (0.0, 0.0, 1.0, 1.0)).shape == (1, 3, 16, 16)
     ready = torch.randn(2, 3, 16, 16)
     assert torch.equal(face_of(ready, 16, (0.3, 0.3, 0.6, 0.6)), ready)
+
+
+def test_a_gaussian_blur_spreads_a_point_and_keeps_what_is_flat() -> None:
+    point = torch.zeros(1, 2, 33, 33)
+    point[0, 1, 16, 16] = 1
+    blurred = gaussian_blur(point, 2.0)
+    assert float(blurred[0, 0].abs().max()) == 0  # channels do not mix
+    assert float(blurred.sum()) == pytest.approx(1, abs=1e-5)
+    offset = torch.arange(33) - 16.0
+    spread = (blurred[0, 1].sum(dim=0) * offset.square()).sum().sqrt()
+    assert float(spread) == pytest.approx(2, rel=0.03)
+    torch.testing.assert_close(blurred[0, 1], blurred[0, 1].T)
+    flat = torch.full((2, 1, 9, 9), 0.7)
+    torch.testing.assert_close(gaussian_blur(flat, 3.0), flat)
