@@ -12,10 +12,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: demo test fast check lint format bench clean
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml lineament-faces/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Lineament needs Python 3.11 or newer, $(PYTHON) is older; set PYTHON=python3.12, say"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable . --editable ./lineament-faces
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed
@@ -33,12 +33,12 @@ fast: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 tests/records tests/ops tests/estimators
 
 format: $(VENV)/.installed-dev
-	$(BIN)/ruff check --fix src tests benchmarks experiments
-	$(BIN)/ruff format src tests benchmarks experiments
+	$(BIN)/ruff check --fix src lineament-faces tests benchmarks experiments
+	$(BIN)/ruff format src lineament-faces tests benchmarks experiments
 
 lint: $(VENV)/.installed-dev
-	$(BIN)/ruff format --check src tests benchmarks experiments
-	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src lineament-faces tests benchmarks experiments
+	$(BIN)/ruff check src lineament-faces tests benchmarks experiments
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 

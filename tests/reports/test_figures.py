@@ -1,14 +1,18 @@
 """Pictures of decompositions, and where the shipped networks are."""
 
+import importlib
 import math
+import tomllib
 from pathlib import Path
 from typing import get_args
 
+import lineament_faces
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
+import lineament
 from lineament.checkpoints import shipped
 from lineament.checkpoints.growth import atlas_for, check_encoder_matches
 from lineament.checkpoints.ours import load_decomposer, load_encoder, load_generator, network_fingerprint
@@ -98,13 +102,40 @@ def test_relief_is_lit_from_above_left() -> None:
 
 
 def test_shipped_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(InputError, match=r"has no faces64/nothing\.safetensors; install lineament again"):
-        shipped.shipped_path("nothing.safetensors")
+    with pytest.raises(InputError, match=r"has no faces64/nothing\.safetensors; install lineament-faces again"):
+        shipped.shipped_path("nothing.safetensors", "faces128")
+    with pytest.raises(InputError, match=r"has no renders64/nothing\.safetensors; install lineament again"):
+        shipped.shipped_path("nothing.safetensors", "renders64")
     file = tmp_path / "weights" / shipped.PAIR / "generator.safetensors"
     file.parent.mkdir(parents=True)
     file.touch()
     monkeypatch.setattr(shipped, "files", lambda package: tmp_path)
     assert shipped.shipped_path("generator.safetensors") == file
+
+
+def test_the_package_alone_holds_what_is_free_and_names_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = {path.name for path in shipped.shipped_path("MODEL_CARD.md", "renders64").parents[1].iterdir()}
+    assert own - {"mean_head.safetensors"} == set(shipped.OWN_PAIRS)
+    assert shipped.PAIR == "faces64"  # as lineament-faces is installed here
+    root = Path(__file__).parents[2]
+    ours, theirs = (
+        tomllib.loads((root / f / "pyproject.toml").read_text())["project"] for f in (".", "lineament-faces")
+    )
+    assert ours["license"] == "Apache-2.0"
+    assert theirs["license"].startswith("LicenseRef-")
+    assert "non-commercial research only" in (root / "lineament-faces" / theirs["license-files"][0]).read_text()
+    assert lineament_faces.__version__ == lineament.__version__
+    assert (Path(str(lineament_faces.weights())) / "faces64" / "MODEL_CARD.md").is_file()
+    monkeypatch.setattr(shipped, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"faces128 .*pip install lineament-faces, or choose --pair renders64"):
+        shipped.shipped_path("generator.safetensors", "faces128")
+    assert shipped.shipped_path("generator.safetensors", "renders64").is_file()
+    try:
+        monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+        assert importlib.reload(shipped).PAIR == "renders64"
+    finally:
+        monkeypatch.undo()
+        importlib.reload(shipped)
 
 
 @pytest.mark.parametrize("pair", get_args(shipped.Pair))

@@ -82,7 +82,8 @@ class BalanceConfig:
     """Encoder file; if not given, the shipped one, or none if there is none for the generator."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     truncation: Advanced[float] = 0.7
     """Truncation of samples. It applies to samples that are changed and to those on which the plan is tried."""
     seed: int = 0

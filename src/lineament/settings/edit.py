@@ -57,7 +57,8 @@ class EditConfig:
     The shipped one is only used if it is."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     photographs: Path | None = None
     """File of photographs inverted by `lineament invert`; generated faces if not given."""
     paste_back: bool = True

@@ -39,7 +39,8 @@ class EvaluatePartsConfig:
     """Seed of the faces; it must differ from the atlas's seed."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     devices: Annotated[Device, tyro.conf.arg(name="on")] = field(default_factory=Device)
     """Where to compute."""
 

@@ -34,7 +34,8 @@ class ExportDirectionsConfig:
     """Atlas file; the shipped one if not given."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     names: tuple[str, ...] = ()
     """Directions to write; all that the tool can hold if not given."""
     amount: float = 1.0

@@ -32,7 +32,8 @@ class ImportDirectionsConfig:
     """Generator file; the shipped one if not given. It must be the generator of the directions."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     truncation: float = 0.5
     """Truncation of the faces that will be edited (1 for none)."""
     samples: int = 10000

@@ -40,7 +40,8 @@ class InvertConfig:
     shipped one."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     align: Align = "none"
     """How to crop photographs: none (cropped already), detect (by face) or auto (detect if not square). With none,
     images must be aligned crops already, and are only cut to squares. With detect, the largest face is found and

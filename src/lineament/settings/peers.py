@@ -32,7 +32,8 @@ class PeersConfig:
     """Generator file; the shipped one if not given."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     labels: Path | None = None
     """CSV of labels, for methods that learn from labels; not needed with --judge. Each row has the number of an image
     of the seed, then a number for each attribute."""

@@ -30,7 +30,8 @@ class TrainDetailsConfig:
     """Generator file; the shipped one if not given. It must be trained by Lineament."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     channels: int = 0
     """Number of feature maps of the new block, or 0 for as many as the block before it has."""
     upsampler: Advanced[UpsamplerConfig] = field(default_factory=UpsamplerConfig)

@@ -31,7 +31,8 @@ class TrainEncoderConfig:
     """Generator file; the shipped one if not given. The encoder predicts its latents."""
     pair: Pair = PAIR
     """Shipped networks to use for files not given: faces64, faces128 (photographs) or renders64 (renders). In brackets
-    is what they were trained on. The networks of faces128 draw the faces of faces64 with finer details."""
+    is what they were trained on. faces128 draws the faces of faces64 with finer details. Those of photographs come with
+    the package lineament-faces; without it, renders64 is used."""
     features: Path | None = None
     """Discriminator (or its features) for the perceptual term; if not given, the shipped one, or none with
     --generator."""
