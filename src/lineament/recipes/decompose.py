@@ -19,6 +19,7 @@ from lineament.engine.console import console, number
 from lineament.engine.devices import make_fabric
 from lineament.engine.locks import writes
 from lineament.errors import ConfigError, ImageError, MismatchError
+from lineament.faces.agreement import DOUBTFUL, agreement
 from lineament.faces.batch_size import images_at_a_time
 from lineament.faces.measure import measure
 from lineament.faces.subjects import parse_seeds
@@ -49,12 +50,14 @@ class DecomposeResult:
         maps: file of the arrays; None if they were not asked for.
         names: names of the faces, such as "seed 3" or "a/b.png".
         semantics: measured values, in the order and units of `SCALAR_SEMANTICS`.
+        agreement: how far each is to be believed; see `faces.agreement`.
     """
 
     path: Path
     maps: Path | None
     names: tuple[str, ...]
     semantics: Float[np.ndarray, "n m"]
+    agreement: Float[np.ndarray, " n"]
 
     def table(self) -> Table:
         """One row per face."""
@@ -62,13 +65,29 @@ class DecomposeResult:
         table.add_column("face", style="bold", overflow="fold")
         for semantic in SCALAR_SEMANTICS:
             table.add_column(Text(f"{semantic.name}\n[{semantic.unit}]"), justify="right", no_wrap=True)
-        for name, values in zip(self.names, self.semantics.tolist(), strict=True):
-            table.add_row(Text(name), *map(number, values))
+        table.add_column("agreement", justify="right")
+        for name, values, alike in zip(self.names, self.semantics.tolist(), self.agreement.tolist(), strict=True):
+            table.add_row(Text(name), *map(number, values), f"{alike:.2f}")
         return table
 
+    def warning(self) -> str | None:
+        """What to say of images that show no face as the decomposer knows them; None if all do."""
+        doubtful = [name for name, alike in zip(self.names, self.agreement.tolist(), strict=True) if alike < DOUBTFUL]
+        if not doubtful:
+            return None
+        return (
+            f"{len(doubtful)} of {len(self.names)} images have a agreement below {DOUBTFUL}, the first: {doubtful[0]}. "
+            "Their numbers mean little: no aligned face, a face that is partly hidden, or a drawing"
+        )
+
     def renderables(self) -> list[RenderableType]:
-        """For standard output: the table, the paths."""
-        return [self.table(), *(str(path) for path in (self.path, self.maps) if path is not None)]
+        """For standard output: the table, a warning if there is a reason, the paths."""
+        said = self.warning()
+        return [
+            self.table(),
+            *([said] if said else []),
+            *(str(path) for path in (self.path, self.maps) if path is not None),
+        ]
 
 
 @dataclass(frozen=True)
@@ -202,9 +221,10 @@ def run(config: DecomposeConfig) -> DecomposeResult:
     shown = [pictures_of(decomposer, *pair) for pair in zip(batches, found, strict=True)]
     rows = [to_uint8(torch.cat(row)) for row in zip(*shown, strict=True)]
     semantics = measure(decomposer, images)
+    alike = torch.cat([agreement(decomposer, *pair) for pair in zip(batches, found, strict=True)]).cpu().numpy()
     if config.maps is not None:
         parts = Decomposition(*(torch.cat([getattr(p, f.name) for p in found]) for f in fields(Decomposition)))
-        arrays = faces.numbers | numbers_of(decomposer, parts, semantics)
+        arrays = faces.numbers | numbers_of(decomposer, parts, semantics) | {"agreement": alike}
         with atomic_write(config.maps) as handle:
             np.savez_compressed(handle, **arrays)  # pyright: ignore[reportArgumentType]
     save_png(
@@ -216,4 +236,4 @@ def run(config: DecomposeConfig) -> DecomposeResult:
             **faces.origin,
         },
     )
-    return DecomposeResult(config.out, config.maps, tuple(faces.names), semantics)
+    return DecomposeResult(config.out, config.maps, tuple(faces.names), semantics, alike.astype(np.float64))
