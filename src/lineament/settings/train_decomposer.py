@@ -70,6 +70,9 @@ class TrainDecomposerConfig:
     batches learn most. On an accelerator use larger ones."""
     generated_fraction: Advanced[float] = 0.5
     """Share of generated images in a batch if both sources are given."""
+    turned_share: float = 0.0
+    """Share of the photographs in a batch that are drawn evenly over how far they turn, as --init reads them. Otherwise
+    wide turns are rare."""
     truncation: Advanced[float] = 0.8
     """Truncation of the generator's samples."""
     jitter: Advanced[float] = 1.0
@@ -132,7 +135,9 @@ class TrainDecomposerConfig:
             raise ConfigError("training needs the network's confidence; leave --network.no-confidence out")
         check_bounds(self, "steps", "learning_rate", "snapshot_steps", "latent_refresh_steps", above=0)
         check_bounds(self, "batch_size", least=1, most=MAX_BATCH)
-        check_bounds(self, "generated_fraction", "decay", least=0, most=1)
+        check_bounds(self, "generated_fraction", "turned_share", "decay", least=0, most=1)
+        if self.turned_share and (self.init is None or not self.images):
+            raise ConfigError("--turned-share draws --images by how far --init reads them turned; give both")
         check_bounds(self, "truncation", above=0, most=1)
         check_bounds(self, "jitter", least=0, most=2)
         if not 0 <= self.adam_beta2 < 1:

@@ -1,5 +1,6 @@
 """Batches of faces: repeatable, mixed in the given share, and mirrored together with their truth."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lineament.records.camera import Camera
 from lineament.records.decomposition import Decomposition
 from lineament.records.devices import Devices
 from lineament.records.truth import FaceTruth
+from lineament.settings.train_decomposer import TrainDecomposerConfig
 from tests import tiny
 
 FABRIC = make_fabric(Devices(accelerator="cpu"))
@@ -147,3 +149,36 @@ def test_both_faces_of_a_pair_are_jittered_alike(tmp_path: Path) -> None:
     torch.testing.assert_close(batch.moved, batch.images, atol=1e-5, rtol=0)
     stream.jitter = 0.0
     assert float((stream.batch(0, 8, step_generator(0, 2, 0)).images - batch.images).abs().mean()) > 0.01
+
+
+def test_photographs_are_drawn_evenly_over_how_far_they_turn(tmp_path: Path) -> None:
+    folder = tiny.image_folder(tmp_path / "in", 200, 64)
+    stream = FaceStream(64, FABRIC, images=(folder,), cache_dir=tmp_path / "cache", seed=1)
+    # Of 200 photographs 10 turn by 22 degrees, and 190 by 2.
+    yaw = torch.where(torch.arange(200) % 20 == 0, math.radians(-22), math.radians(2))
+    done = [0]
+
+    def view(images: torch.Tensor, *, rough: bool) -> torch.Tensor:
+        assert rough
+        found = torch.zeros(len(images), 6)
+        found[:, 1] = yaw[done[0] : done[0] + len(images)]
+        done[0] += len(images)
+        return found
+
+    network = tiny.decomposer()
+    network.view = view  # pyright: ignore[reportAttributeAccessIssue]
+
+    def wide(share: float) -> float:
+        done[0] = 0
+        stream.turned = None
+        stream.draw_turned(network, share)
+        numbers = [stream._photographs_of(i, 20, 20, torch.Generator().manual_seed(i)) for i in range(60)]
+        return float(np.mean(np.array(numbers) % 20 == 0))
+
+    assert wide(0.0) == pytest.approx(0.05)
+    assert wide(1.0) == pytest.approx(0.5, abs=0.05)
+    assert wide(0.5) == pytest.approx(0.275, abs=0.05)
+    again = [stream._photographs_of(3, 20, 20, torch.Generator().manual_seed(3)) for _ in range(2)]
+    assert again[0] == again[1]
+    with pytest.raises(ConfigError, match="give both"):
+        TrainDecomposerConfig(out=tmp_path, images=(folder,), turned_share=0.5)

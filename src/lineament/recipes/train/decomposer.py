@@ -18,7 +18,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from lineament import __version__
-from lineament.checkpoints.ours import load_features, network_fingerprint, save_network
+from lineament.checkpoints.ours import load_decomposer, load_features, network_fingerprint, save_network
 from lineament.engine.console import console, progress_bar
 from lineament.engine.devices import any_process, make_fabric
 from lineament.engine.origins import NONE
@@ -82,6 +82,7 @@ def write_snapshot(
         "init": config.init.name if config.init else None,
         "latent_atlas": config.latent_atlas.name if config.latent_atlas else None,
         "latent_weight": config.loss.latent_weight,
+        "turned_share": config.turned_share,
         "recoveries": trainer.recoveries,
         "scores": {k: v for k, v in last.items() if k.startswith("health/")},
     }
@@ -212,6 +213,8 @@ def train(config: TrainDecomposerConfig, fabric: Fabric, folder: RunFolder) -> P
     trainer, lead = DecomposerTrainer(config, fabric), fabric.is_global_zero
     stream = make_stream(config, fabric)
     trainer.pairs = stream.pairs
+    if config.init is not None and config.turned_share:
+        stream.draw_turned(load_decomposer(config.init, fabric.device), config.turned_share)
     scores = Validation(config, fabric) if config.validation else None
     folder.check_origins(origins_of(config, stream, scores))
     prepare(trainer, stream, folder)

@@ -1,5 +1,6 @@
 """Batches of faces for training a decomposer: a generator's samples, photographs, both, or renders with their truth."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from lineament.checkpoints.ours import network_fingerprint
 from lineament.engine.origins import NONE, array_signature
 from lineament.engine.training_data import batch_indices, load_images
 from lineament.errors import ConfigError, MismatchError
-from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS
+from lineament.networks.decomposer import LIGHT_SIGNS, VIEW_SIGNS, Decomposer
 from lineament.networks.stylegan.generator import Generator
 from lineament.ops.pixels import to_tensor
 from lineament.ops.resample import face_of
@@ -27,6 +28,11 @@ from lineament.records.decomposition import Decomposition
 from lineament.records.shapes import WHOLE_IMAGE
 from lineament.records.truth import FaceTruth
 from lineament.store.atlas import atlas_fingerprint, load_atlas
+
+READ_AT_A_TIME = 256
+TURN_BIN_DEG, MAX_TURN_BIN, LEAST_BIN = 5.0, 8, 0.005
+"""Width of the bins of yaw over which photographs are drawn evenly, the last bin, and the share of all photographs as
+which a rarer bin counts: its few would be seen too often, and some are misread."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,7 @@ class FaceStream:
         self.generator: Generator | None = None
         self.photographs: np.ndarray | None = None
         self.pairs: LatentPairs | None = None
+        self.turned: tuple[float, Tensor] | None = None
         if truth is not None:
             if truth.view is None or truth.light is None or truth.canon_depth is None or truth.canon_albedo is None:
                 raise ConfigError(
@@ -114,6 +121,33 @@ class FaceStream:
                 self.pairs = LatentPairs(self.generator, seed=seed, truncation=truncation, atlas=directions)
         shares = {(True, False): 1.0, (False, True): 0.0}
         self.fraction = shares.get((self.generator is not None, self.photographs is not None), fraction)
+
+    @torch.no_grad()
+    def draw_turned(self, decomposer: Decomposer, share: float) -> None:
+        """From now on draw a share of the photographs evenly over how far they turn, as a decomposer reads them.
+
+        Most photographs are nearly frontal; left to chance, a batch seldom shows what foreshortening says.
+        """
+        if self.photographs is None or not share:
+            return
+        starts = range(0, len(self.photographs), READ_AT_A_TIME)
+        batches = (to_tensor(self.photographs[i : i + READ_AT_A_TIME]).to(self.fabric.device) for i in starts)
+        yaw = torch.cat([decomposer.view(batch, rough=True)[:, 1].cpu() for batch in batches])
+        bins = (torch.rad2deg(yaw).abs() / TURN_BIN_DEG).long().clamp(max=MAX_TURN_BIN)
+        counts = torch.bincount(bins, minlength=MAX_TURN_BIN + 1)
+        weights = 1 / counts.clamp_min(math.ceil(LEAST_BIN * len(yaw)))[bins].double()
+        self.turned = share, torch.cumsum(weights, 0) / weights.sum()
+
+    def _photographs_of(self, step: int, count: int, own: int, rng: torch.Generator) -> list[int]:
+        """Numbers of the ``own`` photographs of a batch of ``count`` images."""
+        assert self.photographs is not None
+        start = (step * self.fabric.world_size + self.fabric.global_rank) * count
+        indices = batch_indices(self.seed, len(self.photographs), start, own)
+        if self.turned is not None:
+            share, cumulative = self.turned
+            drawn = torch.searchsorted(cumulative, torch.rand(round(share * own), generator=rng).double())
+            indices[: len(drawn)] = drawn.clamp(max=len(cumulative) - 1).tolist()
+        return indices
 
     def origins(self) -> dict[str, str]:
         """Fingerprints of the images and networks that the faces come from."""
@@ -139,8 +173,7 @@ class FaceStream:
                 if self.pairs is not None and self.pairs.steps is not None:
                     moved = self._drawn(self.generator, self.pairs.moved(w, rng))
         if self.photographs is not None and num_generated < count:
-            start = (step * self.fabric.world_size + self.fabric.global_rank) * count
-            indices = batch_indices(self.seed, len(self.photographs), start, count - num_generated)
+            indices = self._photographs_of(step, count, count - num_generated, rng)
             parts.append(to_tensor(self.photographs[indices]).to(self.fabric.device))
             truth = self._true_parts(indices)
         images = torch.cat(parts)
