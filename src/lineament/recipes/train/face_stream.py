@@ -131,7 +131,7 @@ class FaceStream:
         if self.photographs is None or not share:
             return
         starts = range(0, len(self.photographs), READ_AT_A_TIME)
-        batches = (to_tensor(self.photographs[i : i + READ_AT_A_TIME]).to(self.fabric.device) for i in starts)
+        batches = (to_tensor(np.array(self.photographs[i : i + READ_AT_A_TIME])).to(self.fabric.device) for i in starts)
         yaw = torch.cat([decomposer.view(batch, rough=True)[:, 1].cpu() for batch in batches])
         bins = (torch.rad2deg(yaw).abs() / TURN_BIN_DEG).long().clamp(max=MAX_TURN_BIN)
         counts = torch.bincount(bins, minlength=MAX_TURN_BIN + 1)
