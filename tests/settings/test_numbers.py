@@ -25,10 +25,10 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "InspectConfig": {"path": Path("f")},
     "InvertConfig": {"images": Path("i")},
     "PeersConfig": {"method": "sefa", "out": Path("o.safetensors")},
-    "TrainDecomposerConfig": {"out": Path("o"), "images": Path("i")},
-    "TrainDetailsConfig": {"images": Path("i"), "out": Path("o")},
+    "TrainDecomposerConfig": {"out": Path("o"), "images": (Path("i"),)},
+    "TrainDetailsConfig": {"images": (Path("i"),), "out": Path("o")},
     "TrainEncoderConfig": {"out": Path("o")},
-    "TrainGeneratorConfig": {"images": Path("i"), "out": Path("o")},
+    "TrainGeneratorConfig": {"images": (Path("i"),), "out": Path("o")},
     "TrainJudgeConfig": {"truth": Path("t"), "test": Path("t"), "out": Path("o")},
 }
 """What the settings of a command need."""
