@@ -37,7 +37,7 @@ def test_photographs_are_edited_from_their_inversions(tmp_path: Path) -> None:
             tmp_path / "in", tmp_path / "inv", pair="renders64", fit=InversionSettings(steps=2), devices=Devices("cpu")
         )
     )
-    run(CarriedConfig(tmp_path / "out", faces=2, pair="renders64", latents=tmp_path / "inv"))
+    run(CarriedConfig(tmp_path / "out", faces=2, pair="renders64", latents=found))
     before, carried = (np.asarray(Image.open(tmp_path / "out" / name / "0001.png")) for name in ("before", "carried"))
     np.testing.assert_array_equal(before, np.asarray(Image.open(tmp_path / "in" / "1.png")))
     assert np.abs(carried.astype(float) - before).mean() > 1
