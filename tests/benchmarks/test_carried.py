@@ -32,11 +32,8 @@ def test_photographs_are_edited_from_their_inversions(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for i, image in enumerate(to_uint8(drawn)):
         Image.fromarray(image).save(tmp_path / "in" / f"{i}.png")
-    invert(
-        InvertConfig(
-            tmp_path / "in", tmp_path / "inv", pair="renders64", fit=InversionSettings(steps=2), devices=Devices("cpu")
-        )
-    )
+    found, fit = tmp_path / "inv.safetensors", InversionSettings(steps=2)
+    invert(InvertConfig(tmp_path / "in", found, pair="renders64", fit=fit, devices=Devices("cpu")))
     run(CarriedConfig(tmp_path / "out", faces=2, pair="renders64", latents=found))
     before, carried = (np.asarray(Image.open(tmp_path / "out" / name / "0001.png")) for name in ("before", "carried"))
     np.testing.assert_array_equal(before, np.asarray(Image.open(tmp_path / "in" / "1.png")))
