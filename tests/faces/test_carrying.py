@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from lineament.directions.editor import load_editor
 from lineament.faces import carrying
 from lineament.faces.carrying import carried_edit
+from lineament.faces.subjects import sampled
 from lineament.networks.decomposer import Decomposer
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.records.shapes import DecomposerConfig
@@ -65,3 +67,23 @@ def test_only_the_face_box_changes(network: Decomposer) -> None:
     assert changed[32:96, 32:96].any()
     changed[32:96, 32:96] = False
     assert not changed.any()
+
+
+def test_the_frames_of_an_animation_take_a_face_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    editor = load_editor(None, None, None, "renders64", torch.device("cpu"), like="carried")
+    faces, others = (sampled(editor.generator, seeds, 0, 0.5) for seeds in ((1, 2), (3, 4)))
+    calls: list[int] = []
+    assert editor.decomposer is not None
+    forward = editor.decomposer.forward
+    monkeypatch.setattr(editor.decomposer, "forward", lambda images: calls.append(len(images)) or forward(images))
+    changes = [np.array([[x, 1.0], [-x, 0.0]]) for x in (3.0, 6.0, 9.0)]
+    frames = [editor.shown(faces, ["yaw", "mouth"], one, pasted=False) for one in changes]
+    assert calls == [2]
+    again = replace(editor).shown(faces, ["yaw", "mouth"], changes[2], pasted=False)  # another editor keeps nothing
+    assert calls == [2, 2]
+    assert torch.equal(again, frames[2])
+    assert not torch.equal(frames[0], frames[1])
+    # Other faces, and other changes that are not carried, are taken apart anew.
+    editor.shown(others, ["yaw", "mouth"], changes[0], pasted=False)
+    editor.shown(others, ["yaw", "mouth"], changes[0] * 2, pasted=False)
+    assert calls == [2, 2, 2, 2]

@@ -1,7 +1,7 @@
 """Edit a generator's faces with an atlas: steps, images, and values before and after."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from lineament.directions.steps import HOLDABLE, affordable_hold, calibrated_ste
 from lineament.engine.console import console, number
 from lineament.errors import ConfigError, InputError, MismatchError
 from lineament.estimators.part_scores import PartReader
-from lineament.faces.carrying import carried_edit
+from lineament.faces.carrying import FaceCarrier
 from lineament.faces.measure import measure, measure_parts, synthesize_edited
 from lineament.faces.subjects import Subjects
 from lineament.networks.decomposer import Decomposer
@@ -54,6 +54,9 @@ class FaceEditor:
     plain: bool
     layers: tuple[int, ...] | None = None
     like: Like = "linear"
+    _last: list[tuple[Subjects, object, FaceCarrier]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def values(
         self,
@@ -137,8 +140,25 @@ class FaceEditor:
             return images, np.ones(len(images))
         others = [name for name in names if name not in carried]
         still = np.stack([columns[name] for name in others], axis=1) if others else changes[:, :0]
-        before = self._drawn(subjects, others, still, pasted=pasted)
-        return carried_edit(self.decomposer, before, images, {name: columns[name] for name in carried})
+        carrier = self._carrier(self.decomposer, subjects, others, still, pasted=pasted)
+        return carrier.edit(images, {name: columns[name] for name in carried})
+
+    def _carrier(
+        self,
+        decomposer: Decomposer,
+        subjects: Subjects,
+        names: Sequence[str],
+        changes: Float[np.ndarray, "n m"],
+        *,
+        pasted: bool,
+    ) -> FaceCarrier:
+        """The faces after changes that are not carried, taken apart; kept for the next frame of an animation."""
+        key = tuple(names), changes.tobytes(), pasted
+        if self._last and self._last[0][0] is subjects and self._last[0][1] == key:
+            return self._last[0][2]
+        carrier = FaceCarrier(decomposer, self._drawn(subjects, names, changes, pasted=pasted))
+        self._last[:] = [(subjects, key, carrier)]
+        return carrier
 
     def before(self, subjects: Subjects, *, pasted: bool) -> Float[Tensor, "n 3 h w"]:
         """Images before any change: photographs themselves if ``pasted``."""
