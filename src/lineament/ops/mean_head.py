@@ -99,21 +99,25 @@ def find_head(head: MeanHead, mean_image: Float[Tensor, "3 h w"]) -> Placement:
     grey = (mean_image + mean_image.flip(2)).mean(dim=0) / 2
     small, wanted = (_without_brightness(_resized(grey, size)) for size in COMPARED_SIZES)
     zooms, heights = (torch.arange(low, high + 1e-6, _STEPS[0]) for low, high in (ZOOMS, HEIGHTS))
-    (zoom, stretch, height), likeness = _best(head, small, [zooms, torch.ones(1), heights], REGIONS)
+    image = head.image.to(grey)
+    (zoom, stretch, height), likeness = _best(image, small, [zooms, torch.ones(1), heights], REGIONS)
     for step, reaches in zip(_STEPS, _REACH, strict=True):
         now = zip((zoom, stretch, height), reaches, strict=True)
         around = [x + torch.arange(-reach, reach + 1e-6, step) for x, reach in now]
         around = [x.clamp(*limits) for x, limits in zip(around, (ZOOMS, STRETCHES, HEIGHTS), strict=True)]
-        (zoom, stretch, height), _ = _best(head, wanted, around, REGIONS[:1])
+        (zoom, stretch, height), _ = _best(image, wanted, around, REGIONS[:1])
     return Placement(zoom, stretch, height, likeness)
 
 
 def _best(
-    head: MeanHead, wanted: Float[Tensor, "h w"], axes: list[Tensor], regions: tuple[tuple[float, ...], ...]
+    image: Float[Tensor, "s s"],
+    wanted: Float[Tensor, "h w"],
+    axes: list[Tensor],
+    regions: tuple[tuple[float, ...], ...],
 ) -> tuple[tuple[float, float, float], float]:
     """The zoom, stretch and height, of those on these axes, of the largest mean likeness; and that likeness."""
     tried = torch.cartesian_prod(*axes)
-    alike = [torch.cat([_likeness(head, wanted, part, region) for part in tried.split(256)]) for region in regions]
+    alike = [torch.cat([_likeness(image, wanted, part, region) for part in tried.split(256)]) for region in regions]
     values = torch.stack(alike).mean(dim=0)
     i = int(values.argmax())
     zoom, stretch, height = tried[i].tolist()
@@ -170,14 +174,17 @@ def _without_brightness(grey: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w"
 
 
 def _likeness(
-    head: MeanHead, wanted: Float[Tensor, "h w"], placements: Float[Tensor, "n 3"], region: tuple[float, ...]
+    image: Float[Tensor, "s s"],
+    wanted: Float[Tensor, "h w"],
+    placements: Float[Tensor, "n 3"],
+    region: tuple[float, ...],
 ) -> Float[Tensor, " n"]:
     """Correlation within a region of the head; -1 if too little of it lies within the image."""
     centre, half_width, half_height = region
     sources = _sources(placements, len(wanted)).to(wanted)
     x, y = sources[..., 0].abs() / half_width, (sources[..., 1] - centre).abs() / half_height
     inside = (x**REGION_EXPONENT + y**REGION_EXPONENT <= 1).to(wanted)
-    shown = _without_brightness(_placed(head.image.to(wanted), placements, len(wanted))[:, 0])
+    shown = _without_brightness(_placed(image, placements, len(wanted))[:, 0])
     count = inside.sum(dim=(1, 2)).clamp_min(1)
 
     def centred(values: Tensor) -> Tensor:
