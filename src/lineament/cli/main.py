@@ -70,7 +70,7 @@ def _show_discovery(result: Any) -> int:
 
 COMMANDS: dict[tuple[str, ...], Command] = {
     ("train", "generator"): Command(
-        "Train a StyleGAN2 on a folder or zip of images.",
+        "Train a StyleGAN2 on folders and zips of images.",
         "lineament.recipes.train.generator",
         "lineament.settings.train_generator",
         "TrainGeneratorConfig",

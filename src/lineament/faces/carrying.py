@@ -40,9 +40,8 @@ class FaceCarrier:
             small = decomposer.shown(part)
             parts = decomposer(small)
             own = decomposer.in_units(*decomposer.upright(parts.view, parts.light))
-            box = WHOLE_IMAGE if part.shape == small.shape else decomposer.face_box
-            self._box = box
-            self._batches.append((crop_box(part, box), parts, own))
+            self._box = WHOLE_IMAGE if part.shape == small.shape else decomposer.face_box
+            self._batches.append((crop_box(part, self._box), parts, own))
 
     @torch.inference_mode()
     def edit(

@@ -76,7 +76,7 @@ class DecomposeResult:
         if not doubtful:
             return None
         return (
-            f"{len(doubtful)} of {len(self.names)} images have a agreement below {DOUBTFUL}, the first: {doubtful[0]}. "
+            f"{len(doubtful)} of {len(self.names)} images have an agreement below {DOUBTFUL}, the first: {doubtful[0]}. "
             "Their numbers mean little: no aligned face, a face that is partly hidden, or a drawing"
         )
 

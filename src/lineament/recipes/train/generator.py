@@ -1,4 +1,4 @@
-"""Train a StyleGAN2 on a folder or zip of images; run the same command again to resume.
+"""Train a StyleGAN2 on folders and zips of images; run the same command again to resume.
 
 Source:
     Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020; Karras et al., "Training
