@@ -76,8 +76,8 @@ class DecomposeResult:
         if not doubtful:
             return None
         return (
-            f"{len(doubtful)} of {len(self.names)} images have an agreement below {DOUBTFUL}, the first: {doubtful[0]}. "
-            "Their numbers mean little: no aligned face, a face that is partly hidden, or a drawing"
+            f"{len(doubtful)} of {len(self.names)} images have an agreement below {DOUBTFUL}, the first: {doubtful[0]}; "
+            "their numbers mean little. Do they show aligned faces, not hidden in part?"
         )
 
     def renderables(self) -> list[RenderableType]:
