@@ -12,7 +12,7 @@ from lineament.errors import ConfigError, ImageError, InputError, MismatchError
 from lineament.ops.seeding import latents
 from lineament.ops.shapes import ellipsoid_depth
 from lineament.recipes import decompose
-from lineament.recipes.decompose import ROWS, generated, photographs, pictures_of, run
+from lineament.recipes.decompose import ROWS, DecomposeResult, generated, photographs, pictures_of, run
 from lineament.records.decomposition import Decomposition
 from lineament.records.semantics import SCALAR_SEMANTICS, SEMANTIC_NAMES
 from lineament.settings.decompose import DecomposeConfig
@@ -176,3 +176,12 @@ def test_from_end_to_end(tiny_files, tmp_path, capsys):
     assert maps.exists()
     assert main(["decompose", "--decomposer", str(out), "--out", str(out)]) == 2
     assert capsys.readouterr().err.startswith("lineament: error: ")
+
+
+def test_images_without_a_face_are_named_with_a_warning(tmp_path: Path) -> None:
+    known = DecomposeResult(tmp_path / "a.png", None, ("seed 0", "seed 1"), np.zeros((2, 9)), np.array([0.9, 0.2]))
+    said = known.warning()
+    assert said is not None
+    assert said.startswith("1 of 2 images have an agreement below 0.5, the first: seed 1; ")
+    assert said in known.renderables()
+    assert DecomposeResult(tmp_path / "a.png", None, ("seed 0",), np.zeros((1, 9)), np.array([0.5])).warning() is None

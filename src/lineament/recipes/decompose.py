@@ -76,8 +76,8 @@ class DecomposeResult:
         if not doubtful:
             return None
         return (
-            f"{len(doubtful)} of {len(self.names)} images have an agreement below {DOUBTFUL}, the first: {doubtful[0]}; "
-            "their numbers mean little. Do they show aligned faces, not hidden in part?"
+            f"{len(doubtful)} of {len(self.names)} images have an agreement below {DOUBTFUL}, the first: "
+            f"{doubtful[0]}; their numbers mean little. Do they show aligned faces, not hidden in part?"
         )
 
     def renderables(self) -> list[RenderableType]:
